@@ -1,0 +1,58 @@
+# Handwritten digits on 64 x 64 canvases, written to data_root when they are first needed.
+dataset_type = 'DigitsDataset'
+data_root = 'data/digits/'
+
+load_masks = dict(type='mmdet.LoadAnnotations', with_bbox=True, with_mask=True)
+pipeline = [dict(type='LoadImageFromFile'), load_masks, dict(type='MasksToMaps'), dict(type='PackInstanceMaps')]
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    load_masks,
+    dict(type='mmdet.RandomFlip', prob=0.5),
+    dict(type='MasksToMaps'),
+    dict(type='PackInstanceMaps'),
+]
+tta_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(
+        type='TestTimeAug',
+        transforms=[
+            [dict(type='mmdet.RandomFlip', prob=0.0), dict(type='mmdet.RandomFlip', prob=1.0)],
+            [load_masks],
+            [dict(type='MasksToMaps')],
+            [dict(type='PackInstanceMaps')],
+        ],
+    ),
+]
+
+train_dataloader = dict(
+    batch_size=8,
+    num_workers=0,  # reading takes 4 ms a batch; a worker would take a core from the training
+    persistent_workers=False,
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    drop_last=True,
+    dataset=dict(
+        type=dataset_type,
+        data_root=data_root,
+        ann_file='train.json',
+        data_prefix=dict(img='train/'),
+        pipeline=train_pipeline,
+    ),
+)
+val_dataloader = dict(
+    batch_size=25,
+    num_workers=0,
+    persistent_workers=False,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type=dataset_type,
+        data_root=data_root,
+        ann_file='val.json',
+        data_prefix=dict(img='val/'),
+        test_mode=True,
+        pipeline=pipeline,
+    ),
+)
+test_dataloader = val_dataloader
+
+val_evaluator = [dict(type='CocoInstanceMetric', metric=['segm', 'bbox']), dict(type='ForegroundIoUMetric')]
+test_evaluator = val_evaluator

@@ -1,0 +1,14 @@
+"""Instance segmentation by pixel embeddings, as an OpenMMLab plugin.
+
+Importing the package registers its components with mmseg; in a config:
+``custom_imports = dict(imports=['mmseg_instancenet'], allow_failed_imports=False)``.
+"""
+
+from .requirements_check import check_requirements
+
+check_requirements()
+
+from . import datasets, engine, evaluation, models, visualization  # noqa: E402
+
+__all__ = ['datasets', 'engine', 'evaluation', 'models', 'visualization']
+__version__ = '0.1.0'

@@ -1,0 +1,47 @@
+"""What the command-line tools share."""
+
+import argparse
+import os
+import os.path as osp
+
+import torch
+from mmengine.config import Config, DictAction
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--work-dir', help='folder for logs and checkpoints; work_dirs/NAME_OF_CONFIG unless given')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='settings in place of the config\'s: key=value, nested keys joined by dots, lists as key="[a,b]"',
+    )
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
+    # torch.distributed.launch passes it
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """The config with the common arguments merged in. The work dir: command line, then config, then its name."""
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    if not osp.isfile(args.config):
+        raise SystemExit(f'config not found: {args.config}')
+    config = Config.fromfile(args.config)
+    if args.cfg_options:
+        config.merge_from_dict(args.cfg_options)
+    config.launcher = args.launcher
+    if args.work_dir:
+        config.work_dir = args.work_dir
+    elif config.get('work_dir') is None:
+        config.work_dir = osp.join('work_dirs', osp.splitext(osp.basename(args.config))[0])
+    if not torch.cuda.is_available() and args.launcher != 'none':
+        config.env_cfg.dist_cfg.backend = 'gloo'  # NCCL is for GPUs
+    return config
+
+
+def use_mixed_precision(config: Config) -> None:
+    """Trains in float16 with a dynamic loss scale; the embedding loss itself stays in float32."""
+    if not torch.cuda.is_available():
+        raise SystemExit('--amp needs a GPU that torch can see, and there is none: leave --amp away')
+    config.optim_wrapper.type = 'AmpOptimWrapper'
+    config.optim_wrapper.setdefault('loss_scale', 'dynamic')

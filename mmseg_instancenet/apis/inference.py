@@ -1,0 +1,54 @@
+"""From Python: picture in, instances out."""
+
+from pathlib import Path
+from typing import Union
+
+import mmcv
+import numpy as np
+import torch
+from mmcv.transforms import Compose
+from mmdet.structures import DetDataSample
+from mmengine.registry import init_default_scope
+
+from ..models import EmbeddingSegmentor
+
+_ANNOTATION_TRANSFORMS = ('mmdet.LoadAnnotations', 'MasksToMaps')
+
+
+def segment_picture(model: EmbeddingSegmentor, picture: Union[str, Path, np.ndarray]) -> DetDataSample:
+    """Finds the instances of one picture.
+
+    Args:
+        model: from ``init_model(config, checkpoint, device)``.
+        picture: a file, or an array (H, W, 3) uint8 in BGR as OpenCV reads it, or (H, W) grey.
+
+    Returns:
+        mmdet's ``DetDataSample`` at the picture's size: ``pred_instances`` (bboxes, scores, labels, run-length encoded masks),
+        ``pred_instance_map`` (1, H, W; 0 = none, k = the k-th instance) and ``pred_sem_seg`` (1, H, W; 0 = background).
+
+    Example::
+
+        from mmseg_instancenet.apis import init_model, segment_picture
+
+        model = init_model('configs/instancenet_digits.py', 'work_dirs/instancenet_digits/epoch_5.pth', device='cpu')
+        result = segment_picture(model, 'data/digits/val/00001.png')
+        print(len(result.pred_instances), result.pred_instance_map.data.shape)
+    """
+    init_default_scope('mmseg')
+    if isinstance(picture, (str, Path)):
+        array = mmcv.imread(str(picture))
+        if array is None:
+            raise ValueError(f'not a picture that OpenCV can read: {picture}')
+        path = str(picture)
+    else:
+        array, path = np.asarray(picture), None
+        if array.dtype != np.uint8 or array.ndim not in (2, 3) or array.shape[2:] not in ((), (3,)):
+            raise ValueError(f'expected a uint8 picture (H, W, 3) or (H, W), got {array.shape} {array.dtype}')
+        if array.ndim == 2:
+            array = np.repeat(array[:, :, None], 3, axis=2)
+    steps = [step for step in model.cfg.test_dataloader.dataset.pipeline if step['type'] not in _ANNOTATION_TRANSFORMS]
+    steps[0] = dict(type='mmdet.LoadImageFromNDArray')
+    packed = Compose(steps)(dict(img=array, img_id=0))
+    packed['data_samples'].set_metainfo(dict(img_path=path))
+    with torch.no_grad():
+        return model.test_step(dict(inputs=[packed['inputs']], data_samples=[packed['data_samples']]))[0]

@@ -1,0 +1,68 @@
+"""From instance masks to the class map and the instance map."""
+
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmseg.registry import TRANSFORMS
+
+from ...models.losses.instances import IGNORED_CLASS, IGNORED_INSTANCE
+
+
+def masks_to_maps(masks_KHW: np.ndarray, labels_K: np.ndarray, ignored_K: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Paints masks into one class map and one instance map.
+
+    Where masks overlap the smaller one lies on top (among equals the later). Pixels that only ignored masks cover
+    (crowds, void, objects too small for the data set) are ignored; an object drawn over a crowd stays an object.
+
+    Args:
+        masks_KHW: (K, H, W) 0 or 1, K may be 0.
+        labels_K: (K,) classes from 0, as in COCO's list of classes.
+        ignored_K: (K,) bool.
+
+    Returns:
+        class map (H, W) int64: 0 = background, label + 1, 255 = ignore; instance map (H, W) int64: 0 = background, k + 1 for
+        mask k, -1 = ignore.
+
+    Example:
+        >>> masks = np.array([[[1, 1, 1]], [[0, 0, 1]]])
+        >>> masks_to_maps(masks, np.array([4, 7]), np.array([False, False]))[0]
+        array([[5, 5, 8]])
+    """
+    size = masks_KHW.shape[1:]
+    class_map = np.zeros(size, np.int64)
+    instance_map = np.zeros(size, np.int64)
+    for mask in masks_KHW[ignored_K]:
+        class_map[mask != 0] = IGNORED_CLASS
+        instance_map[mask != 0] = IGNORED_INSTANCE
+    area_K = (masks_KHW != 0).sum((1, 2))
+    for index in np.argsort(-area_K, kind='stable'):
+        if not ignored_K[index]:
+            inside = masks_KHW[index] != 0
+            class_map[inside] = labels_K[index] + 1
+            instance_map[inside] = index + 1
+    return class_map, instance_map
+
+
+@TRANSFORMS.register_module()
+class MasksToMaps(BaseTransform):
+    """Turns ``gt_masks`` into the two maps to train on; see :func:`masks_to_maps`.
+
+    In training it comes after all geometric transforms, so that an object that a crop or a resize removed leaves no
+    trace; in testing ``mmdet.LoadAnnotations`` comes after the resize, so that the maps have the original size.
+
+    Required keys: gt_masks, gt_bboxes_labels, gt_ignore_flags. Added keys: gt_seg_map, gt_instance_map (H, W) int64.
+    """
+
+    def transform(self, results: dict) -> dict:
+        if 'gt_masks' not in results:
+            raise KeyError(
+                "MasksToMaps needs 'gt_masks': put dict(type='mmdet.LoadAnnotations', with_mask=True) before it"
+            )
+        masks = results['gt_masks']
+        masks_KHW = masks.to_ndarray().reshape(-1, masks.height, masks.width)
+        results['gt_seg_map'], results['gt_instance_map'] = masks_to_maps(
+            masks_KHW, results['gt_bboxes_labels'], np.asarray(results['gt_ignore_flags'], bool)
+        )
+        return results
+
+
+__all__ = ['MasksToMaps', 'masks_to_maps']

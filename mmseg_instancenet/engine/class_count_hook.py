@@ -1,0 +1,35 @@
+"""Head and data must agree on the classes."""
+
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from mmseg.registry import HOOKS
+
+
+@HOOKS.register_module()
+class ClassCountHook(Hook):
+    """Stops before the first iteration where a head's ``num_classes`` is not the data's number of classes plus background."""
+
+    def before_train(self, runner: Runner) -> None:
+        self._check(runner, runner.train_dataloader)
+
+    def before_val(self, runner: Runner) -> None:
+        self._check(runner, runner.val_dataloader)
+
+    def before_test(self, runner: Runner) -> None:
+        self._check(runner, runner.test_dataloader)
+
+    def _check(self, runner: Runner, dataloader) -> None:
+        classes = dataloader.dataset.metainfo.get('classes')
+        if classes is None:
+            return
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        for name, module in model.named_modules():
+            heads = name.split('.')[-1] if not name.split('.')[-1].isdigit() else name
+            if ('decode_head' in heads or 'auxiliary_head' in heads) and hasattr(module, 'num_classes'):
+                if module.num_classes != len(classes) + 1:
+                    raise ValueError(
+                        f'model.{name} has num_classes={module.num_classes}, but the data have {len(classes)} classes: expected '
+                        f'num_classes={len(classes) + 1} (background included). Set model.{name}.num_classes, or metainfo=dict('
+                        'classes=(...)) of the data set'
+                    )

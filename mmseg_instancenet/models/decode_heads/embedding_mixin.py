@@ -1,0 +1,138 @@
+"""The embedding branch, for any mmseg decode head."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Optional
+
+import torch
+from mmengine.model import xavier_init
+from mmseg.registry import MODELS
+from mmseg.utils import ConfigType, SampleList
+from torch import Tensor, nn
+
+from ..coordinates import picture_coordinates
+from ..resize import resize_labels
+
+_COORDINATE_RANGE = 10.0
+"""Coordinates run from -10 to 10 over the picture: objects a tenth of it apart then differ by the 2 units that a
+threshold of 1.2 tells apart with weights of order one; at -1 to 1 the branch would have to learn weights above ten."""
+
+
+class EmbeddingMixin:
+    """Adds D embedding values to the C class scores of an mmseg decode head (Gao 2020, "Network architecture").
+
+    Every mmseg head ends in ``cls_seg``, which this mixin widens: C scores by the head's own ``conv_seg`` and D values
+    by ``conv_embedding``, both 1 x 1 convolutions on one feature map; dropout acts on the scores only. To give another
+    head an embedding branch, name it after the mixin and register it::
+
+        @MODELS.register_module()
+        class EmbeddingPSPHead(EmbeddingMixin, PSPHead):
+            pass
+
+    ``forward`` returns (N, C + D, h, w). As a plain mmseg head (``predict``) it gives the class scores alone.
+
+    Args:
+        embedding_dims: D, at least 1; 4 is the paper's for COCO.
+        loss_embedding: config of the loss on embeddings, e.g. ``dict(type='DiscriminativeLoss')``. Computed at the
+            head's own size on ``gt_sem_seg`` and ``gt_instance_map`` of the data samples. ``None`` for testing only.
+        coordinates: give the embedding branch the position of each pixel in the whole picture besides the features, so
+            that look-alike objects can differ. Right under resizing, crops, padding and flips, which it reads from the
+            data samples' ``homography_matrix``.
+        **kwargs: of the head. ``num_classes`` counts the background.
+    """
+
+    def __init__(
+        self,
+        *args,
+        embedding_dims: int = 4,
+        loss_embedding: Optional[dict] = None,
+        coordinates: bool = False,
+        **kwargs,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        if embedding_dims < 1:
+            raise ValueError(f'expected embedding_dims >= 1, got {embedding_dims}')
+        if self.out_channels != self.num_classes:
+            raise ValueError(
+                f'expected one score a class, background included ({self.num_classes}), got out_channels='
+                f'{self.out_channels}; leave out_channels away'
+            )
+        self.embedding_dims = embedding_dims
+        self.coordinates = coordinates
+        self.conv_embedding = nn.Conv2d(self.channels + 2 * coordinates, embedding_dims, kernel_size=1)
+        self.loss_embedding = None if loss_embedding is None else MODELS.build(loss_embedding)
+        self._position: Optional[dict] = None
+
+    def init_weights(self) -> None:
+        xavier_init(self.conv_embedding, distribution='uniform')  # the paper's
+        super().init_weights()  # last, so that a pretrained head keeps its weights
+
+    def cls_seg(self, feat: Tensor) -> Tensor:
+        """Class scores and embeddings from the last feature map: (N, channels, h, w) to (N, C + D, h, w)."""
+        scores = super().cls_seg(feat)
+        if self.coordinates:
+            size = tuple(feat.shape[2:])
+            position = self._position or {'metas': [{}] * len(feat), 'input_size': size}
+            coordinates_N2hw = picture_coordinates(map_size=size, device=feat.device, **position)
+            feat = torch.cat([feat, coordinates_N2hw.to(feat) * _COORDINATE_RANGE], dim=1)
+        return torch.cat([scores, self.conv_embedding(feat)], dim=1)
+
+    @contextmanager
+    def at(
+        self, metas: Sequence[dict], input_size: tuple[int, int], origin: tuple[int, int] = (0, 0)
+    ) -> Iterator[None]:
+        """Within it, ``forward`` knows where its input lies in the whole picture; otherwise it takes it for the whole.
+
+        Args:
+            metas: meta information of each picture of the batch.
+            input_size: (height, width) of the input, or of the window of it that ``forward`` sees.
+            origin: (row, column) of that window.
+        """
+        self._position = {'metas': metas, 'input_size': input_size, 'origin': origin}
+        try:
+            yield
+        finally:
+            self._position = None
+
+    def split(self, output: Tensor) -> tuple[Tensor, Tensor]:
+        """Class scores (N, C, h, w) and embeddings (N, D, h, w) of what ``forward`` returned."""
+        return output.split([self.num_classes, self.embedding_dims], dim=1)
+
+    def loss(self, inputs: tuple[Tensor], batch_data_samples: SampleList, train_cfg: ConfigType) -> dict[str, Tensor]:
+        missing = [name for name in ('gt_sem_seg', 'gt_instance_map') if name not in batch_data_samples[0]]
+        if missing:
+            raise ValueError(
+                f'the data samples lack {", ".join(missing)}; make them with the transforms MasksToMaps and PackInstanceMaps'
+            )
+        metas = [sample.metainfo for sample in batch_data_samples]
+        with self.at(metas, tuple(batch_data_samples[0].gt_sem_seg.data.shape[-2:])):
+            return super().loss(inputs, batch_data_samples, train_cfg)
+
+    def predict(self, inputs: tuple[Tensor], batch_img_metas: list[dict], test_cfg: ConfigType) -> Tensor:
+        meta = batch_img_metas[0]
+        size = meta.get('batch_input_shape', meta.get('pad_shape', meta['img_shape']))[:2]
+        with self.at(batch_img_metas, tuple(size)):
+            return super().predict(inputs, batch_img_metas, test_cfg)
+
+    def loss_by_feat(self, seg_logits: Tensor, batch_data_samples: SampleList) -> dict[str, Tensor]:
+        """Class losses at the size of the labels, embedding loss at the head's own size."""
+        if self.loss_embedding is None:
+            raise ValueError(
+                f'{type(self).__name__} has no loss_embedding to train with: add e.g. loss_embedding=dict(type='
+                "'DiscriminativeLoss') to decode_head"
+            )
+        scores, embeddings_NDhw = self.split(seg_logits)
+        losses = super().loss_by_feat(scores, batch_data_samples)
+        instance_map_NHW = torch.cat([sample.gt_instance_map.data for sample in batch_data_samples])
+        class_map_NHW = torch.cat([sample.gt_sem_seg.data for sample in batch_data_samples])
+        size = embeddings_NDhw.shape[2:]
+        losses.update(
+            self.loss_embedding(
+                embeddings_NDhw, resize_labels(instance_map_NHW, size), resize_labels(class_map_NHW, size)
+            )
+        )
+        return losses
+
+    def predict_by_feat(self, seg_logits: Tensor, batch_img_metas: list[dict]) -> Tensor:
+        """The class scores at the size of the input, as every mmseg head returns them."""
+        return super().predict_by_feat(self.split(seg_logits)[0], batch_img_metas)

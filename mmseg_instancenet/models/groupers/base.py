@@ -1,0 +1,116 @@
+"""What every grouper shares: the regions in which groups are found, and what happens to them afterwards."""
+
+from abc import ABCMeta, abstractmethod
+from typing import Optional
+
+import torch
+from torch import Tensor, nn
+
+from ..losses.instances import IGNORED_CLASS
+from .connected_components import split_components
+from .group_centers import group_centers
+
+
+class Grouper(nn.Module, metaclass=ABCMeta):
+    """Turns embeddings and a class map into groups; a child says how the pixels of one region are grouped.
+
+    Args:
+        class_agnostic: group all foreground pixels together instead of class by class; the class of a group is then
+            the one that most of its pixels have. Goes with ``DiscriminativeLoss(class_agnostic=True)``.
+        connected: split groups into 8-connected components. Goes with ``DiscriminativeLoss(push_distance=...)``, after
+            which objects far from each other may share an embedding.
+        min_size: groups of fewer pixels of the map are dissolved: each pixel joins the group of its region whose mean
+            embedding is nearest, since it is more often an outlier than an object. With ``connected`` they are dropped
+            as specks.
+        max_instances: keep only this many groups of a picture, the largest; ``None`` keeps all.
+    """
+
+    def __init__(
+        self,
+        class_agnostic: bool = False,
+        connected: bool = False,
+        min_size: int = 1,
+        max_instances: Optional[int] = None,
+    ) -> None:
+        super().__init__()
+        if min_size < 1:
+            raise ValueError(f'expected min_size >= 1 pixel, got {min_size}')
+        if max_instances is not None and max_instances < 1:
+            raise ValueError(f'expected max_instances >= 1, or None to keep all, got {max_instances}')
+        self.class_agnostic, self.connected = class_agnostic, connected
+        self.min_size, self.max_instances = min_size, max_instances
+
+    @abstractmethod
+    def group(self, x_ND: Tensor) -> Tensor:
+        """Groups the pixels of one region: (N, D) embeddings, N >= 1, to (N,) labels 1, 2, .."""
+
+    def check_margins(self, pull_margin: float, push_margin: float) -> None:
+        """Called once with the margins of the loss, where the model knows them."""
+
+    def regions(self, class_map: Tensor) -> Tensor:
+        """Within which pixels groups are found: the classes, or 1 for any class if ``class_agnostic``; 0 = nowhere."""
+        foreground = (class_map > 0) & (class_map != IGNORED_CLASS)
+        return torch.where(foreground, 1 if self.class_agnostic else class_map, 0)
+
+    def forward(self, embeddings_Dhw: Tensor, class_map_hw: Tensor) -> Tensor:
+        """Groups one picture.
+
+        Args:
+            embeddings_Dhw: (D, h, w) floating point.
+            class_map_hw: (h, w) integers: 0 = background, 255 = ignore; neither is grouped.
+
+        Returns:
+            (h, w) int64: 0 = no group, groups numbered 1, 2, .. without gaps, region after region.
+        """
+        if embeddings_Dhw.dim() != 3 or class_map_hw.shape != embeddings_Dhw.shape[1:]:
+            raise ValueError(
+                'expected embeddings (D, h, w) and a class map (h, w), got '
+                f'{tuple(embeddings_Dhw.shape)} and {tuple(class_map_hw.shape)}'
+            )
+        embeddings_Dhw = embeddings_Dhw.float()
+        region_hw = self.regions(class_map_hw)
+        labels_hw = torch.zeros_like(region_hw, dtype=torch.long)
+        found = 0
+        for region in region_hw.unique().tolist():
+            if region == 0:
+                continue
+            inside_hw = region_hw == region
+            label_N = self.group(embeddings_Dhw[:, inside_hw].T)
+            labels_hw[inside_hw] = label_N + found
+            found += int(label_N.max())
+        if self.connected:
+            labels_hw = split_components(labels_hw)
+        kept_hw = self._keep(labels_hw)
+        if not self.connected:
+            for region in region_hw.unique().tolist():
+                self._dissolve(embeddings_Dhw, labels_hw, kept_hw, region_hw == region)
+        return self._largest(kept_hw)
+
+    def _keep(self, labels_hw: Tensor) -> Tensor:
+        """The groups of at least ``min_size`` pixels, numbered anew without gaps."""
+        keep_K = torch.bincount(labels_hw.reshape(-1)) >= self.min_size
+        keep_K[0] = False
+        return torch.where(keep_K, keep_K.long().cumsum(0), 0)[labels_hw]
+
+    @staticmethod
+    def _dissolve(embeddings_Dhw: Tensor, labels_hw: Tensor, kept_hw: Tensor, inside_hw: Tensor) -> None:
+        """Lets the pixels of a region whose group was not kept join the nearest kept group there, in place."""
+        lost_hw = inside_hw & (labels_hw > 0) & (kept_hw == 0)
+        kept = kept_hw[inside_hw].unique()
+        kept = kept[kept > 0]
+        if not lost_hw.any() or len(kept) == 0:
+            return
+        center_KD = group_centers(embeddings_Dhw, kept_hw)[kept]
+        kept_hw[lost_hw] = kept[torch.cdist(embeddings_Dhw[:, lost_hw].T, center_KD).argmin(1)]
+
+    def _largest(self, labels_hw: Tensor) -> Tensor:
+        """The ``max_instances`` largest groups."""
+        size_K = torch.bincount(labels_hw.reshape(-1))
+        size_K[0] = 0
+        if self.max_instances is None or int((size_K > 0).sum()) <= self.max_instances:
+            return labels_hw
+        # A stable order: among equals the one found first stays.
+        largest = torch.sort(size_K, descending=True, stable=True).indices[: self.max_instances]
+        keep_K = torch.zeros_like(size_K)
+        keep_K[largest] = 1
+        return torch.where(keep_K > 0, keep_K.cumsum(0), 0)[labels_hw]

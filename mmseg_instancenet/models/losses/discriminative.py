@@ -1,0 +1,250 @@
+"""InstanceNet's pull and push loss (Gao 2020)."""
+
+from typing import NamedTuple, Optional
+
+import torch
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+
+from .instances import box_gaps, number_instances
+
+
+class DiscriminativeTerms(NamedTuple):
+    """The three terms, each a scalar: summed over the classes of a picture, averaged over the pictures."""
+
+    pull: Tensor
+    push: Tensor
+    regularization: Tensor
+
+
+def discriminative_terms(
+    embeddings_NDHW: Tensor,
+    instance_map_NHW: Tensor,
+    class_map_NHW: Tensor,
+    *,
+    pull_margin: float = 0.2,
+    push_margin: float = 3.0,
+    norm: float = 2,
+    squared: bool = False,
+    class_agnostic: bool = False,
+    background_is_instance: bool = False,
+    push_distance: Optional[float] = None,
+) -> DiscriminativeTerms:
+    r"""Pull, push and regularisation terms of InstanceNet (Gao 2020, equations 1, 2, 3 and the sum of 5).
+
+    For one class with K instances, instance k having the pixels S_k and the mean embedding mu_k:
+
+    .. math::
+        L_{pull} &= \frac1K \sum_k \frac1{|S_k|} \sum_{i \in S_k} [\|\mu_k - x_i\|_n - d_{pull}]_+ \\
+        L_{push} &= \frac1{K(K-1)} \sum_{k \neq l} [2 d_{push} - \|\mu_k - \mu_l\|_n]_+ \\
+        L_{reg} &= \frac1K \sum_k \|\mu_k\|_n
+
+    Each is summed over the classes of a picture and averaged over the pictures of the batch. Push is 0 for K < 2; a
+    picture without instances gives 0; the result always depends on ``embeddings_NDHW``, so that every parameter
+    receives a gradient. Computed in float32 (float64 for float64 input), also under autocast.
+
+    Peak memory above the inputs, backward pass included, is linear in the pixels (measured at D = 4, every pixel
+    labelled: 5.6 times the embeddings) plus, per picture, 4 values for every pair of instances (13 with
+    ``push_distance``); nothing of size instances x pixels is made.
+
+    Args:
+        embeddings_NDHW: (N, D, H, W) floating point.
+        instance_map_NHW: (N, H, W) integers; 0 = background, 1 and above = instances with any gaps, -1 = ignore.
+        class_map_NHW: (N, H, W) integers; 255 = ignore.
+        pull_margin: d_pull, in units of the embedding.
+        push_margin: d_push, in units of the embedding.
+        norm: order n of the norm, at least 1; ``float('inf')`` is allowed.
+        squared: square the two hinges, as De Brabandere et al. (2017) do.
+        class_agnostic: treat all classes as one, so that all instances of a picture are pushed apart.
+        background_is_instance: count the background as an instance (of class 0).
+        push_distance: push only pairs whose bounding boxes lie at most this many pixels of the embedding map apart.
+            The mean is then taken over these pairs. ``None`` pushes all pairs, as the paper.
+
+    Raises:
+        ValueError: if shapes or settings do not fit, or an embedding is not finite.
+
+    Example:
+        >>> embeddings = torch.tensor([[[[0.0, 0.0, 1.0, 1.0]]]])  # one picture, D = 1, 1 x 4 pixels
+        >>> ids, classes = torch.tensor([[[1, 1, 2, 2]]]), torch.tensor([[[5, 5, 5, 5]]])
+        >>> discriminative_terms(embeddings, ids, classes).push  # 2 * 3 - |0 - 1|
+        tensor(5.)
+    """
+    if embeddings_NDHW.dim() != 4 or not embeddings_NDHW.is_floating_point():
+        raise ValueError(
+            f'expected floating point embeddings (N, D, H, W), got {tuple(embeddings_NDHW.shape)} {embeddings_NDHW.dtype}'
+        )
+    num_images, dims, height, width = embeddings_NDHW.shape
+    if instance_map_NHW.shape != (num_images, height, width):
+        raise ValueError(
+            f'expected an instance map {(num_images, height, width)} for embeddings {tuple(embeddings_NDHW.shape)}, got '
+            f'{tuple(instance_map_NHW.shape)}; resize the label maps with mmseg_instancenet.models.resize_labels'
+        )
+    with torch.autocast(device_type=embeddings_NDHW.device.type, enabled=False):
+        if embeddings_NDHW.dtype != torch.float64:
+            embeddings_NDHW = embeddings_NDHW.float()
+        instances = number_instances(
+            instance_map_NHW,
+            torch.where(class_map_NHW == 255, class_map_NHW, 0) if class_agnostic else class_map_NHW,
+            background_is_instance,
+        )
+        count = len(instances.class_K)
+        if count == 0:
+            nothing = embeddings_NDHW.sum() * 0
+            if not torch.isfinite(nothing):
+                raise ValueError(_NOT_FINITE)
+            return DiscriminativeTerms(nothing, nothing, nothing)
+
+        x_PD = embeddings_NDHW.movedim(1, 3).reshape(-1, dims)[instances.pixel_P]
+        size_K = instances.size_K.to(x_PD)
+        mu_KD = x_PD.new_zeros(count, dims).index_add(0, instances.instance_P, x_PD) / size_K[:, None]
+
+        # Weight 1 / K_c of each instance, K_c the number of instances of its class in its picture.
+        class_span = int(instances.class_K.max()) + 1
+        group_K = instances.image_K * class_span + instances.class_K
+        _, group_index_K, group_size_G = torch.unique(group_K, return_inverse=True, return_counts=True)
+        weight_K = 1 / group_size_G[group_index_K].to(x_PD)
+
+        distance_P = torch.linalg.vector_norm(x_PD - mu_KD[instances.instance_P], ord=norm, dim=1)
+        pull_P = _hinge(distance_P - pull_margin, squared)
+        pull = (pull_P * (weight_K / size_K)[instances.instance_P]).sum()
+        regularization = (torch.linalg.vector_norm(mu_KD, ord=norm, dim=1) * weight_K).sum()
+
+        push = mu_KD.sum() * 0
+        first_of_image = torch.searchsorted(
+            instances.image_K, torch.arange(num_images + 1, device=mu_KD.device)
+        ).tolist()
+        for start, stop in zip(first_of_image, first_of_image[1:]):
+            if stop - start > 1:
+                push = push + _push_of_picture(
+                    mu_KD[start:stop],
+                    group_index_K[start:stop],
+                    instances.box_K4[start:stop],
+                    2 * push_margin,
+                    norm,
+                    squared,
+                    push_distance,
+                )
+        # A sum over every embedding costs little and keeps ignored pixels in the graph.
+        touch = embeddings_NDHW.sum() * 0
+        if not torch.isfinite(touch):
+            raise ValueError(_NOT_FINITE)
+        return DiscriminativeTerms(
+            pull / num_images + touch, push / num_images + touch, regularization / num_images + touch
+        )
+
+
+_NOT_FINITE = (
+    'expected finite embeddings, got NaN or infinity; the training has diverged: lower the learning rate, or clip '
+    'gradients with optim_wrapper.clip_grad=dict(max_norm=...)'
+)
+
+
+def _hinge(x: Tensor, squared: bool) -> Tensor:
+    x = x.clamp(min=0)
+    return x.square() if squared else x
+
+
+def _push_of_picture(
+    mu_KD: Tensor,
+    group_K: Tensor,
+    box_K4: Tensor,
+    margin: float,
+    norm: float,
+    squared: bool,
+    push_distance: Optional[float],
+) -> Tensor:
+    """Equation (2) summed over the classes of one picture: memory K x K."""
+    # The matrix-product form of cdist loses digits where centers nearly coincide, just where push matters.
+    distance_KK = torch.cdist(mu_KD, mu_KD, p=norm, compute_mode='donot_use_mm_for_euclid_dist')
+    pair_KK = group_K[:, None] == group_K[None, :]
+    pair_KK.fill_diagonal_(False)
+    if push_distance is not None:
+        pair_KK &= box_gaps(box_K4, box_K4) <= push_distance
+    _, index_K = torch.unique(group_K, return_inverse=True)
+    pairs_G = torch.zeros(int(index_K.max()) + 1, dtype=mu_KD.dtype, device=mu_KD.device)
+    pairs_G.index_add_(0, index_K, pair_KK.sum(1).to(mu_KD))
+    hinge_KK = torch.where(pair_KK, _hinge(margin - distance_KK, squared), 0)
+    return (hinge_KK.sum(1) / pairs_G[index_K].clamp(min=1)).sum()
+
+
+@MODELS.register_module()
+class DiscriminativeLoss(nn.Module):
+    """InstanceNet's loss (Gao 2020, equations 1 to 5): ``alpha`` pull + ``beta`` push + ``gamma`` regularisation.
+
+    See :func:`discriminative_terms` for the formulas, the label maps, memory and errors. The defaults are the paper's.
+
+    Args:
+        alpha, beta, gamma: weights of the pull, push and regularisation terms, equation (4).
+        pull_margin, push_margin, norm, squared, class_agnostic, background_is_instance, push_distance: as in
+            :func:`discriminative_terms`.
+        loss_weight: factor on the whole.
+        loss_name: key of the total; it has to contain ``loss`` to be trained on.
+
+    Example:
+        >>> loss = DiscriminativeLoss()
+        >>> embeddings = torch.zeros(1, 4, 8, 8, requires_grad=True)
+        >>> ids = torch.zeros(1, 8, 8, dtype=torch.long)
+        >>> ids[:, :, 4:], ids[:, :4, :4] = 1, 9
+        >>> loss(embeddings, ids, (ids > 0).long())['loss_embedding']
+        tensor(6., grad_fn=<MulBackward0>)
+    """
+
+    def __init__(
+        self,
+        alpha: float = 1.0,
+        beta: float = 1.0,
+        gamma: float = 0.001,
+        pull_margin: float = 0.2,
+        push_margin: float = 3.0,
+        norm: float = 2,
+        squared: bool = False,
+        class_agnostic: bool = False,
+        background_is_instance: bool = False,
+        push_distance: Optional[float] = None,
+        loss_weight: float = 1.0,
+        loss_name: str = 'loss_embedding',
+    ) -> None:
+        super().__init__()
+        for name, value in {
+            'alpha': alpha,
+            'beta': beta,
+            'gamma': gamma,
+            'pull_margin': pull_margin,
+            'push_margin': push_margin,
+        }.items():
+            if value < 0:
+                raise ValueError(f'expected {name} >= 0, got {value}')
+        if push_distance is not None and push_distance < 0:
+            raise ValueError(f'expected push_distance >= 0 pixels or None for all pairs, got {push_distance}')
+        if norm < 1:
+            raise ValueError(f'expected a norm of order >= 1, got {norm}')
+        if 'loss' not in loss_name:
+            raise ValueError(f"expected a loss_name that contains 'loss', or MMEngine leaves it out, got {loss_name!r}")
+        self.alpha, self.beta, self.gamma = alpha, beta, gamma
+        self.pull_margin, self.push_margin = pull_margin, push_margin
+        self.norm = norm
+        self.settings = {
+            'pull_margin': pull_margin,
+            'push_margin': push_margin,
+            'norm': norm,
+            'squared': squared,
+            'class_agnostic': class_agnostic,
+            'background_is_instance': background_is_instance,
+            'push_distance': push_distance,
+        }
+        self.loss_weight = loss_weight
+        self.loss_name = loss_name
+
+    def forward(self, embeddings_NDHW: Tensor, instance_map_NHW: Tensor, class_map_NHW: Tensor) -> dict[str, Tensor]:
+        """Returns the total under ``loss_name`` and the terms as ``pull``, ``push`` and ``regularization``.
+
+        The terms are detached, unweighted and for the log: MMEngine sums only keys that contain ``loss``.
+        """
+        terms = discriminative_terms(embeddings_NDHW, instance_map_NHW, class_map_NHW, **self.settings)
+        total = self.alpha * terms.pull + self.beta * terms.push + self.gamma * terms.regularization
+        return {
+            self.loss_name: total * self.loss_weight,
+            'pull': terms.pull.detach(),
+            'push': terms.push.detach(),
+            'regularization': terms.regularization.detach(),
+        }

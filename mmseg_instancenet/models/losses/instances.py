@@ -1,0 +1,116 @@
+"""Numbering of the instances in a batch of label maps."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+IGNORED_INSTANCE = -1
+"""Value of an instance map where nothing is known: no loss, no group."""
+
+BACKGROUND_INSTANCE = 0
+"""Value of an instance map where there is no object."""
+
+IGNORED_CLASS = 255
+"""Value of a class map where nothing is known (mmseg's default ``ignore_index``)."""
+
+
+class BatchInstances(NamedTuple):
+    """The instances of a batch, numbered 0 .. K-1 over all its pictures (K in all, P labelled pixels).
+
+    pixel_P: index into the flattened (N, H, W) map of each pixel that belongs to an instance.
+    instance_P: the instance of each of these pixels.
+    image_K: the picture of each instance, ascending.
+    class_K: the class of each instance.
+    size_K: its number of pixels (float).
+    box_K4: the rows and columns it spans, (top, left, bottom, right), the last ones included.
+    """
+
+    pixel_P: Tensor
+    instance_P: Tensor
+    image_K: Tensor
+    class_K: Tensor
+    size_K: Tensor
+    box_K4: Tensor
+
+
+def number_instances(
+    instance_map_NHW: Tensor, class_map_NHW: Tensor, background_is_instance: bool = False
+) -> BatchInstances:
+    """Numbers the instances of a batch without a loop over them; ids may be any integers and have gaps.
+
+    An instance is a set of pixels of one picture with one id *and* one class. Pixels with id -1 or class 255 are
+    ignored; id 0 is background, left out unless ``background_is_instance``.
+
+    Args:
+        instance_map_NHW: (N, H, W) integers.
+        class_map_NHW: (N, H, W) integers.
+        background_is_instance: whether each picture's background counts as an instance.
+
+    Example:
+        >>> ids = torch.tensor([[[0, 7, 7, 900, -1]]])
+        >>> classes = torch.tensor([[[0, 2, 2, 2, 255]]])
+        >>> number_instances(ids, classes).size_K
+        tensor([2., 1.])
+    """
+    if instance_map_NHW.dim() != 3 or instance_map_NHW.shape != class_map_NHW.shape:
+        raise ValueError(
+            'expected instance and class maps of one shape (N, H, W), got '
+            f'{tuple(instance_map_NHW.shape)} and {tuple(class_map_NHW.shape)}'
+        )
+    num_images, height, width = instance_map_NHW.shape
+    ids, classes = instance_map_NHW.reshape(-1).long(), class_map_NHW.reshape(-1).long()
+    labelled = (ids != IGNORED_INSTANCE) & (classes != IGNORED_CLASS)
+    if not background_is_instance:
+        labelled &= ids != BACKGROUND_INSTANCE
+    pixel_P = labelled.nonzero().squeeze(1)
+    ids_P, classes_P = ids[pixel_P], classes[pixel_P]
+    images_P = torch.div(pixel_P, height * width, rounding_mode='floor')
+    if ids_P.numel() and (int(ids_P.min()) < IGNORED_INSTANCE or int(classes_P.min()) < 0):
+        raise ValueError(
+            f'expected instance ids >= -1 and classes >= 0, got ids from {int(ids_P.min())} and classes from '
+            f'{int(classes_P.min())}; use -1 (instance map) and 255 (class map) for pixels to ignore'
+        )
+
+    # One sortable key a pixel: picture, then class, then id.
+    num_classes = int(classes_P.max()) + 1 if classes_P.numel() else 1
+    num_ids = int(ids_P.max()) + 1 if ids_P.numel() else 1
+    if num_images * num_classes * num_ids > torch.iinfo(torch.long).max:
+        names, ids_P = torch.unique(ids_P, return_inverse=True)
+        num_ids = len(names)
+    key_P = (images_P * num_classes + classes_P) * num_ids + ids_P
+    key_K, instance_P, size_K = torch.unique(key_P, return_inverse=True, return_counts=True)
+    image_K = torch.div(key_K, num_classes * num_ids, rounding_mode='floor')
+    class_K = torch.div(key_K, num_ids, rounding_mode='floor') % num_classes
+
+    row_P = torch.div(pixel_P, width, rounding_mode='floor') % height
+    column_P = pixel_P % width
+    count = len(key_K)
+    top_left_K2, bottom_right_K2 = (
+        torch.stack(
+            [
+                torch.zeros(count, dtype=torch.long, device=ids.device).scatter_reduce_(
+                    0, instance_P, position_P, reduce=reduction, include_self=False
+                )
+                for position_P in (row_P, column_P)
+            ],
+            dim=1,
+        )
+        for reduction in ('amin', 'amax')
+    )
+    box_K4 = torch.cat([top_left_K2, bottom_right_K2], dim=1)
+    return BatchInstances(pixel_P, instance_P, image_K, class_K, size_K.float(), box_K4)
+
+
+def box_gaps(box_K4: Tensor, other_M4: Tensor) -> Tensor:
+    """Euclidean distance, in pixels, between boxes of pixels: 0 where they overlap or touch, (K, M) float.
+
+    It never exceeds the distance between the objects inside, so no pair nearer than a bound is missed by it.
+
+    Example:
+        >>> a, b = torch.tensor([[0, 0, 3, 3]]), torch.tensor([[0, 8, 3, 9]])
+        >>> box_gaps(a, b)
+        tensor([[4.]])
+    """
+    gap_KM2 = torch.maximum(box_K4[:, None, :2] - other_M4[None, :, 2:], other_M4[None, :, :2] - box_K4[:, None, 2:])
+    return (gap_KM2 - 1).clamp(min=0).float().norm(dim=-1)

@@ -1,0 +1,3 @@
+from .fine_to_coarse import FineToCoarse
+
+__all__ = ['FineToCoarse']

@@ -1,0 +1,3 @@
+from .silhouette_scorer import SilhouetteScorer, silhouette
+
+__all__ = ['SilhouetteScorer', 'silhouette']

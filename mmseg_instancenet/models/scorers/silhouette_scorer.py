@@ -1,0 +1,79 @@
+"""How sure are we of a group, from its embeddings."""
+
+import torch
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+
+from ..groupers.group_centers import group_centers
+
+_BLOCK = 1 << 22
+"""Distances between pixels and groups are computed in blocks of this many values: 16 MB."""
+
+
+def silhouette(x_ND: Tensor, label_N: Tensor, center_KD: Tensor, region_K: Tensor, scale: float) -> Tensor:
+    r"""Mean simplified silhouette of each group, 0 .. 1 (Hruschka et al. 2004).
+
+    With :math:`a_i` the distance of pixel i to the mean of its own group and :math:`b_i` that to the nearest other
+    group of its region, at most ``scale``:
+
+    .. math:: s_k = \frac1{|S_k|} \sum_{i \in S_k} \left[1 - a_i / b_i\right]_+
+
+    1 where a group is a point far from all others, 0 where its pixels lie as near to another group.
+
+    Args:
+        x_ND: (N, D) embeddings of the grouped pixels.
+        label_N: (N,) group of each, 0 .. K-1.
+        center_KD: (K, D) mean of each group.
+        region_K: (K,) region in which each was found; groups of other regions do not count as others.
+        scale: distance, in units of the embedding, beyond which another group is far.
+
+    Example:
+        >>> x = torch.tensor([[0.0], [0.2], [4.0]])
+        >>> label = torch.tensor([0, 0, 1])
+        >>> silhouette(x, label, torch.tensor([[0.1], [4.0]]), torch.tensor([1, 1]), scale=1.0)
+        tensor([0.9000, 1.0000])
+    """
+    count = len(center_KD)
+    own_N = (x_ND - center_KD[label_N]).norm(dim=1)
+    other_N = torch.full_like(own_N, scale)
+    for block in torch.arange(len(x_ND), device=x_ND.device).split(max(1, _BLOCK // max(1, count))):
+        distance_BK = torch.cdist(x_ND[block], center_KD)
+        label_B = label_N[block]
+        apart_BK = region_K[label_B][:, None] != region_K[None, :]
+        apart_BK[torch.arange(len(block), device=x_ND.device), label_B] = True
+        nearest_B = distance_BK.masked_fill_(apart_BK, scale).amin(1)
+        other_N[block] = nearest_B.clamp(max=scale)
+    value_N = (1 - own_N / other_N.clamp(min=torch.finfo(own_N.dtype).tiny)).clamp(min=0)
+    sum_K = torch.zeros(count, dtype=value_N.dtype, device=value_N.device).index_add_(0, label_N, value_N)
+    return sum_K / torch.bincount(label_N, minlength=count).clamp(min=1)
+
+
+@MODELS.register_module()
+class SilhouetteScorer(nn.Module):
+    """Scores the groups of a map by :func:`silhouette`.
+
+    Args:
+        scale: see there; the push margin of the loss is a good value.
+    """
+
+    def __init__(self, scale: float = 3.0) -> None:
+        super().__init__()
+        if not scale > 0:
+            raise ValueError(f'expected a scale > 0 in units of the embedding, got {scale}')
+        self.scale = scale
+
+    def forward(self, embeddings_Dhw: Tensor, labels_hw: Tensor, region_hw: Tensor) -> Tensor:
+        """Score of each group of a label map (0 = none, groups 1 .. K without gaps): (K,) float."""
+        label_N = labels_hw.reshape(-1)
+        inside = label_N > 0
+        count = int(label_N.max())
+        if count == 0:
+            return embeddings_Dhw.new_zeros(0, dtype=torch.float)
+        region_K = region_hw.new_zeros(count + 1).index_put_((label_N,), region_hw.reshape(-1))[1:]
+        return silhouette(
+            embeddings_Dhw.float().flatten(1).T[inside],
+            label_N[inside] - 1,
+            group_centers(embeddings_Dhw.float(), labels_hw)[1:],
+            region_K,
+            self.scale,
+        )

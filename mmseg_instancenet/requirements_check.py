@@ -1,0 +1,47 @@
+"""Says which package is missing or too old, and the command that mends it.
+
+Looks at what is installed without importing it: a broken or missing package shall give this line, not a traceback from
+inside another.
+"""
+
+import re
+from importlib import metadata
+
+# Distribution names under which a package comes (the onedl forks keep the import names), the oldest version that has
+# what we use, and the command.
+_NEEDED = (
+    ('torch', ('torch',), (2, 4), 'pip install "torch>=2.4"'),  # first with torch.serialization.add_safe_globals
+    ('mmengine', ('mmengine', 'onedl-mmengine'), (0, 10), 'pip install -U openmim && mim install "mmengine>=0.10.0"'),
+    ('mmcv', ('mmcv', 'onedl-mmcv'), (2, 0), 'pip install -U openmim && mim install "mmcv>=2.0.0,<2.2.0"'),
+    ('mmdet', ('mmdet', 'onedl-mmdetection'), (3, 1), 'pip install -U openmim && mim install "mmdet>=3.1.0"'),
+    (
+        'mmseg',
+        ('mmsegmentation', 'onedl-mmsegmentation'),
+        (1, 1),
+        'pip install -U openmim && mim install "mmsegmentation>=1.1.0"',
+    ),
+    ('ftfy', ('ftfy',), (0, 0), 'pip install ftfy'),  # mmseg imports these two and does not declare them
+    ('regex', ('regex',), (0, 0), 'pip install regex'),
+)
+
+
+def check_requirements() -> None:
+    """Raises ImportError for the first package that is missing or too old."""
+    for package, distributions, oldest, command in _NEEDED:
+        version = next(filter(None, map(_version, distributions)), None)
+        needed = '.'.join(map(str, oldest))
+        if version is None:
+            if package == 'mmcv' and _version('mmcv-lite'):
+                raise ImportError(
+                    f'mmseg_instancenet needs mmcv with compiled operators, found mmcv-lite: pip uninstall mmcv-lite && {command}'
+                )
+            raise ImportError(f'mmseg_instancenet needs {package} {needed} or newer, which is not installed: {command}')
+        if tuple(int(part) for part in re.findall(r'\d+', version)[: len(oldest)]) < oldest:
+            raise ImportError(f'mmseg_instancenet needs {package} {needed} or newer, found {version}: {command}')
+
+
+def _version(distribution: str) -> 'str | None':
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,4 @@
+from .drawing import class_map_to_color, embeddings_to_color, instances_over_picture, panel
+from .panel_hook import PanelHook
+
+__all__ = ['PanelHook', 'class_map_to_color', 'embeddings_to_color', 'instances_over_picture', 'panel']

@@ -1,0 +1,88 @@
+"""Pictures of what a model does. All images are (H, W, 3) uint8 in RGB."""
+
+import colorsys
+from collections.abc import Sequence
+from typing import Optional
+
+import cv2
+import numpy as np
+
+_IGNORED_COLOR = (128, 128, 128)
+
+
+def distinct_color(index: int) -> tuple[int, int, int]:
+    """The index-th of an endless row of colours; neighbours in the row differ strongly (golden-ratio steps in hue)."""
+    hue = (index * 0.61803398875) % 1
+    saturation, value = (0.9, 0.65, 1.0)[index % 3], (1.0, 0.95, 0.8)[index // 3 % 3]
+    return tuple(round(255 * channel) for channel in colorsys.hsv_to_rgb(hue, saturation, value))
+
+
+def embeddings_to_color(embeddings_Dhw: np.ndarray, foreground_hw: Optional[np.ndarray] = None) -> np.ndarray:
+    """The three principal directions of an embedding map as red, green and blue: equal colour means near, not equal.
+
+    Args:
+        embeddings_Dhw: (D, h, w); with D < 3 the missing channels are grey.
+        foreground_hw: (h, w) bool: where the directions are taken from and what is drawn; the rest is black.
+    """
+    dims, height, width = embeddings_Dhw.shape
+    if foreground_hw is None or not foreground_hw.any():
+        foreground_hw = np.ones((height, width), bool)
+    x_ND = embeddings_Dhw[:, foreground_hw].T.astype(np.float64)
+    x_ND = x_ND - x_ND.mean(0)
+    _, directions_DD = np.linalg.eigh(x_ND.T @ x_ND)
+    directions = directions_DD[:, ::-1][:, :3]
+    # The sign of a direction is arbitrary: take the one whose largest entry is positive.
+    directions = directions * np.sign(directions[np.abs(directions).argmax(0), np.arange(directions.shape[1])])
+    projected = x_ND @ directions
+    low, high = np.percentile(projected, 1, axis=0), np.percentile(projected, 99, axis=0)
+    scaled = np.clip((projected - low) / np.maximum(high - low, 1e-12), 0, 1)
+    image = np.zeros((height, width, 3), np.uint8)
+    colors = np.full((len(x_ND), 3), 0.5)
+    colors[:, : scaled.shape[1]] = scaled
+    image[foreground_hw] = (40 + 215 * colors).astype(np.uint8)
+    return image
+
+
+def class_map_to_color(class_map_HW: np.ndarray, palette: Optional[Sequence[Sequence[int]]] = None) -> np.ndarray:
+    """A class map in colours: background black, class k + 1 in the palette's k-th colour, ignored pixels grey."""
+    count = max(int(class_map_HW.max()), 255) + 1
+    table = np.zeros((count, 3), np.uint8)
+    for index in range(count - 1):
+        table[index + 1] = palette[index] if palette and index < len(palette) else distinct_color(index)
+    table[255] = _IGNORED_COLOR
+    return table[class_map_HW]
+
+
+def instances_over_picture(image_HW3: np.ndarray, instance_map_HW: np.ndarray, alpha: float = 0.55) -> np.ndarray:
+    """Each instance in a colour of its own over the picture, with its outline; -1 (ignored) is grey."""
+    result = image_HW3.astype(np.float32)
+    ids = instance_map_HW.astype(np.int64)
+    colors = np.array([(0, 0, 0), *(distinct_color(index) for index in range(max(int(ids.max()), 0)))], np.float32)
+    inside = ids > 0
+    result[inside] = (1 - alpha) * result[inside] + alpha * colors[ids[inside]]
+    result[ids < 0] = 0.5 * result[ids < 0] + 0.5 * np.array(_IGNORED_COLOR)
+    # A pixel is on the outline if a neighbour belongs to something else.
+    edge = np.zeros_like(inside)
+    for axis in (0, 1):
+        differs = np.diff(ids, axis=axis) != 0
+        first, second = [slice(None)] * 2, [slice(None)] * 2
+        first[axis], second[axis] = slice(None, -1), slice(1, None)
+        edge[tuple(first)] |= differs
+        edge[tuple(second)] |= differs
+    edge &= inside
+    result[edge] = colors[ids[edge]]
+    return result.round().astype(np.uint8)
+
+
+def panel(images: Sequence[np.ndarray], titles: Sequence[str], height: int = 256) -> np.ndarray:
+    """Images side by side at one height, each under its title."""
+    columns = []
+    for image, title in zip(images, titles):
+        scale = height / image.shape[0]
+        size = (max(1, round(image.shape[1] * scale)), height)
+        image = cv2.resize(image, size, interpolation=cv2.INTER_NEAREST if scale > 1 else cv2.INTER_AREA)
+        header = np.full((24, image.shape[1], 3), 255, np.uint8)
+        cv2.putText(header, title, (3, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
+        columns.append(np.vstack([header, image]))
+        columns.append(np.full((height + 24, 4, 3), 255, np.uint8))
+    return np.hstack(columns[:-1])

@@ -1,0 +1,67 @@
+"""Pictures while testing."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import mmcv
+import numpy as np
+from mmdet.structures import DetDataSample
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from mmseg.registry import HOOKS
+
+from .drawing import class_map_to_color, embeddings_to_color, instances_over_picture, panel
+
+
+def draw_panel(data_sample: DetDataSample, palette: Sequence[Sequence[int]]) -> np.ndarray:
+    """Input, class map, embedding as colour, instances and, where it is known, the ground truth: one RGB image."""
+    picture = mmcv.imread(data_sample.img_path, channel_order='rgb')
+    class_map = data_sample.pred_sem_seg.data[0].cpu().numpy()
+    images = {'input': picture, 'class map': class_map_to_color(class_map, palette)}
+    embeddings = data_sample.pred_embeddings.data.float().cpu().numpy()
+    images['embedding'] = embeddings_to_color(embeddings, _foreground(class_map, embeddings.shape[1:]))
+    instance_map = data_sample.pred_instance_map.data[0].cpu().numpy()
+    images[f'{len(data_sample.pred_instances)} instances'] = instances_over_picture(picture, instance_map)
+    if 'gt_instance_map' in data_sample:
+        truth = data_sample.gt_instance_map.data[0].cpu().numpy()
+        count = len(np.unique(truth[truth > 0]))
+        images[f'ground truth ({count})'] = instances_over_picture(picture, truth)
+    return panel(list(images.values()), list(images))
+
+
+def _foreground(class_map_HW: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """The foreground on the head's map, for a picture that fills the input."""
+    rows, columns = (
+        np.minimum((np.arange(new) + 0.5) * old / new, old - 1).astype(int)
+        for new, old in zip(size, class_map_HW.shape)
+    )
+    return class_map_HW[rows[:, None], columns[None, :]] > 0
+
+
+@HOOKS.register_module()
+class PanelHook(Hook):
+    """Writes a :func:`draw_panel` of the first pictures of a test as ``<folder>/<name of the picture>.png``.
+
+    Args:
+        folder: made if absent.
+        count: pictures to draw on each process.
+    """
+
+    def __init__(self, folder: str, count: int = 50) -> None:
+        self.folder, self.count = Path(folder), count
+        self._drawn = 0
+
+    def before_test(self, runner: Runner) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._drawn = 0
+
+    def after_test_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        palette = runner.test_dataloader.dataset.metainfo.get('palette', [])
+        for data_sample in outputs[: max(0, self.count - self._drawn)]:
+            name = Path(data_sample.img_path).stem
+            image = draw_panel(data_sample, palette)
+            mmcv.imwrite(image[..., ::-1], str(self.folder / f'{name}.png'))
+            self._drawn += 1
+
+    def after_test_epoch(self, runner: Runner, metrics=None) -> None:
+        runner.logger.info(f'{self._drawn} pictures in {self.folder}')

@@ -1,0 +1,27 @@
+"""What every test needs: the package's registry entries, mmseg's scope, and the folder of real pictures."""
+
+import os
+from pathlib import Path
+
+import pytest
+from mmengine.registry import init_default_scope
+
+import mmseg_instancenet  # noqa: F401  (registers its components)
+
+
+@pytest.fixture(autouse=True)
+def mmseg_scope() -> None:
+    """Names of the registry are looked up in mmseg first, as in a run of ``tools/train.py``."""
+    init_default_scope('mmseg')
+
+
+@pytest.fixture(scope='session')
+def test_data() -> Path:
+    """Folder of the real data sets, which are no part of the repository; without it the test is skipped."""
+    default = Path(__file__).resolve().parents[2] / 'shared' / 'data'
+    folder = Path(os.environ.get('INSTANCENET_TEST_DATA', default))
+    if not folder.is_dir():
+        pytest.skip(
+            f'no real data at {folder}: set INSTANCENET_TEST_DATA to the folder that holds coco_mini, dsb2018, ..'
+        )
+    return folder

@@ -1,0 +1,60 @@
+"""Head and data must agree on the classes."""
+
+from types import SimpleNamespace
+
+import pytest
+from mmseg.registry import HOOKS
+from torch import nn
+
+from mmseg_instancenet.engine import ClassCountHook
+
+STAGES = ('train', 'val', 'test')
+
+
+class Head(nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+        self.num_classes = num_classes
+        self.loss_decode = nn.Identity()
+        self.loss_decode.num_classes = 1234  # a part of a head is no head
+
+
+def make_runner(classes, decode, auxiliary=(), wrap=lambda model: model, stage='train'):
+    model = nn.Module()
+    model.backbone = nn.Linear(1, 1)
+    model.backbone.num_classes = 1000
+    model.decode_head = Head(decode)
+    if auxiliary:
+        heads = [Head(count) for count in auxiliary]
+        model.auxiliary_head = heads[0] if len(heads) == 1 else nn.ModuleList(heads)
+    metainfo = {} if classes is None else {'classes': classes}
+    loader = SimpleNamespace(dataset=SimpleNamespace(metainfo=metainfo))
+    return SimpleNamespace(model=wrap(model), **{f'{stage}_dataloader': loader})
+
+
+@pytest.mark.parametrize('stage', STAGES)
+@pytest.mark.parametrize('wrap', [lambda model: model, nn.DataParallel])
+def test_names_the_head_and_both_numbers(stage, wrap):
+    check = getattr(HOOKS.build({'type': 'ClassCountHook'}), f'before_{stage}')
+    runner = make_runner(('cat', 'dog'), decode=2, wrap=wrap, stage=stage)
+    message = r'model\.decode_head has num_classes=2, but the data have 2 classes: expected num_classes=3 \(background'
+    with pytest.raises(ValueError, match=message):
+        check(runner)
+    check(make_runner(('cat', 'dog'), decode=3, wrap=wrap, stage=stage))
+
+
+@pytest.mark.parametrize(
+    'auxiliary, name', [((21,), 'auxiliary_head'), ((81, 21), r'auxiliary_head\.1'), ((21, 81), r'auxiliary_head\.0')]
+)
+def test_auxiliary_heads(auxiliary, name):
+    classes = tuple(map(str, range(80)))
+    message = (
+        rf'model\.{name} has num_classes=21, but the data have 80 classes: expected num_classes=81.*model\.{name}\.num'
+    )
+    with pytest.raises(ValueError, match=message):
+        ClassCountHook().before_train(make_runner(classes, 81, auxiliary))
+    ClassCountHook().before_train(make_runner(classes, 81, [81] * len(auxiliary)))
+
+
+def test_data_without_classes_are_not_checked():
+    ClassCountHook().before_train(make_runner(None, decode=2))

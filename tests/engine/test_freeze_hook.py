@@ -1,0 +1,286 @@
+"""Training in two phases. Run as a program, this file is the distributed training that one test looks at."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torch.multiprocessing
+from mmengine.evaluator import Evaluator
+from mmengine.hooks import Hook
+from mmengine.model import BaseModel
+from mmengine.runner import Runner
+from torch import nn
+from torch.utils.data import Dataset
+
+from mmseg_instancenet.engine import FreezeHook
+
+SAMPLES, BATCH, EPOCHS, UNTIL = 12, 2, 4, 2
+
+
+class TinyModel(BaseModel):
+    """A backbone of two blocks with batch norm, a neck that is one, and a head."""
+
+    def __init__(self):
+        super().__init__()
+        self.backbone = nn.ModuleDict(
+            {name: nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3)) for name in ('low', 'high')}
+        )
+        self.neck = nn.BatchNorm1d(3)
+        self.decode_head = nn.Linear(3, 1)
+
+    def forward(self, inputs, targets, mode='tensor'):
+        x = self.backbone['high'](self.backbone['low'](inputs).relu()).relu()
+        y = self.decode_head(self.neck(x))
+        return {'loss': (y - targets).square().mean()} if mode == 'loss' else [y]
+
+
+class Numbers(Dataset):
+    """Random points that wander off, so that two ranks see different data."""
+
+    def __init__(self):
+        generator = torch.Generator().manual_seed(0)
+        self.inputs = torch.randn(SAMPLES, 3, generator=generator) + torch.arange(SAMPLES)[:, None] / 3
+        self.targets = torch.randn(SAMPLES, 1, generator=generator) * 3
+
+    def __len__(self):
+        return SAMPLES
+
+    def __getitem__(self, index):
+        return {'inputs': self.inputs[index], 'targets': self.targets[index]}
+
+
+class Record(Hook):
+    """State of the model before each iteration, and the modes of its parts while it runs."""
+
+    priority = 'VERY_LOW'
+
+    def __init__(self):
+        self.states, self.training, self.requires_grad = [], [], []
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        model = getattr(runner.model, 'module', runner.model)
+        self.states.append({name: value.clone() for name, value in model.state_dict().items()})
+        self.training.append({name: module.training for name, module in model.named_modules()})
+        self.requires_grad.append({name: p.requires_grad for name, p in model.named_parameters()})
+
+    def after_train(self, runner):
+        self.before_train_iter(runner, 0)
+
+
+def make_runner(work_dir, hook, max_epochs=EPOCHS, by_epoch=True, validate=False, **settings):
+    work_dir = Path(work_dir)
+    torch.manual_seed(0)
+    loader = {'dataset': Numbers(), 'batch_size': BATCH, 'num_workers': 0, 'collate_fn': {'type': 'default_collate'}}
+    length = max_epochs if by_epoch else max_epochs * (SAMPLES // BATCH)
+    if validate:
+        settings['val_dataloader'] = {**loader, 'sampler': {'type': 'DefaultSampler', 'shuffle': False}}
+        settings.update(val_cfg={}, val_evaluator=Evaluator([]))
+    record = Record()
+    runner = Runner(
+        TinyModel(),
+        work_dir=str(work_dir),
+        train_dataloader={**loader, 'sampler': {'type': 'DefaultSampler', 'shuffle': True}},
+        optim_wrapper={'optimizer': {'type': 'AdamW', 'lr': 0.02, 'weight_decay': 0.1}},
+        train_cfg={
+            'by_epoch': by_epoch,
+            **({'max_epochs': length} if by_epoch else {'max_iters': length}),
+            'val_interval': 1 if by_epoch else 2,
+        },
+        default_hooks={'logger': {'type': 'LoggerHook', 'interval': 100}},
+        custom_hooks=[record, *([] if hook is None else [hook])],
+        randomness={'seed': 0},
+        default_scope='mmseg',
+        log_level='WARNING',
+        experiment_name=f'{work_dir.name}_{max_epochs}_{"x".join(settings)}_{id(record)}',
+        **settings,
+    )
+    runner.record = record
+    return runner
+
+
+def train(work_dir, hook, **settings):
+    runner = make_runner(work_dir, hook, **settings)
+    runner.train()
+    return runner
+
+
+def same(first, second, prefix=''):
+    names = [name for name in first if name.startswith(prefix)]
+    assert names
+    return all(torch.equal(first[name], second[name]) for name in names)
+
+
+def none_same(first, second, prefix):
+    names = [name for name in first if name.startswith(prefix) and 'num_batches' not in name]
+    assert names
+    return not any(torch.equal(first[name], second[name]) for name in names)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Tiny batch norms wait for a second thread longer than they compute."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def check_phases(record, switch, frozen='backbone'):
+    states = record.states
+    for state in states[1 : switch + 1]:
+        assert same(states[0], state, frozen)  # parameters and statistics
+    assert none_same(states[0], states[switch], 'decode_head')
+    assert none_same(states[0], states[switch], 'neck')
+    for before, after in zip(states[switch:], states[switch + 1 :]):
+        assert none_same(before, after, frozen)
+    for step, (training, requires_grad) in enumerate(zip(record.training[:-1], record.requires_grad[:-1])):
+        assert {v for name, v in training.items() if name.startswith(frozen)} == {step >= switch}
+        assert {v for name, v in requires_grad.items() if name.startswith(frozen)} == {step >= switch}
+        assert training['decode_head']
+        assert requires_grad['decode_head.weight']
+
+
+@pytest.mark.parametrize('validate', [False, True])
+def test_phases_by_epoch(tmp_path, validate):
+    runner = train(tmp_path, FreezeHook('backbone', until=UNTIL), validate=validate)
+    assert len(runner.record.states) == EPOCHS * SAMPLES // BATCH + 1
+    check_phases(runner.record, switch=UNTIL * SAMPLES // BATCH)
+
+
+@pytest.mark.parametrize('validate', [False, True])
+def test_phases_by_iteration(tmp_path, validate):
+    hook = FreezeHook('backbone', until=3, by_epoch=False)
+    runner = train(tmp_path, hook, max_epochs=1, by_epoch=False, validate=validate)
+    assert len(runner.record.states) == SAMPLES // BATCH + 1
+    check_phases(runner.record, switch=3)
+
+
+def test_iterations_in_a_loop_of_epochs(tmp_path):
+    check_phases(train(tmp_path, FreezeHook('backbone', until=8, by_epoch=False)).record, switch=8)
+
+
+def test_several_parts_by_name(tmp_path):
+    runner = train(tmp_path, FreezeHook(['backbone.low', 'neck'], until=1), max_epochs=2)
+    states, switch = runner.record.states, SAMPLES // BATCH
+    for part in ('backbone.low', 'neck'):
+        assert same(states[0], states[switch], part)
+        assert none_same(states[switch], states[-1], part)
+    assert none_same(states[0], states[1], 'backbone.high')
+
+
+def test_until_zero_freezes_nothing(tmp_path):
+    plain = train(tmp_path / 'plain', None, max_epochs=1)
+    hooked = train(tmp_path / 'hooked', FreezeHook('backbone', until=0), max_epochs=1)
+    assert same(plain.record.states[-1], hooked.record.states[-1])
+    frozen = train(tmp_path / 'frozen', FreezeHook('backbone', until=1), max_epochs=1)
+    assert not same(plain.record.states[-1], frozen.record.states[-1])
+
+
+@pytest.mark.parametrize('stop', [1, 2, 3])
+def test_resumed_training_is_the_uninterrupted_one(tmp_path, stop):
+    """Stopped before, at and after the switch."""
+    whole = train(tmp_path / 'whole', FreezeHook('backbone', until=UNTIL))
+    train(tmp_path / 'parts', FreezeHook('backbone', until=UNTIL), max_epochs=stop)
+    rest = train(tmp_path / 'parts', FreezeHook('backbone', until=UNTIL), resume=True)
+    assert len(rest.record.states) == (EPOCHS - stop) * SAMPLES // BATCH + 1
+    assert same(whole.record.states[-1], rest.record.states[-1])
+    # Checkpoints of both phases have one shape.
+    first, last = (torch.load(tmp_path / f'parts/epoch_{n}.pth', weights_only=True) for n in (1, EPOCHS))
+    assert list(first['state_dict']) == list(last['state_dict'])
+    groups = [checkpoint['optimizer']['param_groups'][0]['params'] for checkpoint in (first, last)]
+    assert groups[0] == groups[1]
+
+
+def test_a_part_that_does_not_exist(tmp_path):
+    with pytest.raises(ValueError, match=r"no part named in \['encoder'\].*'backbone', 'neck', 'decode_head'"):
+        train(tmp_path, FreezeHook('encoder', until=1))
+
+
+def test_negative_until():
+    with pytest.raises(ValueError, match='until >= 0, got -1'):
+        FreezeHook('backbone', until=-1)
+
+
+def test_a_wrapper_it_does_not_know(tmp_path):
+    runner = make_runner(tmp_path, None)
+    runner.model = nn.DataParallel(runner.model)
+    with pytest.raises(
+        TypeError, match='MMDistributedDataParallel, got DataParallel: train the two phases as two runs'
+    ):
+        FreezeHook('backbone', until=1).before_train(runner)
+
+
+def free_port():
+    with socket.socket() as connection:
+        connection.bind(('127.0.0.1', 0))
+        return connection.getsockname()[1]
+
+
+def train_rank(rank, directory, port):
+    torch.distributed.init_process_group('gloo', init_method=f'tcp://127.0.0.1:{port}', rank=rank, world_size=2)
+    os.environ['LOCAL_RANK'] = str(rank)
+    runner = train(
+        directory,
+        FreezeHook('backbone', until=1),
+        max_epochs=2,
+        launcher='pytorch',
+        cfg={
+            'model_wrapper_cfg': {'type': 'MMDistributedDataParallel', 'device_ids': None, 'broadcast_buffers': False}
+        },
+    )
+    torch.save(runner.record.states, directory / f'rank_{rank}.pth')
+    torch.distributed.destroy_process_group()
+
+
+@pytest.fixture(scope='module')
+def two_ranks(tmp_path_factory):
+    """States of the model before each iteration, of two real processes."""
+    directory = tmp_path_factory.mktemp('two_ranks')
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
+    with open(directory / 'log.txt', 'w+') as log:
+        command = [sys.executable, __file__, str(directory)]
+        returncode = subprocess.run(command, env=environment, stdout=log, stderr=log, timeout=120).returncode
+        log.seek(0)
+        assert returncode == 0, log.read()[-3000:]
+    return [torch.load(directory / f'rank_{rank}.pth', weights_only=True) for rank in (0, 1)]
+
+
+def parameters(state):
+    return {name: value for name, value in state.items() if 'running' not in name and 'num_batches' not in name}
+
+
+def test_distributed_ranks_stay_equal(two_ranks):
+    first, second = two_ranks
+    switch = len(first) // 2
+    assert len(first) == len(second) == 2 * switch + 1
+    for step, (a, b) in enumerate(zip(first, second)):
+        for name, value in parameters(a).items():
+            assert torch.equal(value, b[name]), f'{name} differs before iteration {step}'
+    # They saw different data ...
+    assert not torch.equal(first[-1]['neck.running_mean'], second[-1]['neck.running_mean'])
+    # ... and the backbone was fixed, then trained.
+    assert same(first[0], first[switch], 'backbone')
+    assert none_same(parameters(first[switch]), parameters(first[-1]), 'backbone')
+    assert none_same(first[0], first[switch], 'decode_head')
+
+
+def test_distributed_without_synchronisation_would_drift(two_ranks):
+    """The check above can fail: one backward pass on each rank's own data would part the backbones."""
+    state = two_ranks[0][len(two_ranks[0]) // 2]
+    gradients = []
+    for inputs in (Numbers().inputs[0::2], Numbers().inputs[1::2]):
+        model = TinyModel()
+        model.load_state_dict(state)
+        model(inputs, Numbers().targets[: len(inputs)], 'loss')['loss'].backward()
+        gradients.append(model.backbone['high'][0].weight.grad)
+    assert not torch.allclose(*gradients)
+
+
+if __name__ == '__main__':
+    # Forked, so that the package is imported once.
+    arguments = (Path(sys.argv[1]), free_port())
+    torch.multiprocessing.start_processes(train_rank, arguments, nprocs=2, start_method='fork')

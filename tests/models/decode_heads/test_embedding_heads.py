@@ -1,0 +1,311 @@
+"""The decode heads with an embedding branch."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from mmdet.structures import DetDataSample
+from mmengine.model import BaseModel
+from mmengine.structures import PixelData
+from mmseg.models.decode_heads import DepthwiseSeparableASPPHead, FCNHead, PSPHead, UPerHead
+from mmseg.registry import MODELS
+from torch import nn
+
+from mmseg_instancenet.models import EmbeddingFCNHead, EmbeddingHead, EmbeddingMixin, EmbeddingUPerHead
+from mmseg_instancenet.models.losses import discriminative_terms
+
+NUM_CLASSES, DIMS = 3, 4
+COMMON = {'channels': 6, 'num_classes': NUM_CLASSES, 'norm_cfg': {'type': 'BN'}}
+HEADS = {
+    'EmbeddingHead': (
+        DepthwiseSeparableASPPHead,
+        {'in_channels': 8, 'in_index': 1, 'c1_in_channels': 5, 'c1_channels': 2, 'dilations': (1, 2), **COMMON},
+    ),
+    'EmbeddingFCNHead': (FCNHead, {'in_channels': 5, 'in_index': 0, 'num_convs': 1, **COMMON}),
+    'EmbeddingUPerHead': (UPerHead, {'in_channels': [5, 8], 'in_index': [0, 1], 'pool_scales': (1, 2), **COMMON}),
+}
+
+
+class EmbeddingPSPHead(EmbeddingMixin, PSPHead):
+    """As the mixin's docstring says: any other head of mmseg."""
+
+
+def build(name, **settings):
+    torch.manual_seed(0)
+    config = {'type': name, **HEADS[name][1], 'embedding_dims': DIMS, 'loss_embedding': {'type': 'DiscriminativeLoss'}}
+    head = MODELS.build({**config, **settings})
+    # mmseg's initial class weights are tiny, its batch norms trivial: make every part matter.
+    for parameter in head.parameters():
+        nn.init.normal_(parameter, std=0.5)
+    return head
+
+
+def features(images=2, size=(8, 12)):
+    generator = torch.Generator().manual_seed(1)
+    fine = torch.randn(images, 5, *size, generator=generator)
+    return [fine, torch.randn(images, 8, size[0] // 2, size[1] // 2, generator=generator)]
+
+
+def label_maps(images=2, size=(16, 24)):
+    """Three objects of two classes, and an ignored corner."""
+    ids, classes = torch.zeros(images, *size, dtype=torch.long), torch.zeros(images, *size, dtype=torch.long)
+    for id_, (rows, columns, class_) in {
+        1: ((0, 7), (0, 9), 1),
+        4: ((7, 15), (3, 15), 1),
+        300: ((3, 9), (16, 22), 2),
+    }.items():
+        ids[:, slice(*rows), slice(*columns)], classes[:, slice(*rows), slice(*columns)] = id_, class_
+    ids[0, :, 20:], classes[0, :, 20:] = -1, 255
+    return ids, classes
+
+
+def make_samples(ids, classes, **metainfo):
+    samples = []
+    for ids_HW, classes_HW in zip(ids, classes):
+        sample = DetDataSample(
+            metainfo={'img_shape': tuple(ids_HW.shape), 'ori_shape': tuple(ids_HW.shape), **metainfo}
+        )
+        sample.gt_sem_seg = PixelData(data=classes_HW[None])
+        sample.gt_instance_map = PixelData(data=ids_HW[None])
+        samples.append(sample)
+    return samples
+
+
+def record(module, arguments):
+    """Appends what enters a module."""
+    return module.register_forward_pre_hook(lambda _, inputs: arguments.append(inputs[0].detach().clone()))
+
+
+@pytest.mark.parametrize('name', HEADS)
+def test_forward_is_mmsegs_head_and_the_embedding_of_the_same_features(name):
+    head, (plain_type, config) = build(name).eval(), HEADS[name]
+    plain = plain_type(**config).eval()
+    missing, extra = plain.load_state_dict(head.state_dict(), strict=False)
+    assert not missing
+    assert extra == ['conv_embedding.weight', 'conv_embedding.bias']
+
+    seen = []
+    record(head.conv_seg, seen)
+    output = head(features())
+    assert output.shape[:2] == (2, NUM_CLASSES + DIMS)
+    scores, embeddings = head.split(output)
+    assert torch.equal(scores, plain(features()))
+    weight, bias = head.conv_embedding.weight[:, :, 0, 0], head.conv_embedding.bias
+    expected = torch.einsum('dc,nchw->ndhw', weight, seen[0]) + bias[None, :, None, None]
+    torch.testing.assert_close(embeddings, expected)
+    assert embeddings.std() > 0.1
+
+
+def test_types_and_the_mixin_on_another_head():
+    types = {
+        'EmbeddingHead': EmbeddingHead,
+        'EmbeddingFCNHead': EmbeddingFCNHead,
+        'EmbeddingUPerHead': EmbeddingUPerHead,
+    }
+    for name, type_ in types.items():
+        assert type(build(name)) is type_
+        assert isinstance(build(name), EmbeddingMixin)
+    head = EmbeddingPSPHead(in_channels=5, in_index=0, pool_scales=(1, 2), embedding_dims=2, **COMMON).eval()
+    plain = PSPHead(in_channels=5, in_index=0, pool_scales=(1, 2), **COMMON).eval()
+    plain.load_state_dict(head.state_dict(), strict=False)
+    output = head(features())
+    assert output.shape[1] == NUM_CLASSES + 2
+    assert torch.equal(head.split(output)[0], plain(features()))
+
+
+@pytest.mark.parametrize('name', HEADS)
+def test_dropout_acts_on_the_scores_alone(name):
+    head = build(name, dropout_ratio=0.5).train()
+    before, to_scores, to_embeddings = [], [], []
+    for module, arguments in ((head.dropout, before), (head.conv_seg, to_scores), (head.conv_embedding, to_embeddings)):
+        record(module, arguments)
+    head(features())
+    assert torch.equal(to_embeddings[0], before[0])
+    dead, dropped = ((x == 0).all(3).all(2) for x in (before[0], to_scores[0]))
+    assert (dropped & ~dead).any()
+    assert not dropped.all()
+
+
+@pytest.mark.parametrize('name', HEADS)
+def test_loss(name):
+    head = build(name).eval()
+    ids, classes = label_maps()
+    losses = head.loss(features(), make_samples(ids, classes), None)
+    assert set(losses) == {'loss_ce', 'acc_seg', 'loss_embedding', 'pull', 'push', 'regularization'}
+
+    scores, embeddings = head.split(head(features()))
+    at_label_size = F.interpolate(scores, size=(16, 24), mode='bilinear', align_corners=False)
+    # mmseg's cross-entropy divides by all pixels, ignored ones too.
+    cross_entropy = F.cross_entropy(at_label_size, classes, ignore_index=255, reduction='sum') / classes.numel()
+    torch.testing.assert_close(losses['loss_ce'], cross_entropy)
+    step = 16 // embeddings.shape[2]
+    assert step in (2, 4)
+    # The label under a cell's centre.
+    small_ids, small_classes = (x[:, step // 2 :: step, step // 2 :: step] for x in (ids, classes))
+    terms = discriminative_terms(embeddings, small_ids, small_classes)
+    assert terms.push > 0.1
+    torch.testing.assert_close(losses['loss_embedding'], terms.pull + terms.push + 0.001 * terms.regularization)
+    total, _ = BaseModel.parse_losses(None, losses)
+    torch.testing.assert_close(total, losses['loss_ce'] + losses['loss_embedding'])
+
+
+@pytest.mark.parametrize('content', ['objects', 'background', 'ignored'])
+@pytest.mark.parametrize('coordinates', [False, True])
+@pytest.mark.parametrize('name', HEADS)
+def test_every_parameter_gets_a_gradient(name, coordinates, content):
+    head = build(name, coordinates=coordinates).train()
+    ids, classes = label_maps()
+    if content != 'objects':
+        ids, classes = (torch.full_like(ids, v) for v in {'background': (0, 0), 'ignored': (-1, 255)}[content])
+    total, _ = BaseModel.parse_losses(None, head.loss(features(), make_samples(ids, classes), None))
+    total.backward()
+    assert torch.isfinite(total)
+    for parameter_name, parameter in head.named_parameters():
+        assert parameter.grad is not None, parameter_name
+        assert torch.isfinite(parameter.grad).all(), parameter_name
+    assert bool(head.conv_embedding.weight.grad.any()) == (content == 'objects')
+    assert bool(head.conv_seg.weight.grad.any()) == (content != 'ignored')
+
+
+def test_several_class_losses_see_the_scores_alone():
+    losses = [{'type': 'WeightedCrossEntropyLoss', 'class_weight': [0.1, 1, 2]}, {'type': 'ClassDiceLoss'}]
+    head = build('EmbeddingFCNHead', loss_decode=losses)
+    ids, classes = label_maps()
+    result = head.loss(features(), make_samples(ids, classes), None)
+    assert {'loss_ce', 'loss_dice', 'loss_embedding'} < set(result)
+    total, _ = BaseModel.parse_losses(None, result)
+    torch.testing.assert_close(total, result['loss_ce'] + result['loss_dice'] + result['loss_embedding'])
+
+
+@pytest.mark.parametrize('name', HEADS)
+def test_predict_gives_the_class_scores_alone(name):
+    head = build(name).eval()
+    metas = [{'img_shape': (16, 24)}] * 2
+    scores = F.interpolate(head(features())[:, :NUM_CLASSES], size=(16, 24), mode='bilinear', align_corners=False)
+    torch.testing.assert_close(head.predict(features(), metas, {}), scores)
+
+
+def test_errors():
+    with pytest.raises(ValueError, match='embedding_dims >= 1, got 0'):
+        build('EmbeddingHead', embedding_dims=0)
+    with pytest.raises(ValueError, match=r'background included \(2\), got out_channels=1'):
+        build(
+            'EmbeddingFCNHead',
+            num_classes=2,
+            out_channels=1,
+            loss_decode={'type': 'CrossEntropyLoss', 'use_sigmoid': True},
+        )
+    samples = make_samples(*label_maps())
+    with pytest.raises(ValueError, match=r'EmbeddingFCNHead has no loss_embedding.*loss_embedding=dict\(type='):
+        build('EmbeddingFCNHead', loss_embedding=None).loss(features(), samples, None)
+    for sample in samples:
+        del sample.gt_instance_map
+    with pytest.raises(ValueError, match='lack gt_instance_map; make them with the transforms MasksToMaps'):
+        build('EmbeddingHead').loss(features(), samples, None)
+    for sample in samples:
+        del sample.gt_sem_seg
+    with pytest.raises(ValueError, match='lack gt_sem_seg, gt_instance_map'):
+        build('EmbeddingHead').loss(features(), samples, None)
+
+
+def test_a_head_without_embedding_loss_predicts():
+    head = build('EmbeddingFCNHead', loss_embedding=None).eval()
+    assert torch.equal(head(features()), build('EmbeddingFCNHead').eval()(features()))
+
+
+def test_embedding_is_initialised_with_xavier():
+    head = EmbeddingFCNHead(in_channels=5, in_index=0, channels=60, num_classes=3, num_convs=1, embedding_dims=40)
+    head.init_weights()
+    weight = head.conv_embedding.weight
+    bound = math.sqrt(6 / (60 + 40))
+    assert 0.98 * bound < weight.abs().max() <= bound
+    assert weight.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.03)
+    assert not head.conv_embedding.bias.any()
+    # mmseg's own for the class scores.
+    assert head.conv_seg.weight.std().item() == pytest.approx(0.01, rel=0.3)
+
+
+def test_pretrained_weights_of_the_head_outlive_the_initialisation(tmp_path):
+    saved = build('EmbeddingFCNHead')
+    torch.save({'state_dict': saved.state_dict()}, tmp_path / 'head.pth')
+    head = build('EmbeddingFCNHead', init_cfg={'type': 'Pretrained', 'checkpoint': str(tmp_path / 'head.pth')})
+    for parameter in head.parameters():
+        nn.init.zeros_(parameter)
+    head.init_weights()
+    for name, value in saved.state_dict().items():
+        assert torch.equal(head.state_dict()[name], value), name
+
+
+def recorded(head):
+    """Lists of what enters the class scores' and the embedding's convolution."""
+    lists = ([], [])
+    for module, arguments in zip((head.conv_seg, head.conv_embedding), lists):
+        record(module, arguments)
+    return lists
+
+
+def grid(x, y, images=2):
+    """(N, 2, h, w) with x growing to the right and y downwards."""
+    return torch.stack(torch.meshgrid(torch.as_tensor(x), torch.as_tensor(y), indexing='xy')).expand(images, -1, -1, -1)
+
+
+X, Y = (torch.arange(12) + 0.5) / 12, (torch.arange(8) + 0.5) / 8
+
+
+def test_coordinates_enter_the_embedding_branch_alone():
+    head = build('EmbeddingFCNHead', coordinates=True).eval()
+    to_scores, to_embeddings = recorded(head)
+    output = head(features())
+    # Without a position the input is the whole picture; the range is -10 to 10.
+    torch.testing.assert_close(to_embeddings[0], torch.cat([to_scores[0], grid(20 * X - 10, 20 * Y - 10)], dim=1))
+    weight, bias = head.conv_embedding.weight[:, :, 0, 0], head.conv_embedding.bias
+    expected = torch.einsum('dc,nchw->ndhw', weight, to_embeddings[0]) + bias[None, :, None, None]
+    torch.testing.assert_close(head.split(output)[1], expected)
+    plain = FCNHead(**HEADS['EmbeddingFCNHead'][1]).eval()
+    plain.load_state_dict(head.state_dict(), strict=False)
+    assert torch.equal(head.split(output)[0], plain(features()))
+
+
+def test_coordinates_of_a_window():
+    head = build('EmbeddingFCNHead', coordinates=True).eval()
+    to_scores, to_embeddings = recorded(head)
+    # The right half of a picture of 16 x 24 that is seen at twice its size.
+    meta = {'homography_matrix': [[2, 0, 0], [0, 2, 0], [0, 0, 1]], 'ori_shape': (16, 24), 'img_shape': (32, 48)}
+    with head.at([meta, meta], input_size=(32, 24), origin=(0, 24)):
+        head(features())
+    torch.testing.assert_close(to_embeddings[0], torch.cat([to_scores[0], grid(10 * X, 20 * Y - 10)], dim=1))
+
+
+# A picture of 32 x 48, of which the lower right quarter was cropped.
+CROPPED = {'homography_matrix': [[1, 0, -24], [0, 1, -16], [0, 0, 1]], 'ori_shape': (32, 48), 'img_shape': (16, 24)}
+
+
+def test_coordinates_come_from_the_data_samples():
+    head = build('EmbeddingFCNHead', coordinates=True).eval()
+    _, to_embeddings = recorded(head)
+    head.loss(features(), make_samples(*label_maps(), **CROPPED), None)
+    head.predict(features(), [CROPPED, CROPPED], {})
+    # The same crop in a batch that was padded to twice its size.
+    head.predict(features(), [{**CROPPED, 'batch_input_shape': (32, 48)}] * 2, {})
+    assert len(to_embeddings) == 3
+    for seen, scale in zip(to_embeddings, (1, 1, 2)):
+        torch.testing.assert_close(seen[:, -2:], grid(scale * 10 * X, scale * 10 * Y))
+
+
+def test_each_picture_of_a_batch_has_its_own_coordinates():
+    head = build('EmbeddingFCNHead', coordinates=True).eval()
+    _, to_embeddings = recorded(head)
+    head.predict(features(), [CROPPED, {'ori_shape': (16, 24), 'img_shape': (16, 24)}], {})
+    torch.testing.assert_close(to_embeddings[0][:1, -2:], grid(10 * X, 10 * Y, images=1))
+    torch.testing.assert_close(to_embeddings[0][1:, -2:], grid(20 * X - 10, 20 * Y - 10, images=1))
+
+
+def test_position_is_forgotten():
+    head = build('EmbeddingFCNHead', coordinates=True).eval()
+    expected = head(features())
+    head.predict(features(), [CROPPED, CROPPED], {})
+    with pytest.raises(ZeroDivisionError), head.at([CROPPED, CROPPED], (16, 24)):
+        assert not torch.equal(head(features()), expected)
+        raise ZeroDivisionError
+    assert torch.equal(head(features()), expected)

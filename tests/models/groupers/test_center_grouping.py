@@ -1,0 +1,153 @@
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+from mmseg_instancenet.models import CenterGrouping, ClassGrouping, DiscriminativeLoss
+from mmseg_instancenet.models.groupers import group_by_centers
+
+
+def plain_grouping(x, threshold, shift, order, norm):
+    """The paper's two post-processings word by word, one pixel at a time, in numpy float64."""
+
+    def inside(center, untagged):
+        return [i for i in untagged if np.linalg.norm(x[i] - center, ord=norm) <= threshold]
+
+    labels = np.zeros(len(x), int)
+    untagged = list(range(len(x)))
+    group = 0
+    for drawn in order:
+        if labels[drawn]:
+            continue
+        while not labels[drawn]:  # the pixel drawn may end outside its group: it is the next untagged one of the order
+            members = inside(x[drawn], untagged)
+            while shift:
+                moved = inside(x[members].mean(0), untagged)
+                if moved == members or not moved:
+                    break
+                members = moved
+            group += 1
+            labels[members] = group
+            untagged = [i for i in untagged if not labels[i]]
+    return labels
+
+
+@pytest.mark.parametrize('shift', [False, True])
+@pytest.mark.parametrize('norm', [1, 2, float('inf')])
+@pytest.mark.parametrize('seed', range(5))
+def test_agrees_with_the_plain_reference_pixel_for_pixel(shift, norm, seed):
+    rng = np.random.default_rng(seed)
+    # Blobs that overlap, so that the order of the draws and the shifts matter.
+    centers = rng.normal(size=(6, 3)) * 2
+    x = centers[rng.integers(6, size=150)] + rng.normal(size=(150, 3)) * 0.5
+    order = torch.randperm(150, generator=torch.Generator().manual_seed(seed)).numpy()
+    expected = plain_grouping(x, 1.2, shift, order, norm)
+    actual = group_by_centers(
+        torch.from_numpy(x), 1.2, shift=shift, norm=norm, generator=torch.Generator().manual_seed(seed)
+    )
+    assert expected.max() > 3
+    np.testing.assert_array_equal(actual.numpy(), expected)
+
+
+def test_shift_and_fixed_differ_where_the_first_pixel_is_an_outlier():
+    # Two clusters around 0 and 2 and the outlier 1 between them, drawn first. Around 1 the radius 1.2 holds everything.
+    x = torch.tensor([[1.0], [0.0], [0.1], [-0.1], [0.05], [2.0], [2.1], [2.15]])
+    generator = next(
+        g for g in (torch.Generator().manual_seed(s) for s in range(100)) if int(torch.randperm(8, generator=g)[0]) == 0
+    )
+    generator.manual_seed(generator.initial_seed())
+    assert group_by_centers(x, 1.2, shift=False, generator=generator).unique().tolist() == [1]
+    generator.manual_seed(generator.initial_seed())
+    shifted = group_by_centers(x, 1.2, shift=True, generator=generator)
+    assert shifted[1:5].unique().numel() == 1
+    assert shifted[5:].unique().numel() == 1
+    assert shifted[1] != shifted[5]
+
+
+def test_cosine_distance_ignores_length():
+    direction = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    x = torch.cat([direction * scale for scale in (0.1, 1.0, 50.0)])
+    labels = group_by_centers(x, 0.3, distance='cosine', generator=torch.Generator().manual_seed(0))
+    assert labels[0] == labels[2] == labels[4] != labels[1]
+    assert labels[1] == labels[3] == labels[5]
+
+
+def test_same_picture_same_groups_whatever_came_before():
+    torch.manual_seed(0)
+    embeddings, classes = torch.randn(4, 20, 20) * 2, torch.randint(0, 3, (20, 20))
+    grouper = CenterGrouping(seed=3)
+    first = grouper(embeddings, classes)
+    grouper(torch.randn(4, 9, 9), torch.ones(9, 9, dtype=torch.long))
+    torch.manual_seed(99)
+    assert torch.equal(first, grouper(embeddings, classes))
+
+
+def test_groups_stay_within_their_class_and_leave_background_and_ignored_pixels():
+    embeddings = torch.zeros(2, 2, 4)
+    classes = torch.tensor([[1, 1, 3, 3], [0, 255, 3, 1]])
+    labels = CenterGrouping()(embeddings, classes)
+    assert labels.tolist() == [[1, 1, 2, 2], [0, 0, 2, 1]]
+    together = CenterGrouping(class_agnostic=True)(embeddings, classes)
+    assert together.tolist() == [[1, 1, 1, 1], [0, 0, 1, 1]]
+
+
+def test_no_foreground_gives_no_group():
+    labels = CenterGrouping()(torch.randn(4, 3, 3), torch.zeros(3, 3, dtype=torch.long))
+    assert labels.tolist() == [[0] * 3] * 3
+
+
+def test_options_split_and_drop():
+    embeddings = torch.zeros(1, 1, 12)
+    classes = torch.tensor([[1, 1, 1, 0, 1, 1, 0, 1, 0, 2, 2, 2]])
+    embeddings[0, 0, 9:] = 7
+    run = lambda **options: CenterGrouping(**options)(embeddings, classes)[0].tolist()  # noqa: E731
+    assert run() == [1, 1, 1, 0, 1, 1, 0, 1, 0, 2, 2, 2]
+    assert run(connected=True) == [1, 1, 1, 0, 2, 2, 0, 3, 0, 4, 4, 4]
+    assert run(connected=True, min_size=2) == [1, 1, 1, 0, 2, 2, 0, 0, 0, 3, 3, 3]
+    assert run(connected=True, max_instances=2) == [1, 1, 1, 0, 0, 0, 0, 0, 0, 2, 2, 2]
+
+
+def test_connected_components_baseline():
+    classes = torch.tensor([[1, 0, 1], [0, 0, 0], [2, 2, 0]])
+    assert ClassGrouping()(torch.randn(3, 3, 3), classes).tolist() == [[1, 0, 1], [0, 0, 0], [2, 2, 0]]
+    assert ClassGrouping(connected=True)(torch.randn(3, 3, 3), classes).tolist() == [[1, 0, 2], [0, 0, 0], [3, 3, 0]]
+
+
+@pytest.mark.parametrize(
+    ('settings', 'message'),
+    [
+        (dict(threshold=-1.0), 'threshold > 0.*-1.0'),
+        (dict(mode='drift'), "'fixed' or 'shift'.*'drift'"),
+        (dict(distance='l2'), "'norm' or 'cosine'.*'l2'"),
+        (dict(min_size=0), 'min_size >= 1.*0'),
+        (dict(max_instances=0), 'max_instances >= 1.*0'),
+    ],
+)
+def test_settings_that_cannot_be_meant(settings, message):
+    with pytest.raises(ValueError, match=message):
+        CenterGrouping(**settings)
+
+
+def test_embeddings_that_mean_nothing():
+    embeddings = torch.zeros(2, 2, 2)
+    embeddings[0, 0, 0] = float('nan')
+    with pytest.raises(ValueError, match='finite embeddings.*1 of'):
+        CenterGrouping()(embeddings, torch.ones(2, 2, dtype=torch.long))
+    with pytest.raises(ValueError, match=r'expected embeddings \(D, h, w\).*\(2, 2, 2\) and \(3, 2\)'):
+        CenterGrouping()(torch.zeros(2, 2, 2), torch.ones(3, 2, dtype=torch.long))
+
+
+def test_threshold_is_checked_against_the_margins():
+    loss = DiscriminativeLoss()
+    with pytest.warns(UserWarning, match=r'threshold 1.8 lies outside \(0.4, 1.5\)'):
+        CenterGrouping(threshold=1.8).check_margins(loss.pull_margin, loss.push_margin)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        CenterGrouping(threshold=1.2).check_margins(loss.pull_margin, loss.push_margin)
+
+
+def test_threshold_decides_about_a_pixel_on_the_rim():
+    x = torch.tensor([[0.0], [1.0]])
+    assert group_by_centers(x, 1.0, shift=False).unique().numel() == 1
+    assert group_by_centers(x, 0.999, shift=False).unique().numel() == 2

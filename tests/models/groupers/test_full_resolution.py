@@ -1,0 +1,256 @@
+"""How the picture's pixels join the groups of the head's map, against loops over the pixels."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from mmseg_instancenet.models.groupers import CenterGrouping, group_centers, label_picture
+from mmseg_instancenet.models.resize import MapPlacement
+
+TIE = 1e-4
+"""Distances that differ by less are equal to float32."""
+
+
+def covered(axis: int, length: int, placement: MapPlacement) -> dict[int, float]:
+    """Pixels of the picture that the map covers along an axis, and where on the map they lie."""
+    result = {}
+    for pixel in range(placement.picture_size[axis]):
+        position = (pixel + 0.5) * placement.image_size[axis] / placement.picture_size[axis]
+        if placement.flipped[axis]:
+            position = placement.image_size[axis] - position
+        position -= placement.origin[axis]
+        if 0 <= position <= placement.input_size[axis]:
+            result[pixel] = position * length / placement.input_size[axis]
+    return result
+
+
+def between(position: float, length: int) -> tuple[tuple[int, float], tuple[int, float]]:
+    """The two cells around a position and their shares; the rim is continued outside."""
+    offset = (position - 0.5) - math.floor(position - 0.5)
+    assert 1e-6 < offset < 1 - 1e-6, 'choose sizes for which no pixel lies on the centre of a cell'
+    lower = math.floor(position - 0.5)
+    return (min(max(lower, 0), length - 1), 1 - offset), (min(max(lower + 1, 0), length - 1), offset)
+
+
+def allowed_labels(x_Dhw, labels_hw, region_hw, region_HW, placement) -> dict[tuple[int, int], set[int]]:
+    """For each covered pixel the labels that it may get: more than one only where distances are equal."""
+    _, height, width = x_Dhw.shape
+    center = {}
+    for label in range(1, labels_hw.max() + 1):
+        center[label] = x_Dhw[:, labels_hw == label].mean(1)
+    result = {}
+    for row, v in covered(0, height, placement).items():
+        for column, u in covered(1, width, placement).items():
+            region = region_HW[row, column]
+            if region == 0:
+                result[row, column] = {0}
+                continue
+            x_D, near = 0, set()
+            for cell_row, share_v in between(v, height):
+                for cell_column, share_u in between(u, width):
+                    x_D = x_D + share_v * share_u * x_Dhw[:, cell_row, cell_column]
+                    if region_hw[cell_row, cell_column] == region and labels_hw[cell_row, cell_column] > 0:
+                        near.add(int(labels_hw[cell_row, cell_column]))
+            if near:
+                distance = {label: np.linalg.norm(x_D - center[label]) for label in near}
+            else:
+                cells = np.argwhere((region_hw == region) & (labels_hw > 0))
+                distance = {}
+                for cell in cells:
+                    label, gap = int(labels_hw[tuple(cell)]), math.hypot(v - cell[0] - 0.5, u - cell[1] - 0.5)
+                    distance[label] = min(gap, distance.get(label, math.inf))
+            best = min(distance.values(), default=0)
+            result[row, column] = {label for label, d in distance.items() if d <= best + TIE} or {0}
+    return result
+
+
+def random_scene(rng: np.random.Generator, size: tuple[int, int], picture_size: tuple[int, int], dims: int = 3):
+    """Regions 1 (groups 1 to 3) and 2 (groups 4, 5) on the map; on the picture also region 3, which has no group."""
+    region_hw = rng.choice([0, 1, 2], size, p=[0.4, 0.4, 0.2])
+    while True:
+        labels_hw = np.where(region_hw == 1, rng.integers(0, 4, size), np.where(rng.random(size) < 0.5, 4, 5))
+        labels_hw[(region_hw == 0) | (rng.random(size) < 0.1)] = 0
+        if set(labels_hw.ravel().tolist()) == {0, 1, 2, 3, 4, 5}:
+            break
+        region_hw = rng.choice([0, 1, 2], size, p=[0.4, 0.4, 0.2])
+    x_Dhw = rng.normal(size=(dims, *size)).astype(np.float32)
+    region_HW = rng.choice([0, 1, 2, 3], picture_size, p=[0.2, 0.4, 0.3, 0.1])
+    return x_Dhw, labels_hw, region_hw, region_HW
+
+
+PLACEMENTS = {
+    'quarter': MapPlacement((40, 56), (40, 56), (40, 56)),
+    'enlarged input': MapPlacement((20, 24), (40, 48), (40, 48)),
+    'padded': MapPlacement((37, 45), (33, 40), (48, 64)),
+    'padded below only': MapPlacement((24, 40), (24, 40), (40, 40)),
+    'flipped horizontally': MapPlacement((40, 56), (40, 56), (40, 56), flipped=(False, True)),
+    'flipped vertically, padded': MapPlacement((37, 45), (33, 40), (48, 64), flipped=(True, False)),
+    'flipped both ways, padded': MapPlacement((37, 45), (33, 40), (48, 64), flipped=(True, True)),
+    'window in the middle': MapPlacement((60, 70), (60, 70), (32, 40), origin=(13, 9)),
+    'window that reaches into the padding': MapPlacement((60, 70), (45, 51), (32, 40), origin=(20, 24)),
+    'flipped window': MapPlacement((60, 70), (60, 70), (32, 40), origin=(13, 9), flipped=(True, True)),
+}
+
+
+@pytest.mark.parametrize('placement', PLACEMENTS.values(), ids=PLACEMENTS.keys())
+def test_random_maps_against_loops(placement):
+    rng = np.random.default_rng(0)
+    grouped = 0
+    for size in ((10, 14), (5, 7)):
+        x_Dhw, labels_hw, region_hw, region_HW = random_scene(rng, size, placement.picture_size)
+        expected = allowed_labels(x_Dhw, labels_hw, region_hw, region_HW, placement)
+        found, rows, columns = label_picture(
+            *(torch.from_numpy(array) for array in (x_Dhw, labels_hw, region_hw, region_HW)), placement
+        )
+        assert {(r, c) for r in range(rows.start, rows.stop) for c in range(columns.start, columns.stop)} == set(
+            expected
+        )
+        assert found.dtype == torch.long
+        assert found.shape == (rows.stop - rows.start, columns.stop - columns.start)
+        for (row, column), allowed in expected.items():
+            assert int(found[row - rows.start, column - columns.start]) in allowed, f'pixel {row}, {column}'
+        # The loops leave little room: nearly every pixel has one answer.
+        assert np.mean([len(allowed) == 1 for allowed in expected.values()]) > 0.95
+        grouped += sum(allowed != {0} for allowed in expected.values())
+    assert grouped > 50
+
+
+@pytest.mark.parametrize('flipped', [(False, True), (True, False), (True, True)])
+def test_a_flipped_map_labels_the_picture_as_the_map_itself_does(flipped):
+    scene = random_scene(np.random.default_rng(3), (9, 12), (36, 48))
+    arrays = [torch.from_numpy(array) for array in scene]
+    placement = MapPlacement((36, 48), (36, 48), (36, 48))
+    plain = label_picture(*arrays, placement)[0].numpy()
+    axes = [axis - 2 for axis in (0, 1) if flipped[axis]]
+    turned = [array.flip(axes) for array in arrays[:3]]
+    again = label_picture(*turned, arrays[3], placement._replace(flipped=flipped))[0].numpy()
+    # Only a tie may fall the other way: of equally near cells the first is taken, and a flip turns the order round.
+    allowed = allowed_labels(*scene, placement)
+    for pixel in map(tuple, np.argwhere(plain != again)):
+        assert {plain[pixel], again[pixel]} <= allowed[pixel] and len(allowed[pixel]) > 1, f'pixel {pixel}'
+    assert (plain == again).mean() > 0.98
+    assert plain.max() == 5
+
+
+def test_region_without_a_group_stays_without():
+    region_HW = torch.tensor([[1, 1, 2, 2], [3, 3, 0, 2]])
+    labels, rows, columns = label_picture(
+        torch.zeros(2, 1, 2),
+        torch.tensor([[1, 0]]),
+        torch.tensor([[1, 2]]),
+        region_HW,
+        MapPlacement((2, 4), (2, 4), (2, 4)),
+    )
+    assert (rows, columns) == (slice(0, 2), slice(0, 4))
+    assert labels.tolist() == [[1, 1, 0, 0], [0, 0, 0, 0]]
+
+
+def test_map_without_any_group():
+    labels, *_ = label_picture(
+        torch.zeros(2, 2, 2),
+        torch.zeros(2, 2, dtype=torch.long),
+        torch.ones(2, 2, dtype=torch.long),
+        torch.ones(8, 8, dtype=torch.long),
+        MapPlacement((8, 8), (8, 8), (8, 8)),
+    )
+    assert labels.shape == (8, 8) and not labels.any()
+
+
+def test_sliver_joins_the_nearest_cell_of_its_region():
+    """A class that the map misses where it is thin: its pixels join its only group, the nearer of two if there are."""
+    labels_hw, region_hw = torch.zeros(1, 10, dtype=torch.long), torch.zeros(1, 10, dtype=torch.long)
+    labels_hw[0, [0, 9]] = torch.tensor([1, 2])
+    region_hw[0, [0, 9]] = 5
+    region_HW = torch.full((4, 40), 5)
+    labels, *_ = label_picture(torch.zeros(3, 1, 10), labels_hw, region_hw, region_HW, MapPlacement(*[(4, 40)] * 3))
+    assert labels.tolist() == [[1] * 20 + [2] * 20] * 4
+
+
+def test_group_centers_are_means():
+    rng = np.random.default_rng(4)
+    x_Dhw, labels_hw = rng.normal(size=(4, 6, 5)), rng.integers(0, 4, (6, 5))
+    centers = group_centers(torch.from_numpy(x_Dhw), torch.from_numpy(labels_hw)).numpy()
+    assert (centers[0] == 0).all()
+    for label in range(1, 4):
+        np.testing.assert_allclose(centers[label], x_Dhw[:, labels_hw == label].mean(1), atol=1e-12)
+
+
+# Two objects that touch: the interpolated embeddings along their rim belong to neither.
+
+
+SIDE = 64
+EMBEDDINGS = np.array([[0, 0], [0, 0], [5, 0], [2.5, 0.0]])
+"""Of no object, two touching squares, and an object elsewhere that lies just between them."""
+
+
+def touching_squares(third: bool) -> np.ndarray:
+    objects = np.zeros((SIDE, SIDE), np.int64)
+    objects[15:49, 9:31] = 1
+    objects[15:49, 31:54] = 2
+    if third:
+        objects[53:62, 2:14] = 3
+    return objects
+
+
+def at_cells(picture: np.ndarray) -> np.ndarray:
+    return picture[2::4, 2::4]
+
+
+def iou(a: np.ndarray, b: np.ndarray) -> float:
+    return (a & b).sum() / (a | b).sum()
+
+
+@pytest.mark.parametrize('third', [False, True])
+def test_touching_squares_are_two_groups_without_a_rim(third):
+    objects = touching_squares(third)
+    region_HW = torch.from_numpy((objects > 0).astype(np.int64))
+    region_hw = torch.from_numpy((at_cells(objects) > 0).astype(np.int64))
+    x_Dhw = torch.from_numpy(EMBEDDINGS[at_cells(objects)]).permute(2, 0, 1).float()
+    labels_hw = CenterGrouping(threshold=1.2)(x_Dhw, region_hw)
+    found = label_picture(x_Dhw, labels_hw, region_hw, region_HW, MapPlacement(*[(SIDE, SIDE)] * 3))[0].numpy()
+
+    count = 3 if third else 2
+    assert set(found[objects > 0].tolist()) == set(range(1, count + 1))
+    assert (found[objects == 0] == 0).all()
+    for index in range(1, count + 1):
+        own = objects == index
+        label = np.bincount(found[own]).argmax()
+        assert iou(found == label, own) > 0.9
+        _, pieces = ndimage.label(found == label, np.ones((3, 3)))
+        assert pieces == 1
+    squares = (objects == 1) | (objects == 2)
+    assert len(set(found[squares].tolist())) == 2, 'a group of its own along the rim'
+
+
+def test_the_rim_would_be_captured_without_the_restriction_to_near_cells():
+    """That the test above can fail: on the rim the nearest of all centres is the third object's."""
+    objects = touching_squares(True)
+    x_Dhw = torch.from_numpy(EMBEDDINGS[at_cells(objects)]).permute(2, 0, 1).float()
+    x_DHW = torch.nn.functional.interpolate(x_Dhw[None], size=(SIDE, SIDE), mode='bilinear')[0].numpy()
+    distance = [np.linalg.norm(x_DHW - EMBEDDINGS[index][:, None, None], axis=0) for index in (1, 2, 3)]
+    nearest = np.argmin(distance, axis=0) + 1
+    assert ((nearest == 3) & (objects > 0) & (objects < 3)).sum() > 20
+
+
+def test_padded_picture_ignores_what_lies_under_the_padding():
+    """Cells under the padding belong to other groups; at most the pixels next to them can see one."""
+    labels_hw = torch.tensor([[1, 1, 2, 2], [1, 1, 2, 2]])
+    x_Dhw = labels_hw[None].float()
+    placement = MapPlacement(picture_size=(8, 8), image_size=(8, 8), input_size=(8, 16))
+    region_HW = torch.ones(8, 8, dtype=torch.long)
+    labels, rows, columns = label_picture(x_Dhw, labels_hw, torch.ones_like(labels_hw), region_HW, placement)
+    assert (rows, columns) == (slice(0, 8), slice(0, 8))
+    assert (labels == 1).all()
+
+
+def test_window_labels_only_the_pixels_under_it():
+    labels_hw = torch.tensor([[1, 2]])
+    placement = MapPlacement(picture_size=(6, 20), image_size=(6, 20), input_size=(4, 8), origin=(1, 10))
+    labels, rows, columns = label_picture(
+        labels_hw[None].float(), labels_hw, torch.ones_like(labels_hw), torch.ones(6, 20, dtype=torch.long), placement
+    )
+    assert (rows, columns) == (slice(1, 5), slice(10, 18))
+    assert labels.tolist() == [[1, 1, 1, 1, 2, 2, 2, 2]] * 4

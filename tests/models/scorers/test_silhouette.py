@@ -1,0 +1,42 @@
+import numpy as np
+import pytest
+import torch
+
+from mmseg_instancenet.models import SilhouetteScorer
+
+
+def plain_scores(embeddings, labels, regions, scale):
+    groups = range(1, labels.max() + 1)
+    centers = {k: embeddings[:, labels == k].mean(1) for k in groups}
+    region = {k: regions[labels == k][0] for k in groups}
+    scores = []
+    for k in groups:
+        values = []
+        for x in embeddings[:, labels == k].T:
+            own = np.linalg.norm(x - centers[k])
+            others = [np.linalg.norm(x - centers[j]) for j in groups if j != k and region[j] == region[k]]
+            values.append(max(0.0, 1 - own / min([scale, *others])))
+        scores.append(np.mean(values))
+    return scores
+
+
+@pytest.mark.parametrize('seed', range(4))
+def test_equals_the_formula(seed):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 6, (9, 8))
+    labels[0, :6] = range(6)
+    regions = np.where(labels > 3, 2, 1) * (labels > 0)
+    embeddings = rng.normal(size=(3, 9, 8)) * 0.4 + labels * 0.8
+    scores = SilhouetteScorer(scale=1.5)(*map(torch.from_numpy, (embeddings, labels, regions)))
+    np.testing.assert_allclose(scores.numpy(), plain_scores(embeddings, labels, regions, 1.5), atol=1e-5)
+    assert scores.numpy().std() > 0.01
+
+
+def test_no_group():
+    empty = torch.zeros(2, 2, dtype=torch.long)
+    assert SilhouetteScorer()(torch.randn(3, 2, 2), empty, empty).tolist() == []
+
+
+def test_scale_has_to_be_positive():
+    with pytest.raises(ValueError, match='scale > 0.*0'):
+        SilhouetteScorer(scale=0)

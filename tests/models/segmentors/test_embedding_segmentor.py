@@ -1,0 +1,257 @@
+import numpy as np
+import pytest
+import torch
+from mmdet.structures import DetDataSample
+from mmengine.structures import PixelData
+from mmseg.registry import MODELS
+
+from mmseg_instancenet.models import CenterGrouping, SilhouetteScorer
+from mmseg_instancenet.models.resize import MapPlacement
+from mmseg_instancenet.models.segmentors.assembly import group_picture
+from mmseg_instancenet.models.segmentors.network_pass import NetworkPass, average_classes
+
+NORM = dict(type='BN')
+
+
+def build(head=None, **settings):
+    torch.manual_seed(0)
+    return MODELS.build(
+        dict(
+            type='EmbeddingSegmentor',
+            data_preprocessor=dict(type='InstanceMapDataPreprocessor', pad_size_divisor=8),
+            backbone=dict(type='UNet', base_channels=4, num_stages=4, strides=(1,) * 4, enc_num_convs=(1,) * 4,
+                          dec_num_convs=(1,) * 3, downsamples=(True,) * 3, enc_dilations=(1,) * 4, dec_dilations=(1,) * 3,
+                          norm_cfg=NORM),
+            neck=dict(type='FineToCoarse'),
+            decode_head=head
+            or dict(type='EmbeddingHead', in_channels=32, in_index=3, channels=8, dilations=(1, 2), c1_in_channels=4,
+                    c1_channels=4, num_classes=4, embedding_dims=3, norm_cfg=NORM,
+                    loss_embedding=dict(type='DiscriminativeLoss')),
+            grouper=dict(type='CenterGrouping', threshold=1.2),
+            **settings,
+        )
+    )  # fmt: skip
+
+
+def sample(size, truth=None, **meta):
+    result = DetDataSample(metainfo=dict(ori_shape=size, img_shape=size, **meta))
+    if truth is not None:
+        result.gt_sem_seg = PixelData(data=truth[None])
+    return result
+
+
+def known_network(model, table):
+    """Lets the network return what `table` says for the pixels that it sees: (C + D, H, W) of the whole picture as
+    channels of the input. The head's map has the input's size."""
+    model.extract_feat = lambda inputs: inputs
+    model.decode_head.forward = lambda inputs: inputs
+    return torch.from_numpy(table).float()
+
+
+def two_squares(num_classes=4, size=(24, 32)):
+    """Two touching squares of class 1 and one of class 2: class scores, embeddings (3) and the true instances."""
+    classes, instances = np.zeros(size, int), np.zeros(size, int)
+    for k, (rows, columns, c) in enumerate(
+        [(slice(4, 12), slice(4, 12), 1), (slice(4, 12), slice(12, 20), 1), (slice(14, 22), slice(10, 26), 2)], start=1
+    ):
+        classes[rows, columns], instances[rows, columns] = c, k
+    scores = np.eye(num_classes)[classes].transpose(2, 0, 1) * 10
+    embeddings = np.array([[0, 0, 0], [0, 0, 0], [6, 0, 0], [0, 6, 0]])[instances].transpose(2, 0, 1)
+    return np.concatenate([scores, embeddings]), classes, instances
+
+
+def same_partition(a, b):
+    pairs = np.unique(np.stack([a.ravel(), b.ravel()]), axis=1)
+    return len(np.unique(pairs[0])) == pairs.shape[1] == len(np.unique(pairs[1]))
+
+
+def test_instances_of_a_known_network():
+    model = build().eval()
+    table, classes, instances = two_squares()
+    result = model.predict(known_network(model, table)[None], [sample((24, 32))])[0]
+    assert np.array_equal(result.pred_sem_seg.data[0].numpy(), classes)
+    assert same_partition(result.pred_instance_map.data[0].numpy(), instances)
+    found = result.pred_instances
+    order = found.bboxes[:, 0].argsort()
+    assert found.bboxes[order].tolist() == [[4, 4, 12, 12], [10, 14, 26, 22], [12, 4, 20, 12]]
+    assert found.labels[order].tolist() == [0, 1, 0]
+    assert torch.allclose(found.scores, torch.ones(3), atol=1e-3)
+
+
+@pytest.mark.parametrize('crop, stride', [((16, 16), (8, 8)), ((16, 24), (8, 4)), ((64, 64), (64, 64))])
+def test_windows_give_the_same_instances_though_each_has_embeddings_of_its_own(crop, stride):
+    model = build(test_cfg=dict(mode='slide', crop_size=crop, stride=stride)).eval()
+    table, classes, instances = two_squares()
+    inputs = known_network(model, table)[None]
+    seen = []
+
+    def forward(window):
+        # Every pass has another embedding space: shifted and turned.
+        scores, embeddings = window[:, :4], window[:, 4:]
+        seen.append(window.shape[2:])
+        return torch.cat([scores, embeddings.flip(1) * (-1) ** len(seen) + 100.0 * len(seen)], dim=1)
+
+    model.decode_head.forward = forward
+    result = model.predict(inputs, [sample((24, 32))])[0]
+    assert all(h <= crop[0] and w <= crop[1] for h, w in seen)
+    assert np.array_equal(result.pred_sem_seg.data[0].numpy(), classes)
+    assert same_partition(result.pred_instance_map.data[0].numpy(), instances)
+
+
+def test_stride_beyond_the_window_is_refused():
+    model = build(test_cfg=dict(mode='slide', crop_size=(16, 16), stride=(20, 20))).eval()
+    with pytest.raises(ValueError, match='stride 20 and crop_size 16'):
+        model.predict(torch.zeros(1, 3, 32, 32))
+
+
+def test_flipped_views_vote_and_their_embeddings_never_meet():
+    model = build().eval()
+    table, classes, instances = two_squares()
+    known_network(model, table)
+    plain, flipped = table.copy(), table[:, :, ::-1].copy()
+    flipped[4:] = 50 - 3 * flipped[4:]
+    data = dict(
+        inputs=[[torch.from_numpy(plain).float()], [torch.from_numpy(flipped).float()]],
+        data_samples=[[sample((24, 32))], [sample((24, 32), flip=True, flip_direction='horizontal')]],
+    )
+    result = MODELS.build(dict(type='EmbeddingTTAModel', module=model)).test_step(data)[0]
+    assert np.array_equal(result.pred_sem_seg.data[0].numpy(), classes)
+    assert same_partition(result.pred_instance_map.data[0].numpy(), instances)
+
+
+def test_class_probabilities_of_views_are_averaged():
+    torch.manual_seed(0)
+    size = (6, 8)
+    a, b = torch.randn(3, *size), torch.randn(3, *size)
+    whole = MapPlacement(size, size, size)
+    turned = MapPlacement(size, size, size, flipped=(False, True))
+    views = [[NetworkPass(a, a, whole)], [NetworkPass(b.flip(2), b, turned)]]
+    expected = (a.softmax(0) + b.softmax(0)) / 2
+    classes, probability = average_classes(views, size)
+    assert torch.equal(classes, expected.argmax(0))
+    assert torch.allclose(probability, expected.amax(0), atol=1e-5)
+
+
+def test_ground_truth_classes():
+    model = build(test_cfg=dict(classes='ground_truth')).eval()
+    table, _, instances = two_squares()
+    truth = torch.from_numpy(np.where(instances == 1, 3, np.where(instances == 2, 255, 0)))
+    result = model.predict(known_network(model, table)[None], [sample((24, 32), truth)])[0]
+    assert result.pred_instances.labels.tolist() == [2]
+    assert result.pred_instances.bboxes.tolist() == [[4, 4, 12, 12]]
+    with pytest.raises(ValueError, match='needs gt_sem_seg'):
+        model.predict(known_network(model, table)[None], [sample((24, 32))])
+
+
+def test_batches_of_unequal_sizes_equal_single_pictures():
+    model = build().eval()
+    torch.manual_seed(1)
+    pictures = [torch.randint(0, 255, (3, 40, 24)).byte(), torch.randint(0, 255, (3, 16, 48)).byte()]
+    originals = [(80, 48), (16, 48)]
+
+    def run(indices):
+        samples = [
+            DetDataSample(metainfo=dict(ori_shape=originals[i], img_shape=tuple(pictures[i].shape[1:]))) for i in indices
+        ]
+        return model.test_step(dict(inputs=[pictures[i] for i in indices], data_samples=samples))
+
+    together = run([0, 1])
+    for index in (0, 1):
+        assert tuple(together[index].pred_sem_seg.data.shape[1:]) == originals[index]
+        # The padding reaches into the picture through the convolutions, so the network is replaced by one that cannot look around.
+    model.extract_feat = lambda inputs: inputs
+    model.decode_head.forward = lambda inputs: torch.cat([inputs, inputs[:, :1] * 0.5 + 60, inputs / 50], dim=1)
+    together = run([0, 1])
+    for index in (0, 1):
+        alone = run([index])[0]
+        assert torch.equal(alone.pred_sem_seg.data, together[index].pred_sem_seg.data)
+        assert torch.equal(alone.pred_instance_map.data, together[index].pred_instance_map.data)
+        torch.testing.assert_close(alone.pred_instances.scores, together[index].pred_instances.scores)
+
+
+@pytest.mark.parametrize('size', [(1, 400), (400, 1), (8, 8)])
+def test_thin_and_tiny_pictures(size):
+    model = build().eval()
+    inputs = torch.randint(0, 255, (3, *size)).byte()
+    result = model.test_step(dict(inputs=[inputs], data_samples=[sample(size)]))[0]
+    assert tuple(result.pred_sem_seg.data.shape) == (1, *size)
+    assert result.pred_instances.bboxes.shape == (len(result.pred_instances), 4)
+    assert all(mask['size'] == list(size) for mask in result.pred_instances.masks)
+
+
+def test_a_picture_without_instances():
+    model = build().eval()
+    table, _, _ = two_squares()
+    table[0] += 100
+    found = model.predict(known_network(model, table)[None], [sample((24, 32))])[0].pred_instances
+    assert len(found) == 0 and found.masks == [] and found.bboxes.shape == (0, 4)
+
+
+def test_training_without_instances_touches_every_parameter():
+    model = build().train()
+    samples = []
+    for _ in range(2):
+        one = sample((32, 32), torch.zeros(32, 32, dtype=torch.long))
+        one.set_field(PixelData(data=torch.zeros(1, 32, 32, dtype=torch.long)), 'gt_instance_map', dtype=PixelData)
+        samples.append(one)
+    losses = model.loss(torch.randn(2, 3, 32, 32), samples)
+    total, _ = model.parse_losses(losses)
+    total.backward()
+    assert torch.isfinite(total)
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters())
+
+
+@pytest.mark.parametrize(
+    'head',
+    [
+        dict(type='EmbeddingFCNHead', in_channels=4, in_index=0, channels=8, num_convs=1, num_classes=4, embedding_dims=3,
+             norm_cfg=NORM, loss_embedding=dict(type='DiscriminativeLoss')),
+        dict(type='EmbeddingUPerHead', in_channels=[4, 8, 16, 32], in_index=[0, 1, 2, 3], channels=8, pool_scales=(1, 2),
+             num_classes=4, embedding_dims=3, norm_cfg=NORM, loss_embedding=dict(type='DiscriminativeLoss')),
+    ],
+)  # fmt: skip
+def test_other_heads_train_and_test(head):
+    model = build(head).train()
+    table, classes, instances = two_squares(size=(32, 32))
+    samples = []
+    for _ in range(2):
+        one = sample((32, 32), torch.from_numpy(classes))
+        one.set_field(PixelData(data=torch.from_numpy(instances)[None]), 'gt_instance_map', dtype=PixelData)
+        samples.append(one)
+    inputs = torch.randn(2, 3, 32, 32)
+    optimizer = torch.optim.Adam(model.parameters(), 0.01)
+    history = []
+    for _ in range(15):
+        total, _ = model.parse_losses(model.loss(inputs, samples))
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+        history.append(float(total))
+    assert history[-1] < 0.7 * history[0]
+    result = model.eval().predict(inputs, [sample((32, 32)), sample((32, 32))])
+    assert tuple(result[1].pred_instance_map.data.shape) == (1, 32, 32)
+
+
+def test_heads_without_embeddings_and_unknown_settings_are_refused():
+    plain = dict(type='FCNHead', in_channels=4, in_index=0, channels=8, num_classes=4, norm_cfg=NORM)
+    with pytest.raises(TypeError, match='embedding branch.*FCNHead'):
+        build(plain)
+    with pytest.raises(ValueError, match="test_cfg.classes.*'truth'"):
+        build(test_cfg=dict(classes='truth'))
+
+
+def test_margins_are_checked_when_the_model_is_built():
+    with pytest.warns(UserWarning, match='threshold 1.2 lies outside'):
+        build(dict(type='EmbeddingFCNHead', in_channels=4, in_index=0, channels=8, num_classes=4, norm_cfg=NORM,
+                   loss_embedding=dict(type='DiscriminativeLoss', push_margin=2.0)))  # fmt: skip
+
+
+def test_two_touching_squares_stay_two_at_a_quarter_of_the_resolution():
+    table, classes, instances = two_squares(size=(64, 64))
+    classes, instances = (np.kron(x[:16, :20], np.ones((4, 4), int)) for x in (classes, instances))
+    quarter = np.ascontiguousarray(table[:, :16, :20])
+    placement = MapPlacement(classes.shape, classes.shape, classes.shape)
+    network_pass = NetworkPass(*map(torch.from_numpy, (quarter[:4], quarter[4:])), placement)
+    groups = group_picture([[network_pass]], torch.from_numpy(classes), CenterGrouping(), SilhouetteScorer())
+    assert len(groups.score_K) == len(np.unique(instances)) - 1
+    assert same_partition(groups.labels_HW.numpy(), instances)

@@ -1,0 +1,171 @@
+"""Pictures, pixel by pixel."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmdet.structures import DetDataSample
+from mmengine.structures import InstanceData, PixelData
+
+from mmseg_instancenet.visualization import (
+    class_map_to_color,
+    embeddings_to_color,
+    instances_over_picture,
+    panel,
+)
+from mmseg_instancenet.visualization.drawing import distinct_color
+from mmseg_instancenet.visualization.panel_hook import draw_panel
+
+GREY = 147
+"""Value of a channel for which the embedding has no direction: the middle of 40 .. 255."""
+
+
+def principal_colors(x_ND: np.ndarray) -> np.ndarray:
+    """The first three principal components by singular values, spread from percentile 1 to 99 over 40 .. 255."""
+    centred = x_ND - x_ND.mean(0)
+    _, _, directions = np.linalg.svd(centred, full_matrices=False)
+    colors = np.full((len(x_ND), 3), 0.5)
+    for channel, direction in enumerate(directions[:3]):
+        if direction[np.abs(direction).argmax()] < 0:
+            direction = -direction
+        value = centred @ direction
+        low, high = np.percentile(value, [1, 99])
+        colors[:, channel] = np.clip((value - low) / (high - low), 0, 1)
+    return 40 + 215 * colors
+
+
+@pytest.mark.parametrize('dims', [1, 2, 3, 8])
+@pytest.mark.parametrize('with_foreground', [False, True])
+def test_embedding_colors_are_principal_components(dims, with_foreground):
+    rng = np.random.default_rng(dims)
+    spread = np.linspace(3, 1, dims)[:, None, None]  # no two directions vary alike
+    embeddings = (rng.normal(size=(dims, 13, 17)) * spread + 5).astype(np.float32)
+    foreground = rng.random((13, 17)) < 0.6 if with_foreground else None
+    image = embeddings_to_color(embeddings, foreground)
+    assert image.shape == (13, 17, 3) and image.dtype == np.uint8
+    inside = np.ones((13, 17), bool) if foreground is None else foreground
+    np.testing.assert_allclose(image[inside], principal_colors(embeddings[:, inside].T.astype(float)), atol=1.01)
+    assert (image[~inside] == 0).all()
+    assert (image[inside][:, min(dims, 3) :] == GREY).all()
+    assert (image[inside][:, : min(dims, 3)].std(0) > 20).all()
+
+
+@pytest.mark.parametrize('dims', [1, 2, 3, 8])
+def test_constant_embeddings_have_one_color(dims):
+    image = embeddings_to_color(np.full((dims, 4, 5), 0.1, np.float32))
+    assert image.reshape(-1, 3).tolist() == [[40] * min(dims, 3) + [GREY] * (3 - min(dims, 3))] * 20
+
+
+def test_embedding_colors_without_any_foreground_show_the_whole_map():
+    embeddings = np.random.default_rng(0).normal(size=(3, 4, 5))
+    np.testing.assert_array_equal(
+        embeddings_to_color(embeddings, np.zeros((4, 5), bool)), embeddings_to_color(embeddings)
+    )
+
+
+def test_class_colors():
+    class_map = np.array([[0, 1, 2], [255, 3, 1]])
+    image = class_map_to_color(class_map, [(10, 20, 30), (40, 50, 60)])
+    third = list(distinct_color(2))
+    assert image.tolist() == [
+        [[0, 0, 0], [10, 20, 30], [40, 50, 60]],
+        [[128, 128, 128], third, [10, 20, 30]],
+    ]
+    np.testing.assert_array_equal(class_map_to_color(np.array([[5]]))[0, 0], distinct_color(4))
+
+
+def test_distinct_colors_differ():
+    colors = [distinct_color(index) for index in range(100)]
+    assert len(set(colors)) == 100
+    assert all(0 <= channel <= 255 for color in colors for channel in color)
+    assert min(np.abs(np.subtract(a, b)).max() for a, b in zip(colors, colors[1:])) > 60
+
+
+def painted(image: np.ndarray, ids: np.ndarray, alpha: float) -> np.ndarray:
+    height, width = ids.shape
+    result = np.zeros((height, width, 3))
+    for row in range(height):
+        for column in range(width):
+            own = ids[row, column]
+            around = [(row - 1, column), (row + 1, column), (row, column - 1), (row, column + 1)]
+            near = [ids[r, c] for r, c in around if 0 <= r < height and 0 <= c < width]
+            pixel = image[row, column].astype(float)
+            if own > 0:
+                color = np.array(distinct_color(own - 1), float)
+                outline = any(other != own for other in near)
+                pixel = color if outline else (1 - alpha) * pixel + alpha * color
+            elif own < 0:
+                pixel = 0.5 * pixel + 64
+            result[row, column] = pixel
+    return result
+
+
+def test_instances_are_colored_and_the_background_stays_as_it_was():
+    rng = np.random.default_rng(1)
+    image = rng.integers(0, 256, (24, 32, 3)).astype(np.uint8)
+    ids = np.zeros((24, 32), np.int64)
+    ids[2:12, 3:14] = 1
+    ids[6:20, 14:25] = 4
+    ids[18:23, 1:8] = -1
+    before = image.copy()
+    result = instances_over_picture(image, ids, alpha=0.4)
+    np.testing.assert_array_equal(image, before)
+    np.testing.assert_array_equal(result[ids == 0], image[ids == 0])
+    np.testing.assert_allclose(result, painted(image, ids, 0.4), atol=0.51)
+    assert result[3:11, 4:13].std() > 0, 'the picture is seen through the instance'
+    np.testing.assert_array_equal(result[2, 3], distinct_color(0))
+    np.testing.assert_array_equal(result[8, 13], distinct_color(0))  # also where it touches another
+
+
+@pytest.mark.parametrize('value', [0, -1])
+def test_picture_without_instances(value):
+    image = np.full((3, 4, 3), 100, np.uint8)
+    result = instances_over_picture(image, np.full((3, 4), value))
+    assert (result == (100 if value == 0 else 114)).all()
+
+
+def test_panel_has_the_widths_of_its_images_at_one_height():
+    rng = np.random.default_rng(2)
+    images = [rng.integers(0, 256, shape).astype(np.uint8) for shape in ((30, 60, 3), (128, 64, 3), (10, 30, 3))]
+    result = panel(images, ['a', 'b', 'c'], height=60)
+    widths = [120, 30, 180]
+    assert result.shape == (60 + 24, sum(widths) + 2 * 4, 3)
+    # The enlarged image is repeated, the diminished one averaged.
+    np.testing.assert_array_equal(result[24:, :120], images[0].repeat(2, axis=0).repeat(2, axis=1))
+    np.testing.assert_array_equal(result[24:, 124:154], cv2.resize(images[1], (30, 60), interpolation=cv2.INTER_AREA))
+    np.testing.assert_array_equal(result[24:, 158:], images[2].repeat(6, axis=0).repeat(6, axis=1))
+    assert (result[24:, 120:124] == 255).all()
+    assert (result[:24] < 255).any(), 'titles'
+    for left, right in ((0, 120), (124, 154), (158, 338)):
+        assert (result[:24, left:right] < 100).any()
+
+
+@pytest.mark.parametrize('with_truth', [False, True])
+def test_panel_of_a_result(tmp_path, with_truth):
+    rng = np.random.default_rng(3)
+    picture = rng.integers(0, 256, (32, 48, 3)).astype(np.uint8)
+    path = tmp_path / 'picture.png'
+    cv2.imwrite(str(path), picture[..., ::-1])
+    ids = np.zeros((32, 48), np.int64)
+    ids[4:20, 5:25] = 1
+    sample = DetDataSample(metainfo={'img_path': str(path)})
+    sample.pred_sem_seg = PixelData(data=torch.from_numpy(ids)[None])
+    sample.pred_instances = InstanceData(scores=torch.ones(1))
+    embeddings = rng.normal(size=(8, 8, 12)).astype(np.float32)
+    for name, data in {'pred_instance_map': ids[None], 'pred_embeddings': embeddings}.items():
+        sample.set_field(PixelData(data=torch.from_numpy(data)), name, dtype=PixelData)
+    if with_truth:
+        sample.set_field(PixelData(data=torch.from_numpy(ids * 3)[None]), 'gt_instance_map', dtype=PixelData)
+    result = draw_panel(sample, [(1, 2, 3)])
+    parts = [
+        picture,
+        class_map_to_color(ids, [(1, 2, 3)]),
+        embeddings_to_color(embeddings, ids[2::4, 2::4] > 0),
+        instances_over_picture(picture, ids),
+        *([instances_over_picture(picture, ids * 3)] if with_truth else []),
+    ]
+    assert result.shape == (256 + 24, 384 * len(parts) + 4 * (len(parts) - 1), 3)
+    for index, part in enumerate(parts):
+        factor = 256 // part.shape[0]
+        shown = result[24:, 388 * index : 388 * index + 384]
+        np.testing.assert_array_equal(shown, part.repeat(factor, axis=0).repeat(factor, axis=1))

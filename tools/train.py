@@ -1,0 +1,57 @@
+"""Trains a model.
+
+One process (CPU or one GPU)::
+
+    python tools/train.py configs/instancenet_digits.py
+    python tools/train.py configs/instancenet_r50_coco.py --amp
+    python tools/train.py configs/instancenet_r50_coco.py --resume        # from the latest checkpoint of the work dir
+    python tools/train.py configs/instancenet_r50_coco.py --cfg-options train_dataloader.batch_size=2 load_from=None
+
+Eight GPUs of one machine, and two machines::
+
+    bash tools/dist_train.sh configs/instancenet_r50_coco.py 8 --auto-scale-lr
+    NNODES=2 NODE_RANK=0 MASTER_ADDR=10.0.0.1 bash tools/dist_train.sh configs/instancenet_r50_coco.py 8
+    NNODES=2 NODE_RANK=1 MASTER_ADDR=10.0.0.1 bash tools/dist_train.sh configs/instancenet_r50_coco.py 8
+
+Slurm::
+
+    GPUS=16 bash tools/slurm_train.sh PARTITION JOB_NAME configs/instancenet_r50_coco.py work_dirs/instancenet_r50_coco
+"""
+
+import argparse
+
+from mmengine.runner import Runner
+
+from mmseg_instancenet.apis.command_line import add_common_arguments, load_config, use_mixed_precision
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--amp', action='store_true', help='train in mixed precision (needs a GPU)')
+    parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size')
+    parser.add_argument(
+        '--resume', nargs='?', const='auto', help='go on from a checkpoint; without a path from the latest of the work dir'
+    )
+    add_common_arguments(parser)
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    config = load_config(args)
+    if args.amp:
+        use_mixed_precision(config)
+    if args.auto_scale_lr:
+        if 'base_batch_size' not in config.get('auto_scale_lr', {}):
+            raise SystemExit(f'--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=...) in {args.config}')
+        config.auto_scale_lr.enable = True
+    if args.resume:
+        config.resume = True
+        # With load_from set, MMEngine would resume from it instead of the latest checkpoint.
+        config.load_from = None if args.resume == 'auto' else args.resume
+    Runner.from_cfg(config).train()
+
+
+if __name__ == '__main__':
+    main()
