@@ -31,7 +31,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--amp', action='store_true', help='train in mixed precision (needs a GPU)')
     parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size')
     parser.add_argument(
-        '--resume', nargs='?', const='auto', help='go on from a checkpoint; without a path from the latest of the work dir'
+        '--resume',
+        nargs='?',
+        const='auto',
+        help='go on from a checkpoint; without a path from the latest of the work dir',
     )
     add_common_arguments(parser)
     return parser.parse_args()

@@ -70,6 +70,8 @@ class CocoInstanceDataset(CocoDataset):
                 f"{self.ann_file} has no class {', '.join(map(repr, missing))}; it has {in_json}. Set "
                 "metainfo=dict(classes=(...)) to the json's names"
             )
+        if len(classes) >= 255:
+            raise ValueError(f'expected at most 254 classes, got {len(classes)}: label 255 means ignore')
         # mmdet numbers the labels in the json's order, whatever the order of the names.
         order = [name for name in in_json if name in classes]
         if order != classes:
@@ -108,7 +110,7 @@ class CocoInstanceDataset(CocoDataset):
         if isinstance(segmentation, dict):
             if list(segmentation['size']) != [height, width]:
                 raise ValueError(
-                    f'{self.ann_file}: {name} has a mask of size {segmentation["size"]}, expected {[height, width]} (height, width)'
+                    f'{self.ann_file}: {name} has a mask of size {segmentation["size"]}, expected {[height, width]}'
                 )
             return
         for polygon in segmentation:

@@ -25,11 +25,10 @@ class ClassCountHook(Hook):
             return
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         for name, module in model.named_modules():
-            heads = name.split('.')[-1] if not name.split('.')[-1].isdigit() else name
-            if ('decode_head' in heads or 'auxiliary_head' in heads) and hasattr(module, 'num_classes'):
-                if module.num_classes != len(classes) + 1:
-                    raise ValueError(
-                        f'model.{name} has num_classes={module.num_classes}, but the data have {len(classes)} classes: expected '
-                        f'num_classes={len(classes) + 1} (background included). Set model.{name}.num_classes, or metainfo=dict('
-                        'classes=(...)) of the data set'
-                    )
+            is_head = name.startswith(('decode_head', 'auxiliary_head')) and hasattr(module, 'loss_by_feat')
+            if is_head and module.num_classes != len(classes) + 1:
+                raise ValueError(
+                    f'model.{name} has num_classes={module.num_classes}, but the data have {len(classes)} classes: expected '
+                    f'num_classes={len(classes) + 1} (background included). Set model.{name}.num_classes, or '
+                    'metainfo=dict(classes=(...)) of the data set'
+                )

@@ -13,7 +13,10 @@ def load_report(checkpoint: dict, model_state: dict) -> str:
         checkpoint: as loaded; the weights may lie under ``state_dict``, names may begin with ``module.``.
         model_state: the model's ``state_dict()``.
     """
-    state = {name[7:] if name.startswith('module.') else name: value for name, value in checkpoint.get('state_dict', checkpoint).items()}
+    state = {
+        name[7:] if name.startswith('module.') else name: value
+        for name, value in checkpoint.get('state_dict', checkpoint).items()
+    }
     same = [name for name in model_state if name in state and state[name].shape == model_state[name].shape]
     shapes = [
         f'{name} {tuple(state[name].shape)} -> {tuple(model_state[name].shape)}'

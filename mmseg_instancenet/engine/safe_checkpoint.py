@@ -31,7 +31,9 @@ def _allow_logs() -> None:
     """MMEngine's checkpoints hold the history of the log beside the weights: a class of its own, made of numpy values."""
     dtypes = [type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64, np.int32, np.bool_)]
     functions = [np.array(0).__reduce__()[0], np.float64(0).__reduce__()[0]]
-    torch.serialization.add_safe_globals([HistoryBuffer, _statistic_of_history, np.ndarray, np.dtype, *functions, *dtypes])
+    torch.serialization.add_safe_globals(
+        [HistoryBuffer, _statistic_of_history, np.ndarray, np.dtype, *functions, *dtypes]
+    )
     if tuple(int(part) for part in torch.__version__.split('.')[:2]) >= (2, 6):
         # numpy 2 renamed numpy.core to numpy._core: a checkpoint may have been written under either.
         for function in functions:

@@ -43,7 +43,9 @@ class GroupingRow:
         self.name, self.grouper, self.scorer, self.classes = name, grouper, scorer, classes
         self.metric, self.uses_embeddings = metric, uses_embeddings
 
-    def add(self, data_sample: DetDataSample, views: Sequence[View], classified: tuple[Tensor, Tensor], count: int) -> None:
+    def add(
+        self, data_sample: DetDataSample, views: Sequence[View], classified: tuple[Tensor, Tensor], count: int
+    ) -> None:
         """Groups one picture; ``classified`` is its class map and probability, ``count`` the number of classes."""
         class_HW, probability_HW = classified
         if not self.uses_embeddings:
@@ -79,10 +81,14 @@ class GroupingRow:
 def class_map_pass(class_HW: Tensor, count: int) -> NetworkPass:
     """A pass at the picture's own size whose scores are a class map and whose embeddings are all alike."""
     size = tuple(class_HW.shape)
-    return NetworkPass(_scores(class_HW, count), torch.zeros(1, *size, device=class_HW.device), MapPlacement(size, size, size))
+    return NetworkPass(
+        _scores(class_HW, count), torch.zeros(1, *size, device=class_HW.device), MapPlacement(size, size, size)
+    )
 
 
-def perfect_pass(class_HW: Tensor, instance_HW: Tensor, count: int, size: Optional[tuple[int, int]] = None) -> NetworkPass:
+def perfect_pass(
+    class_HW: Tensor, instance_HW: Tensor, count: int, size: Optional[tuple[int, int]] = None
+) -> NetworkPass:
     """What a network without fault would say: classes and instances of the ground truth, at ``size`` or the own size.
 
     Ignored pixels are background. Instances lie 10 apart in a one-dimensional embedding, farther than any threshold.

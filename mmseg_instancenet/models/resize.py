@@ -29,10 +29,7 @@ class MapPlacement(NamedTuple):
     flipped: tuple[bool, bool] = (False, False)
 
     def picture_to_map(self, axis: int, map_length: int, device: torch.device) -> tuple[Tensor, slice]:
-        """Which rows (axis 0) or columns (axis 1) of the picture the map covers, and where each lies on the map.
-
-        None lies beyond the centre of the last cell inside the picture, so that nothing is read out of the padding.
-        """
+        """Which rows (axis 0) or columns (axis 1) of the picture the map covers, and where each lies on the map."""
         pixels = torch.arange(self.picture_size[axis], dtype=torch.float64) + 0.5
         position = pixels * self.image_size[axis] / self.picture_size[axis]
         if self.flipped[axis]:
@@ -40,9 +37,12 @@ class MapPlacement(NamedTuple):
         position = position - self.origin[axis]
         index = ((position >= 0) & (position <= self.input_size[axis])).nonzero().squeeze(1).tolist()
         span = slice(index[0], index[-1] + 1) if index else slice(0, 0)
-        position = position[span] * map_length / self.input_size[axis]
+        return (position[span] * map_length / self.input_size[axis]).to(device), span
+
+    def keep_inside(self, axis: int, map_length: int, position_R: Tensor) -> Tensor:
+        """Moves positions to the centre of the last cell inside the picture, so that nothing is read from the padding."""
         inside = int(self.map_to_picture(axis, map_length, torch.device('cpu'))[1].sum())
-        return position.clamp(max=max(inside, 1) - 0.5).to(device), span
+        return position_R.clamp(max=max(inside, 1) - 0.5)
 
     def map_to_picture(self, axis: int, map_length: int, device: torch.device) -> tuple[Tensor, Tensor]:
         """The picture's row (axis 0) or column (axis 1) under each cell of the map, and whether there is one."""

@@ -55,17 +55,17 @@ def test_sample_bilinear_continues_the_rim():
 
 
 def test_bilinear_neighbours():
-    position = torch.tensor([0.0, 0.4, 0.5, 0.6, 1.5, 2.2, 2.5, 2.9, 3.0], dtype=torch.float64)
-    lower, upper = bilinear_neighbours(position, 3)
+    position = torch.tensor([0.0, 0.4, 0.5, 0.75, 1.5, 2.25, 2.5, 2.9, 3.0], dtype=torch.float64)
+    (lower, lower_share), (upper, upper_share) = bilinear_neighbours(position, 3)
     assert lower.tolist() == [0, 0, 0, 0, 1, 1, 2, 2, 2]
     assert upper.tolist() == [0, 0, 1, 1, 2, 2, 2, 2, 2]
+    assert upper_share[2:7].tolist() == [0, 0.25, 0, 0.75, 0]
+    torch.testing.assert_close(lower_share + upper_share, torch.ones_like(position))
     # Their blend is what sample_bilinear reads.
     values = torch.tensor([2.0, -1.0, 5.0], dtype=torch.float64)
-    fraction = (position - 0.5) - torch.floor(position - 0.5)
-    blend = values[lower] * (1 - fraction) + values[upper] * fraction
-    torch.testing.assert_close(
-        blend, sample_bilinear(values.view(1, 1, 3), torch.tensor([0.5]).double(), position)[0, 0]
-    )
+    blend = values[lower] * lower_share + values[upper] * upper_share
+    row = torch.tensor([0.5], dtype=torch.float64)
+    torch.testing.assert_close(blend, sample_bilinear(values.view(1, 1, 3), row, position)[0, 0])
 
 
 FLIPS = list(itertools.product([False, True], repeat=2))
@@ -103,7 +103,12 @@ def test_picture_to_map_reads_what_was_there(flipped, origin, window):
     # The picture is 13 x 21, neither enlarged nor reduced, in an input of 16 x 24.
     placement = MapPlacement((13, 21), (13, 21), window, origin, flipped)
     canvas = torch.full((2, 16, 24), float('nan'), dtype=torch.float64)
-    at_input = F.interpolate(map_Dhw[None], size=window, mode='bilinear', align_corners=False)[0]
+    # A cell whose centre lies in the padding is not looked at: the last one inside goes on.
+    inside = map_Dhw.clone()
+    last = [min(size // 2, (edge - first) // 2) - 1 for size, edge, first in zip(window, (13, 21), origin)]
+    inside[:, last[0] + 1 :] = inside[:, last[0] : last[0] + 1]
+    inside[:, :, last[1] + 1 :] = inside[:, :, last[1] : last[1] + 1]
+    at_input = F.interpolate(inside[None], size=window, mode='bilinear', align_corners=False)[0]
     canvas[:, origin[0] : origin[0] + window[0], origin[1] : origin[1] + window[1]] = at_input
     expected = canvas[:, :13, :21]
     for axis in (0, 1):
@@ -112,6 +117,7 @@ def test_picture_to_map_reads_what_was_there(flipped, origin, window):
     row, rows = placement.picture_to_map(0, map_Dhw.shape[1], CPU)
     column, columns = placement.picture_to_map(1, map_Dhw.shape[2], CPU)
     result = torch.full((2, 13, 21), float('nan'), dtype=torch.float64)
+    row, column = (placement.keep_inside(axis, map_Dhw.shape[1 + axis], x) for axis, x in ((0, row), (1, column)))
     result[:, rows, columns] = sample_bilinear(map_Dhw, row, column)
     torch.testing.assert_close(result, expected, equal_nan=True)
     assert torch.isfinite(result).any()

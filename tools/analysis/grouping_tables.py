@@ -63,9 +63,12 @@ def main() -> None:
         return CenterGrouping(**{**grouper_config, **settings})
 
     agnostic = model.grouper.class_agnostic
-    table_1 = [row(f'center-{mode}', centers(mode=mode), classes) for classes, mode in product(CLASSES, ('fixed', 'shift'))]
+    table_1 = [
+        row(f'center-{mode}', centers(mode=mode), classes) for classes, mode in product(CLASSES, ('fixed', 'shift'))
+    ]
     table_2 = [
-        row(f'{threshold:g}', centers(mode=args.mode, threshold=threshold), args.classes) for threshold in args.thresholds
+        row(f'{threshold:g}', centers(mode=args.mode, threshold=threshold), args.classes)
+        for threshold in args.thresholds
     ]
     baselines = [
         row(name, ClassGrouping(class_agnostic=agnostic, connected=connected), classes, uses_embeddings=False)
@@ -94,7 +97,9 @@ def main() -> None:
         for one in rows:
             values = one.figures()
             figures.setdefault(title.split(':')[0], []).append(dict(values, grouping=one.name, classes=one.classes))
-            shown = ' '.join(f'{values[key]:6.3f}' for key in ('segm_mAP', 'segm_mAP_50', 'segm_mAP_75', 'segm_mAP_all'))
+            shown = ' '.join(
+                f'{values[key]:6.3f}' for key in ('segm_mAP', 'segm_mAP_50', 'segm_mAP_75', 'segm_mAP_all')
+            )
             print(f'{one.name:<30} {one.classes:<14} {shown}', flush=True)
     print('\nScores')
     for one in table_1:
@@ -102,7 +107,8 @@ def main() -> None:
             ranked, shuffled = one.figures()['segm_mAP'], one.shuffled(range(10))
             mean = sum(shuffled) / len(shuffled)
             figures.setdefault('Scores', []).append(dict(classes=one.classes, AP=ranked, shuffled=shuffled))
-            print(f'{one.classes:<14} AP {ranked:.3f}, scores shuffled {mean:.3f} (mean of 10, {min(shuffled):.3f} to {max(shuffled):.3f})')
+            span = f'{min(shuffled):.3f} to {max(shuffled):.3f}'
+            print(f'{one.classes:<14} AP {ranked:.3f}, scores shuffled {mean:.3f} (mean of 10, {span})')
     if args.out:
         with open(args.out, 'w') as file:
             json.dump(figures, file, indent=1)

@@ -47,7 +47,14 @@ def label_picture(
     labels = torch.zeros(region_RS.numel(), dtype=torch.long, device=device)
     if len(pixel_P) and bool((labels_hw > 0).any()):
         labels[pixel_P] = _join(
-            embeddings_Dhw.float(), labels_hw, region_hw, region_RS.reshape(-1)[pixel_P], row_R, column_S, pixel_P
+            embeddings_Dhw.float(),
+            labels_hw,
+            region_hw,
+            region_RS.reshape(-1)[pixel_P],
+            row_R,
+            column_S,
+            pixel_P,
+            placement,
         )
     return labels.reshape(region_RS.shape), rows, columns
 
@@ -60,6 +67,7 @@ def _join(
     row_R: Tensor,
     column_S: Tensor,
     pixel_P: Tensor,
+    placement: MapPlacement,
 ) -> Tensor:
     height, width = labels_hw.shape
     center_KD = group_centers(embeddings_Dhw, labels_hw)
@@ -67,8 +75,8 @@ def _join(
     column_P = pixel_P % len(column_S)
     cells = [
         (row_cell_R[row_P] * width + column_cell_S[column_P], row_weight_R[row_P] * column_weight_S[column_P])
-        for row_cell_R, row_weight_R in bilinear_neighbours(row_R, height)
-        for column_cell_S, column_weight_S in bilinear_neighbours(column_S, width)
+        for row_cell_R, row_weight_R in bilinear_neighbours(placement.keep_inside(0, height, row_R), height)
+        for column_cell_S, column_weight_S in bilinear_neighbours(placement.keep_inside(1, width, column_S), width)
     ]
     of_cell_N, region_N, x_ND = labels_hw.reshape(-1), region_hw.reshape(-1), embeddings_Dhw.flatten(1).T
 

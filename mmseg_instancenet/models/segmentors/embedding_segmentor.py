@@ -159,7 +159,9 @@ class EmbeddingTTAModel(BaseTTAModel):
             for index in range(len(data['inputs']))
         ]
         views = zip(*(self.module.views(batch['inputs'], batch['data_samples']) for batch in batches))
-        return [self.module.assemble(sample, of_picture) for sample, of_picture in zip(batches[0]['data_samples'], views)]
+        return [
+            self.module.assemble(sample, of_picture) for sample, of_picture in zip(batches[0]['data_samples'], views)
+        ]
 
     def merge_preds(self, data_samples_list: Sequence) -> None:
         raise NotImplementedError('predictions of views are merged in test_step, before they are grouped')

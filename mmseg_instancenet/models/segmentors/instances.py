@@ -35,7 +35,9 @@ def labels_to_rle(labels_HW: np.ndarray, count: int) -> list[dict]:
         runs = order[begin:end]
         # Lengths of the runs in turn outside and inside the mask.
         edges = np.stack([start[runs], stop[runs]], axis=1).reshape(-1)
-        counts = np.diff(edges, prepend=0, append=column_major.size)
+        if len(edges) == 0 or edges[-1] < column_major.size:
+            edges = np.append(edges, column_major.size)
+        counts = np.diff(edges, prepend=0)
         masks.append(coco_mask.frPyObjects({'size': [height, width], 'counts': counts.tolist()}, height, width))
     return masks
 

@@ -42,9 +42,10 @@ def axis_weight(network_pass: NetworkPass, axis: int) -> tuple[Tensor, slice, Te
     """
     placement, length = network_pass.placement, network_pass.scores_Chw.shape[1 + axis]
     position, span = placement.picture_to_map(axis, length, network_pass.scores_Chw.device)
+    inside = placement.keep_inside(axis, length, position)
     if len(position) == placement.picture_size[axis]:
-        return position, span, torch.ones_like(position)
-    return position, span, torch.minimum(position, length - position).clamp(min=1e-3)
+        return inside, span, torch.ones_like(position)
+    return inside, span, torch.minimum(position, length - position).clamp(min=1e-3)
 
 
 def average_classes(views: Sequence[View], picture_size: tuple[int, int]) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,251 @@
+"""The command-line tools, as real processes on real pictures."""
+
+import json
+import os
+import pickle
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from pycocotools import mask as coco_mask
+
+from mmseg_instancenet.datasets.digits import write_digits
+
+REPOSITORY = Path(__file__).parents[2]
+DIGITS = 'configs/instancenet_digits.py'
+
+
+def run(*arguments, expect=0):
+    process = subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        env=dict(os.environ, OMP_NUM_THREADS='2', OMP_WAIT_POLICY='PASSIVE', PYTHONWARNINGS='ignore'),
+    )
+    output = process.stdout + process.stderr
+    assert (process.returncode == 0) == (expect == 0), output[-3000:]
+    return output
+
+
+@pytest.fixture(scope='module')
+def digits(tmp_path_factory):
+    """A small set of digits and a model trained on it for two epochs, interrupted after the first."""
+    folder = tmp_path_factory.mktemp('digits')
+    write_digits(folder / 'data', num_train=64, num_val=12)
+    options = [
+        '--cfg-options',
+        f'train_dataloader.dataset.data_root={folder}/data',
+        f'val_dataloader.dataset.data_root={folder}/data',
+        f'test_dataloader.dataset.data_root={folder}/data',
+        'default_hooks.logger.interval=4',
+        'param_scheduler.0.end=4',
+        'param_scheduler.1.T_max=2',
+    ]
+    common = ['tools/train.py', DIGITS, '--work-dir', folder / 'run']
+    first = run(*common, *options, 'train_cfg.max_epochs=1', 'train_cfg.val_interval=1')
+    second = run(*common, '--resume', *options, 'train_cfg.max_epochs=2', 'train_cfg.val_interval=1')
+    return dict(folder=folder, options=options, first=first, second=second, checkpoint=folder / 'run/epoch_2.pth')
+
+
+def losses(output: str) -> list:
+    return [float(value) for value in re.findall(r'Epoch\(train\).*? loss: ([0-9.]+)', output)]
+
+
+def test_training_falls_validates_and_resumes(digits):
+    assert losses(digits['first'])[-1] < losses(digits['first'])[0]
+    assert 'coco/segm_mAP:' in digits['first'] and 'mIoU' in digits['first']
+    assert 'resumed epoch: 1' in digits['second']
+    assert losses(digits['second'])[0] < losses(digits['first'])[0]
+    state = torch.load(digits['checkpoint'], weights_only=False)
+    assert str(digits['folder']) not in str(state['meta'].get('dataset_meta'))
+
+
+def test_testing_gives_the_table_pictures_and_predictions(digits):
+    folder = digits['folder']
+    output = run(
+        'tools/test.py', DIGITS, digits['checkpoint'], '--work-dir', folder / 'test',
+        '--show-dir', folder / 'pictures', '--out', folder / 'out.pkl', *digits['options'],
+    )  # fmt: skip
+    assert re.search(r'Average Precision  \(AP\) @\[ IoU=0.50:0.95', output)
+    assert 'segm_mAP_all' in output and 'mIoU' in output
+    assert 'loaded' in output and 'tensors of the model' in output
+    pictures = sorted((folder / 'pictures').glob('*.png'))
+    assert [path.stem for path in pictures] == [f'{i:05d}' for i in range(1, 13)]
+    # Five images of 256 x 256 with a header, and four gaps.
+    assert cv2.imread(str(pictures[0])).shape == (256 + 24, 5 * 256 + 4 * 4, 3)
+    predictions = pickle.loads((folder / 'out.pkl').read_bytes())
+    assert len(predictions) == 12
+    for prediction in predictions:
+        instance_map = prediction['pred_instance_map']['data'][0].numpy()
+        for index, mask in enumerate(prediction['pred_instances']['masks'], start=1):
+            assert np.array_equal(coco_mask.decode(mask), instance_map == index)
+
+
+def test_flip_augmentation_runs_through_the_command_line(digits):
+    output = run(
+        'tools/test.py',
+        DIGITS,
+        digits['checkpoint'],
+        '--tta',
+        '--work-dir',
+        digits['folder'] / 'tta',
+        *digits['options'],
+    )
+    assert 'coco/segm_mAP:' in output
+
+
+def test_tables(digits):
+    out = digits['folder'] / 'tables.json'
+    output = run(
+        'tools/analysis/grouping_tables.py', DIGITS, digits['checkpoint'], '--thresholds', '0.8', '1.2', '--out', out,
+        '--work-dir', digits['folder'] / 'tables', *digits['options'],
+    )  # fmt: skip
+    figures = json.loads(out.read_text())
+    assert [(row['grouping'], row['classes']) for row in figures['Table 1']] == [
+        ('center-fixed', 'predicted'),
+        ('center-shift', 'predicted'),
+        ('center-fixed', 'ground_truth'),
+        ('center-shift', 'ground_truth'),
+    ]
+    by_threshold = {row['grouping']: row for row in figures['Table 2']}
+    assert by_threshold['1.2']['segm_mAP'] == figures['Table 1'][3]['segm_mAP']
+    # True classes in one group each are right wherever a class has one digit in its picture.
+    one_group, components = (row for row in figures['Baselines'] if row['classes'] == 'ground_truth')
+    assert 0.2 < one_group['segm_mAP'] < 0.7 and 0.2 < components['segm_mAP'] < 0.7
+    assert len(figures['Scores'][0]['shuffled']) == 10
+    assert 'connected components a class' in output
+
+
+def test_python_interface(digits):
+    from mmseg_instancenet.apis import init_model, segment_picture
+
+    model = init_model(str(REPOSITORY / DIGITS), str(digits['checkpoint']), device='cpu')
+    path = digits['folder'] / 'data/val/00001.png'
+    from_file = segment_picture(model, path)
+    from_array = segment_picture(model, cv2.imread(str(path)))
+    grey = segment_picture(model, cv2.imread(str(path), cv2.IMREAD_GRAYSCALE))
+    assert model.dataset_meta['classes'][3] == '3'
+    for result in (from_array, grey):
+        assert torch.equal(result.pred_instance_map.data, from_file.pred_instance_map.data)
+    assert len(from_file.pred_instances) == int(from_file.pred_instance_map.data.max())
+    with pytest.raises(ValueError, match='uint8 picture'):
+        segment_picture(model, np.zeros((4, 4, 3)))
+
+
+def test_perfect_embeddings_lose_nothing_on_digits(digits):
+    output = run('tools/analysis/perfect_embeddings.py', DIGITS, *digits['options'])
+    assert float(re.search(r'own size\s+AP ([0-9.]+)', output).group(1)) >= 0.97
+
+
+def test_perfect_embeddings_on_nuclei(test_data, tmp_path):
+    """On the ten smallest pictures of the validation set, to be quick; the whole set's figure is in the README."""
+    coco = json.loads((test_data / 'dsb2018/val.json').read_text())
+    coco['images'] = sorted(coco['images'], key=lambda image: image['height'] * image['width'])[:10]
+    ids = {image['id'] for image in coco['images']}
+    coco['annotations'] = [a for a in coco['annotations'] if a['image_id'] in ids]
+    (tmp_path / 'val.json').write_text(json.dumps(coco))
+    output = run(
+        'tools/analysis/perfect_embeddings.py', 'configs/instancenet_r50_dsb2018.py', '--length', '513', '--cfg-options',
+        f'test_dataloader.dataset.ann_file={tmp_path}/val.json',
+        f'test_dataloader.dataset.data_prefix.img={test_data}/dsb2018/images',
+    )  # fmt: skip
+    figures = [float(value) for value in re.findall(r'uncapped ([0-9.]+)', output)]
+    assert figures[0] >= 0.97
+    assert figures[0] >= figures[1] >= figures[2] > 0.5
+
+
+@pytest.mark.parametrize(
+    ('config', 'folder', 'images', 'train', 'val'),
+    [
+        ('configs/instancenet_r50_coco.py', 'coco_mini', 'images/', 'train.json', 'val.json'),
+        ('configs/instancenet_r50_dsb2018.py', 'dsb2018', 'images/', 'train.json', 'val.json'),
+    ],
+)
+def test_resnet_configs_train_and_test_on_real_data(test_data, tmp_path, config, folder, images, train, val):
+    """Three iterations on small pictures, then the COCO table; both phases of the paper's recipe in turn."""
+    for split, name in (('train', train), ('val', val)):
+        coco = json.loads((test_data / folder / name).read_text())
+        coco['images'] = coco['images'][: 6 if split == 'train' else 3]
+        ids = {image['id'] for image in coco['images']}
+        coco['annotations'] = [a for a in coco['annotations'] if a['image_id'] in ids]
+        (tmp_path / f'{split}.json').write_text(json.dumps(coco))
+    options = [
+        f'{kind}_dataloader.dataset.{key}={value}'
+        for kind, split in (('train', 'train'), ('val', 'val'), ('test', 'val'))
+        for key, value in (
+            ('data_root', tmp_path),
+            ('ann_file', f'{split}.json'),
+            ('data_prefix.img', f'{test_data}/{folder}/{images}'),
+        )
+    ]
+    options += [f'{kind}_dataloader.num_workers=0' for kind in ('train', 'val', 'test')]
+    options += [f'{kind}_dataloader.persistent_workers=False' for kind in ('train', 'val', 'test')]
+    options += ['train_dataloader.dataset.pipeline.2.length=97', 'test_dataloader.dataset.pipeline.1.length=97']
+    options += ['val_dataloader.dataset.pipeline.1.length=97', 'train_dataloader.batch_size=2', 'load_from=None']
+    options += ['default_hooks.logger.interval=1', 'train_cfg.max_epochs=1', 'train_cfg.val_interval=1']
+    options += ['default_hooks.checkpoint.max_keep_ckpts=1', 'default_hooks.checkpoint.save_optimizer=False']
+    if 'coco' in config:
+        options += ['custom_hooks.0.until=0']
+    output = run('tools/train.py', config, '--work-dir', tmp_path / 'run', '--cfg-options', *options)
+    assert len(losses(output)) == 3 and np.isfinite(losses(output)).all()
+    output = run(
+        'tools/test.py',
+        config,
+        tmp_path / 'run/epoch_1.pth',
+        '--work-dir',
+        tmp_path / 'test',
+        '--cfg-options',
+        *options,
+    )
+    assert re.search(r'Average Precision  \(AP\) @\[ IoU=0.50:0.95|every AP is 0', output)
+    shutil.rmtree(tmp_path / 'run')
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (['train_dataloader.dataset.ann_file=nothing.json'], 'annotation file not found: .*nothing.json'),
+        (['train_dataloader.dataset.metainfo.classes=7,99'], "has no class '99'"),
+        (['train_dataloader.dataset.data_prefix.img=nowhere/'], 'names 64 pictures that do not exist.*nowhere'),
+        (['model.decode_head.embedding_dims=0'], 'expected embedding_dims >= 1, got 0'),
+        (['model.grouper.threshold=-1.0'], 'expected a threshold > 0 .*got -1.0'),
+        (['model.decode_head.num_classes=7'], r'num_classes=7, but the data have 10 classes: expected num_classes=11'),
+    ],
+)
+def test_wrong_input_gets_a_line_that_names_it(digits, tmp_path, options, message):
+    output = run('tools/train.py', DIGITS, '--work-dir', tmp_path, *digits['options'], *options, expect=1)
+    assert re.search(message, output), output[-2000:]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='the refusal is for machines without a GPU')
+def test_mixed_precision_without_a_gpu_is_refused(tmp_path):
+    output = run('tools/train.py', DIGITS, '--amp', '--work-dir', tmp_path, expect=1)
+    assert '--amp needs a GPU' in output and 'Traceback' not in output
+
+
+def test_two_processes_train_alike(digits, tmp_path):
+    """DistributedDataParallel over gloo, as tools/dist_train.sh starts it."""
+    process = subprocess.run(
+        ['bash', 'tools/dist_train.sh', DIGITS, '2', '--work-dir', tmp_path, *digits['options'],
+         'train_cfg.max_epochs=1', 'train_cfg.val_interval=1'],
+        cwd=REPOSITORY, capture_output=True, text=True, timeout=600,
+        env=dict(os.environ, PATH=f'{Path(sys.executable).parent}:{os.environ["PATH"]}', OMP_NUM_THREADS='1', PORT='29617'),
+    )  # fmt: skip
+    output = process.stdout + process.stderr
+    assert process.returncode == 0, output[-3000:]
+    assert 'coco/segm_mAP:' in output
+    assert losses(output)[-1] < losses(output)[0]
+
+
+def test_scripts_say_how_they_are_used():
+    for script in ('dist_train.sh', 'dist_test.sh', 'slurm_train.sh'):
+        process = subprocess.run(['bash', f'tools/{script}'], cwd=REPOSITORY, capture_output=True, text=True)
+        assert process.returncode == 1 and script in process.stderr
