@@ -50,17 +50,25 @@ def silhouette(x_ND: Tensor, label_N: Tensor, center_KD: Tensor, region_K: Tenso
 
 @MODELS.register_module()
 class SilhouetteScorer(nn.Module):
-    """Scores the groups of a map by :func:`silhouette`.
+    r"""Scores the groups of a map by their :func:`silhouette` and, since a few pixels are easily alike, by their size.
+
+    .. math:: g_k = s_k \frac{n_k}{n_k + n_0}
+
+    with :math:`s_k` the silhouette, :math:`n_k` the number of pixels of the map and :math:`n_0` = ``half_size``. Pixels that
+    fell between two objects make up groups that are small and, having nobody to differ from, have a perfect silhouette.
 
     Args:
-        scale: see there; the push margin of the loss is a good value.
+        scale: see :func:`silhouette`; the push margin of the loss is a good value.
+        half_size: number of pixels of the map at which size halves the score; 0 looks at the silhouette alone.
     """
 
-    def __init__(self, scale: float = 3.0) -> None:
+    def __init__(self, scale: float = 3.0, half_size: float = 8.0) -> None:
         super().__init__()
         if not scale > 0:
             raise ValueError(f'expected a scale > 0 in units of the embedding, got {scale}')
-        self.scale = scale
+        if half_size < 0:
+            raise ValueError(f'expected half_size >= 0 pixels, got {half_size}')
+        self.scale, self.half_size = scale, half_size
 
     def forward(self, embeddings_Dhw: Tensor, labels_hw: Tensor, region_hw: Tensor) -> Tensor:
         """Score of each group of a label map (0 = none, groups 1 .. K without gaps): (K,) float."""
@@ -70,10 +78,15 @@ class SilhouetteScorer(nn.Module):
         if count == 0:
             return embeddings_Dhw.new_zeros(0, dtype=torch.float)
         region_K = region_hw.new_zeros(count + 1).index_put_((label_N,), region_hw.reshape(-1))[1:]
-        return silhouette(
-            embeddings_Dhw.float().flatten(1).T[inside],
-            label_N[inside] - 1,
-            group_centers(embeddings_Dhw.float(), labels_hw)[1:],
-            region_K,
-            self.scale,
+        size_K = torch.bincount(label_N[inside] - 1, minlength=count)
+        return (
+            size_K
+            / (size_K + self.half_size)
+            * silhouette(
+                embeddings_Dhw.float().flatten(1).T[inside],
+                label_N[inside] - 1,
+                group_centers(embeddings_Dhw.float(), labels_hw)[1:],
+                region_K,
+                self.scale,
+            )
         )

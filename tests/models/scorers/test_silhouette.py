@@ -5,7 +5,7 @@ import torch
 from mmseg_instancenet.models import SilhouetteScorer
 
 
-def plain_scores(embeddings, labels, regions, scale):
+def plain_scores(embeddings, labels, regions, scale, half_size):
     groups = range(1, labels.max() + 1)
     centers = {k: embeddings[:, labels == k].mean(1) for k in groups}
     region = {k: regions[labels == k][0] for k in groups}
@@ -16,7 +16,7 @@ def plain_scores(embeddings, labels, regions, scale):
             own = np.linalg.norm(x - centers[k])
             others = [np.linalg.norm(x - centers[j]) for j in groups if j != k and region[j] == region[k]]
             values.append(max(0.0, 1 - own / min([scale, *others])))
-        scores.append(np.mean(values))
+        scores.append(np.mean(values) * len(values) / (len(values) + half_size))
     return scores
 
 
@@ -27,9 +27,11 @@ def test_equals_the_formula(seed):
     labels[0, :6] = range(6)
     regions = np.where(labels > 3, 2, 1) * (labels > 0)
     embeddings = rng.normal(size=(3, 9, 8)) * 0.4 + labels * 0.8
-    scores = SilhouetteScorer(scale=1.5)(*map(torch.from_numpy, (embeddings, labels, regions)))
-    np.testing.assert_allclose(scores.numpy(), plain_scores(embeddings, labels, regions, 1.5), atol=1e-5)
-    assert scores.numpy().std() > 0.01
+    for half_size in (0, 8):
+        scores = SilhouetteScorer(1.5, half_size)(*map(torch.from_numpy, (embeddings, labels, regions)))
+        expected = plain_scores(embeddings, labels, regions, 1.5, half_size)
+        np.testing.assert_allclose(scores.numpy(), expected, atol=1e-5)
+        assert scores.numpy().std() > 0.01
 
 
 def test_no_group():

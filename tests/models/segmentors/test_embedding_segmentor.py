@@ -75,7 +75,8 @@ def test_instances_of_a_known_network():
     order = found.bboxes[:, 0].argsort()
     assert found.bboxes[order].tolist() == [[4, 4, 12, 12], [10, 14, 26, 22], [12, 4, 20, 12]]
     assert found.labels[order].tolist() == [0, 1, 0]
-    assert torch.allclose(found.scores, torch.ones(3), atol=1e-3)
+    sizes = torch.tensor([64.0, 128.0, 64.0])
+    assert torch.allclose(found.scores[order], sizes / (sizes + 8), atol=1e-3)
 
 
 @pytest.mark.parametrize('crop, stride', [((16, 16), (8, 8)), ((16, 24), (8, 4)), ((64, 64), (64, 64))])
