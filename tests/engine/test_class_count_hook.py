@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
+from mmseg.models.decode_heads import FCNHead
 from mmseg.registry import HOOKS
 from torch import nn
 
@@ -11,21 +12,19 @@ from mmseg_instancenet.engine import ClassCountHook
 STAGES = ('train', 'val', 'test')
 
 
-class Head(nn.Module):
-    def __init__(self, num_classes):
-        super().__init__()
-        self.num_classes = num_classes
-        self.loss_decode = nn.Identity()
-        self.loss_decode.num_classes = 1234  # a part of a head is no head
+def make_head(num_classes):
+    head = FCNHead(in_channels=1, channels=1, num_convs=0, num_classes=num_classes)
+    head.loss_decode.num_classes = 1234  # a part of a head is no head
+    return head
 
 
 def make_runner(classes, decode, auxiliary=(), wrap=lambda model: model, stage='train'):
     model = nn.Module()
     model.backbone = nn.Linear(1, 1)
     model.backbone.num_classes = 1000
-    model.decode_head = Head(decode)
+    model.decode_head = make_head(decode)
     if auxiliary:
-        heads = [Head(count) for count in auxiliary]
+        heads = [make_head(count) for count in auxiliary]
         model.auxiliary_head = heads[0] if len(heads) == 1 else nn.ModuleList(heads)
     metainfo = {} if classes is None else {'classes': classes}
     loader = SimpleNamespace(dataset=SimpleNamespace(metainfo=metainfo))

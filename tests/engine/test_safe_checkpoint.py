@@ -79,6 +79,7 @@ def check_content(checkpoint, runner):
         assert len(expected[0]) > 0
         assert all(np.array_equal(a, b) for a, b in zip(scalars[name].data, expected))
     assert scalars['train/loss'].mean() == runner.message_hub.get_scalar('train/loss').mean()
+    assert scalars['train/loss'].statistics('mean') == scalars['train/loss'].mean()
 
 
 def test_checkpoints_of_mmengines_runner_load(trained):
@@ -141,6 +142,28 @@ def test_code_in_a_checkpoint_is_refused_and_not_run(attack, tmp_path, legacy):
     with pytest.raises(pickle.UnpicklingError, match=r"weights_only=False\)\['state_dict'\]"):
         load_weights_only(path)
     assert not marker.exists()
+
+
+class Attribute:
+    """Unpickled it is an attribute of something that a checkpoint may name."""
+
+    def __init__(self, owner, name):
+        self.arguments = owner, name
+
+    def __reduce__(self):
+        return getattr, self.arguments
+
+
+@pytest.mark.parametrize(
+    'owner, name',
+    [(HistoryBuffer, '__init__'), (HistoryBuffer, '__class__'), (HistoryBuffer, 'update'), (np.ndarray, 'max')],
+)
+def test_of_attributes_only_the_statistics_of_the_log_are_allowed(tmp_path, owner, name):
+    torch.save({'meta': Attribute(HistoryBuffer, 'mean')}, tmp_path / 'mean.pth')
+    assert load_weights_only(tmp_path / 'mean.pth')['meta'] is HistoryBuffer.mean
+    torch.save({'meta': Attribute(owner, name)}, tmp_path / 'attribute.pth')
+    with pytest.raises(pickle.UnpicklingError, match='attribute.pth holds more than weights'):
+        load_weights_only(tmp_path / 'attribute.pth')
 
 
 def test_a_plain_pickle_is_refused_and_not_run(tmp_path):
