@@ -20,7 +20,7 @@ class ClassCountHook(Hook):
         self._check(runner, runner.test_dataloader)
 
     def _check(self, runner: Runner, dataloader) -> None:
-        classes = dataloader.dataset.metainfo.get('classes')
+        classes = getattr(dataloader.dataset, 'metainfo', {}).get('classes')
         if classes is None:
             return
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
