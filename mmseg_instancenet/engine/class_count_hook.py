@@ -1,9 +1,10 @@
 """Head and data must agree on the classes."""
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
+
+from .unwrapping import bare_model
 
 
 @HOOKS.register_module()
@@ -23,7 +24,7 @@ class ClassCountHook(Hook):
         classes = getattr(dataloader.dataset, 'metainfo', {}).get('classes')
         if classes is None:
             return
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = bare_model(runner.model)
         for name, module in model.named_modules():
             is_head = name.startswith(('decode_head', 'auxiliary_head')) and hasattr(module, 'loss_by_feat')
             if is_head and module.num_classes != len(classes) + 1:

@@ -9,6 +9,8 @@ from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 from torch import nn
 
+from .unwrapping import bare_model
+
 
 @HOOKS.register_module()
 class FreezeHook(Hook):
@@ -72,7 +74,7 @@ class FreezeHook(Hook):
         runner.logger.info(f'FreezeHook: {", ".join(self.modules)} {state}')
 
     def _parts(self, runner: Runner) -> list[nn.Module]:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = bare_model(runner.model)
         try:
             return [model.get_submodule(name) for name in self.modules]
         except AttributeError as error:

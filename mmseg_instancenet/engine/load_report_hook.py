@@ -1,9 +1,10 @@
 """What a checkpoint gave to the model, and what it did not."""
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
+
+from .unwrapping import bare_model
 
 
 def load_report(checkpoint: dict, model_state: dict) -> str:
@@ -39,7 +40,7 @@ class LoadReportHook(Hook):
     """Logs :func:`load_report` for ``load_from`` and refuses a checkpoint that gives nothing to the model."""
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = bare_model(runner.model)
         report = load_report(checkpoint, model.state_dict())
         runner.logger.info(report)
         if report.startswith('loaded 0 '):

@@ -62,7 +62,6 @@ def main() -> None:
     def centers(**settings) -> CenterGrouping:
         return CenterGrouping(**{**grouper_config, **settings})
 
-    agnostic = model.grouper.class_agnostic
     table_1 = [
         row(f'center-{mode}', centers(mode=mode), classes) for classes, mode in product(CLASSES, ('fixed', 'shift'))
     ]
@@ -71,7 +70,7 @@ def main() -> None:
         for threshold in args.thresholds
     ]
     baselines = [
-        row(name, ClassGrouping(class_agnostic=agnostic, connected=connected), classes, uses_embeddings=False)
+        row(name, ClassGrouping(connected=connected), classes, uses_embeddings=False)
         for classes in CLASSES
         for name, connected in (('one group a class', False), ('connected components a class', True))
     ]

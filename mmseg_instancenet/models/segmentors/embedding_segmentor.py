@@ -147,7 +147,7 @@ def _true_classes(data_sample: DetDataSample, picture_size: tuple[int, int]) -> 
 
 @MODELS.register_module()
 class EmbeddingTTAModel(BaseTTAModel):
-    """Test-time augmentation: class probabilities of the views are averaged, groups are found view by view and vote.
+    """Test-time augmentation: class scores of the views are averaged, groups are found view by view and vote.
 
     Wraps an :class:`EmbeddingSegmentor`; the config's ``tta_pipeline`` makes the views (flips, scales), see
     ``configs/_base_/tta.py``.

@@ -51,8 +51,8 @@ def axis_weight(network_pass: NetworkPass, axis: int) -> tuple[Tensor, slice, Te
 def average_classes(views: Sequence[View], picture_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Class and its probability for each pixel of the picture, averaged over all passes of all views.
 
-    Scores are interpolated to the picture, turned into probabilities and averaged: by :func:`axis_weight` within a view,
-    alike over the views.
+    Scores are interpolated to the picture, normalised to log probabilities and averaged: by :func:`axis_weight` within a
+    view, alike over the views. In the logarithm a pass that is unsure does not outvote one that is sure.
 
     Returns:
         class (H, W) int64 and probability (H, W) float32.
@@ -68,16 +68,17 @@ def average_classes(views: Sequence[View], picture_size: tuple[int, int]) -> tup
         bottom = min(height, top + rows_at_once)
         sum_CRW = torch.zeros(num_classes, bottom - top, width, device=device)
         for view, view_axes in zip(views, axes):
-            view_CRW = torch.zeros_like(sum_CRW)
+            view_CRW, total_RW = torch.zeros_like(sum_CRW), torch.zeros_like(sum_CRW[0])
             for network_pass, ((row, rows, row_weight), (column, columns, column_weight)) in zip(view, view_axes):
                 first, last = max(top, rows.start), min(bottom, rows.stop)
                 if first >= last or columns.start >= columns.stop:
                     continue
                 inside = slice(first - rows.start, last - rows.start)
-                probability = sample_bilinear(network_pass.scores_Chw.float(), row[inside], column).softmax(0)
+                log_probability = sample_bilinear(network_pass.scores_Chw.float(), row[inside], column).log_softmax(0)
                 weight = row_weight[inside].float()[:, None] * column_weight.float()[None, :]
-                view_CRW[:, first - top : last - top, columns] += probability * weight
-            sum_CRW += view_CRW / view_CRW.sum(0).clamp(min=torch.finfo(torch.float).tiny)
-        probability, class_HW[top:bottom] = (sum_CRW / len(views)).max(0)
+                view_CRW[:, first - top : last - top, columns] += log_probability * weight
+                total_RW[first - top : last - top, columns] += weight
+            sum_CRW += view_CRW / total_RW.clamp(min=torch.finfo(torch.float).tiny)
+        probability, class_HW[top:bottom] = (sum_CRW / len(views)).softmax(0).max(0)
         probability_HW[top:bottom] = probability
     return class_HW, probability_HW

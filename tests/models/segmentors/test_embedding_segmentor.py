@@ -120,14 +120,14 @@ def test_flipped_views_vote_and_their_embeddings_never_meet():
     assert same_partition(result.pred_instance_map.data[0].numpy(), instances)
 
 
-def test_class_probabilities_of_views_are_averaged():
+def test_class_scores_of_views_are_averaged():
     torch.manual_seed(0)
     size = (6, 8)
     a, b = torch.randn(3, *size), torch.randn(3, *size)
     whole = MapPlacement(size, size, size)
     turned = MapPlacement(size, size, size, flipped=(False, True))
     views = [[NetworkPass(a, a, whole)], [NetworkPass(b.flip(2), b, turned)]]
-    expected = (a.softmax(0) + b.softmax(0)) / 2
+    expected = ((a.log_softmax(0) + b.log_softmax(0)) / 2).softmax(0)
     classes, probability = average_classes(views, size)
     assert torch.equal(classes, expected.argmax(0))
     assert torch.allclose(probability, expected.amax(0), atol=1e-5)
