@@ -34,9 +34,15 @@ def load_config(args: argparse.Namespace) -> Config:
         config.work_dir = args.work_dir
     elif config.get('work_dir') is None:
         config.work_dir = osp.join('work_dirs', osp.splitext(osp.basename(args.config))[0])
-    if not torch.cuda.is_available() and args.launcher != 'none':
-        config.env_cfg.dist_cfg.backend = 'gloo'  # NCCL is for GPUs
+    if args.launcher == 'pytorch' and not torch.cuda.is_available():
+        _distribute_on_cpu(config)
     return config
+
+
+def _distribute_on_cpu(config: Config) -> None:
+    """Several processes without a GPU: MMEngine's own start asks for CUDA devices, so the group is made before it."""
+    torch.distributed.init_process_group(backend='gloo')
+    config.model_wrapper_cfg = dict(type='MMDistributedDataParallel', broadcast_buffers=False, device_ids=None)
 
 
 def use_mixed_precision(config: Config) -> None:

@@ -145,7 +145,9 @@ class DigitsDataset(CocoInstanceDataset):
     }
 
     def load_data_list(self) -> list[dict]:
-        if is_main_process() and not osp.exists(self.ann_file):
+        # Only what is missing altogether is written: a mistyped name shall not overwrite a set that is there.
+        absent = not any(osp.exists(osp.join(self.data_root, f'{split}.json')) for split in ('train', 'val'))
+        if is_main_process() and absent and osp.basename(self.ann_file) in ('train.json', 'val.json'):
             write_digits(Path(self.data_root))
         barrier()
         return super().load_data_list()

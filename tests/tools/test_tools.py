@@ -74,7 +74,7 @@ def test_testing_gives_the_table_pictures_and_predictions(digits):
         'tools/test.py', DIGITS, digits['checkpoint'], '--work-dir', folder / 'test',
         '--show-dir', folder / 'pictures', '--out', folder / 'out.pkl', *digits['options'],
     )  # fmt: skip
-    assert re.search(r'Average Precision  \(AP\) @\[ IoU=0.50:0.95', output)
+    assert re.search(r'Average Precision  \(AP\) @\[ IoU=0.50:0.95|every AP is 0', output)
     assert 'segm_mAP_all' in output and 'mIoU' in output
     assert 'loaded' in output and 'tensors of the model' in output
     pictures = sorted((folder / 'pictures').glob('*.png'))
@@ -213,7 +213,7 @@ def test_resnet_configs_train_and_test_on_real_data(test_data, tmp_path, config,
     ('options', 'message'),
     [
         (['train_dataloader.dataset.ann_file=nothing.json'], 'annotation file not found: .*nothing.json'),
-        (['train_dataloader.dataset.metainfo.classes=7,99'], "has no class '99'"),
+        (['train_dataloader.dataset.metainfo.classes=seven,eight'], "has no class 'seven', 'eight'"),
         (['train_dataloader.dataset.data_prefix.img=nowhere/'], 'names 64 pictures that do not exist.*nowhere'),
         (['model.decode_head.embedding_dims=0'], 'expected embedding_dims >= 1, got 0'),
         (['model.grouper.threshold=-1.0'], 'expected a threshold > 0 .*got -1.0'),
