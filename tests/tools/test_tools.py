@@ -235,7 +235,7 @@ def test_two_processes_train_alike(digits, tmp_path):
     """DistributedDataParallel over gloo, as tools/dist_train.sh starts it."""
     process = subprocess.run(
         ['bash', 'tools/dist_train.sh', DIGITS, '2', '--work-dir', tmp_path, *digits['options'],
-         'train_cfg.max_epochs=1', 'train_cfg.val_interval=1'],
+         'train_cfg.max_epochs=1', 'train_cfg.val_interval=1', 'default_hooks.logger.interval=1'],
         cwd=REPOSITORY, capture_output=True, text=True, timeout=600,
         env=dict(os.environ, PATH=f'{Path(sys.executable).parent}:{os.environ["PATH"]}', OMP_NUM_THREADS='1', PORT='29617'),
     )  # fmt: skip

@@ -23,7 +23,7 @@ from mmengine.runner import Runner
 from mmseg_instancenet.apis.command_line import add_common_arguments, load_config
 from mmseg_instancenet.evaluation import CocoInstanceMetric
 from mmseg_instancenet.evaluation.grouping_rows import GroupingRow
-from mmseg_instancenet.models import CenterGrouping, ClassGrouping
+from mmseg_instancenet.models import CenterGrouping, ClassGrouping, SilhouetteScorer
 
 CLASSES = ('predicted', 'ground_truth')
 
@@ -57,7 +57,9 @@ def main() -> None:
     def row(name: str, grouper, classes: str, uses_embeddings: bool = True) -> GroupingRow:
         metric = CocoInstanceMetric(metric='segm')
         metric.dataset_meta = dataloader.dataset.metainfo
-        return GroupingRow(name, grouper, model.scorer, classes, metric, uses_embeddings)
+        # Without embeddings a group's size is no sign that it is right: it may be two objects.
+        scorer = model.scorer if uses_embeddings else SilhouetteScorer(half_size=0)
+        return GroupingRow(name, grouper, scorer, classes, metric, uses_embeddings)
 
     def centers(**settings) -> CenterGrouping:
         return CenterGrouping(**{**grouper_config, **settings})
