@@ -27,7 +27,6 @@ test_dataloader = val_dataloader
 
 # Only neighbours need different embeddings; what lies apart is told apart by not being connected.
 model = dict(
-    data_preprocessor=dict(bgr_to_rgb=True),
     decode_head=dict(
         num_classes=2,
         loss_decode=dict(_delete_=True, type='CrossEntropyLoss', avg_non_ignore=True),

@@ -15,7 +15,6 @@ def load(name: str) -> Config:
     return Config.fromfile(Path(__file__).parents[1] / 'configs' / f'{name}.py')
 
 
-@pytest.mark.filterwarnings('ignore:CenterGrouping')
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
 def test_builds(path):
     config = Config.fromfile(path)

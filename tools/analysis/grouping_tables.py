@@ -88,7 +88,7 @@ def main() -> None:
                 print(f'{index + 1} of {len(dataloader)} batches', flush=True)
 
     MMLogger.get_current_instance().setLevel(logging.ERROR)
-    figures = {}
+    figures, computed = {}, {}
     for title, rows in (
         (f'Table 1: threshold {grouper_config.get("threshold", 1.2):g}', table_1),
         (f'Table 2: center-{args.mode}, AP against threshold', table_2),
@@ -96,7 +96,7 @@ def main() -> None:
     ):
         print(f'\n{title}\n{"grouping":<30} {"classes":<14} {"AP":>6} {"AP50":>6} {"AP75":>6} {"AP_all":>6}')
         for one in rows:
-            values = one.figures()
+            values = computed[one] = one.figures()
             figures.setdefault(title.split(':')[0], []).append(dict(values, grouping=one.name, classes=one.classes))
             shown = ' '.join(
                 f'{values[key]:6.3f}' for key in ('segm_mAP', 'segm_mAP_50', 'segm_mAP_75', 'segm_mAP_all')
@@ -105,7 +105,7 @@ def main() -> None:
     print('\nScores')
     for one in table_1:
         if one.name == f'center-{grouper_config.get("mode", "shift")}':
-            ranked, shuffled = one.figures()['segm_mAP'], one.shuffled(range(10))
+            ranked, shuffled = computed[one]['segm_mAP'], one.shuffled(range(10))
             mean = sum(shuffled) / len(shuffled)
             figures.setdefault('Scores', []).append(dict(classes=one.classes, AP=ranked, shuffled=shuffled))
             span = f'{min(shuffled):.3f} to {max(shuffled):.3f}'

@@ -78,15 +78,13 @@ class SilhouetteScorer(nn.Module):
         if count == 0:
             return embeddings_Dhw.new_zeros(0, dtype=torch.float)
         region_K = region_hw.new_zeros(count + 1).index_put_((label_N,), region_hw.reshape(-1))[1:]
-        size_K = torch.bincount(label_N[inside] - 1, minlength=count)
-        return (
-            size_K
-            / (size_K + self.half_size)
-            * silhouette(
-                embeddings_Dhw.float().flatten(1).T[inside],
-                label_N[inside] - 1,
-                group_centers(embeddings_Dhw.float(), labels_hw)[1:],
-                region_K,
-                self.scale,
-            )
+        embeddings_Dhw = embeddings_Dhw.float()
+        silhouette_K = silhouette(
+            embeddings_Dhw.flatten(1).T[inside],
+            label_N[inside] - 1,
+            group_centers(embeddings_Dhw, labels_hw)[1:],
+            region_K,
+            self.scale,
         )
+        size_K = torch.bincount(label_N)[1:]
+        return silhouette_K * size_K / (size_K + self.half_size)
