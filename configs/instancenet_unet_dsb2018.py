@@ -20,6 +20,18 @@ test_pipeline = [
     dict(type='MasksToMaps'),
     dict(type='PackInstanceMaps'),
 ]
+tta_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(
+        type='TestTimeAug',
+        transforms=[
+            [dict(type='mmdet.RandomFlip', prob=0.0), dict(type='mmdet.RandomFlip', prob=1.0)],
+            [dict(type='mmdet.LoadAnnotations', with_bbox=True, with_mask=True)],
+            [dict(type='MasksToMaps')],
+            [dict(type='PackInstanceMaps')],
+        ],
+    ),
+]
 data = dict(data_root='data/dsb2018/', data_prefix=dict(img='images/'), metainfo=dict(classes=('nucleus',)))
 train_dataloader = dict(dataset=dict(ann_file='train.json', pipeline=train_pipeline, **data))
 val_dataloader = dict(dataset=dict(ann_file='val.json', pipeline=test_pipeline, **data))
