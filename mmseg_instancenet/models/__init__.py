@@ -1,7 +1,7 @@
 from .data_preprocessor import InstanceMapDataPreprocessor
 from .decode_heads import EmbeddingFCNHead, EmbeddingHead, EmbeddingMixin, EmbeddingUPerHead
-from .groupers import CenterGrouping, ClassGrouping, Grouper
-from .losses import ClassDiceLoss, DiscriminativeLoss, WeightedCrossEntropyLoss
+from .groupers import CenterGrouping, ClassGrouping, Grouper, MeanShiftGrouping
+from .losses import ClassDiceLoss, DiscriminativeLoss, RecurrentLoss, SphericalPairLoss, WeightedCrossEntropyLoss
 from .necks import FineToCoarse
 from .resize import resize_labels
 from .scorers import SilhouetteScorer
@@ -21,7 +21,10 @@ __all__ = [
     'FineToCoarse',
     'Grouper',
     'InstanceMapDataPreprocessor',
+    'MeanShiftGrouping',
+    'RecurrentLoss',
     'SilhouetteScorer',
+    'SphericalPairLoss',
     'WeightedCrossEntropyLoss',
     'resize_labels',
 ]

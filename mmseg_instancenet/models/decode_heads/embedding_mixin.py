@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Optional
 
 import torch
+import torch.nn.functional as F
 from mmengine.model import xavier_init
 from mmseg.registry import MODELS
 from mmseg.utils import ConfigType, SampleList
@@ -38,6 +39,8 @@ class EmbeddingMixin:
         coordinates: give the embedding branch the position of each pixel in the whole picture besides the features, so
             that look-alike objects can differ. Right under resizing, crops, padding and flips, which it reads from the
             data samples' ``homography_matrix``.
+        unit_length: scale every embedding to length 1, for losses and groupers that see directions alone
+            (``SphericalPairLoss``, kernel 'cosine'): what follows then agrees on what is near.
         **kwargs: of the head. ``num_classes`` counts the background.
     """
 
@@ -47,6 +50,7 @@ class EmbeddingMixin:
         embedding_dims: int = 4,
         loss_embedding: Optional[dict] = None,
         coordinates: bool = False,
+        unit_length: bool = False,
         **kwargs,
     ) -> None:
         super().__init__(*args, **kwargs)
@@ -58,7 +62,7 @@ class EmbeddingMixin:
                 f'{self.out_channels}; leave out_channels away'
             )
         self.embedding_dims = embedding_dims
-        self.coordinates = coordinates
+        self.coordinates, self.unit_length = coordinates, unit_length
         self.conv_embedding = nn.Conv2d(self.channels + 2 * coordinates, embedding_dims, kernel_size=1)
         self.loss_embedding = None if loss_embedding is None else MODELS.build(loss_embedding)
         self._position: Optional[dict] = None
@@ -75,7 +79,10 @@ class EmbeddingMixin:
             position = self._position or {'metas': [{}] * len(feat), 'input_size': size}
             coordinates_N2hw = picture_coordinates(map_size=size, device=feat.device, **position)
             feat = torch.cat([feat, coordinates_N2hw.to(feat) * _COORDINATE_RANGE], dim=1)
-        return torch.cat([scores, self.conv_embedding(feat)], dim=1)
+        embeddings = self.conv_embedding(feat)
+        if self.unit_length:
+            embeddings = F.normalize(embeddings.float(), dim=1)  # a square under half precision overflows
+        return torch.cat([scores, embeddings], dim=1)
 
     @contextmanager
     def at(

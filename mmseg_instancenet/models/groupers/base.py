@@ -6,6 +6,7 @@ from typing import Optional
 import torch
 from torch import Tensor, nn
 
+from ..losses.embedding_margins import EmbeddingMargins
 from ..losses.instances import IGNORED_CLASS
 from .connected_components import split_components
 from .group_centers import group_centers
@@ -17,6 +18,9 @@ class Grouper(nn.Module, metaclass=ABCMeta):
     Args:
         class_agnostic: group all foreground pixels together instead of class by class; the class of a group is then
             the one that most of its pixels have. Goes with ``DiscriminativeLoss(class_agnostic=True)``.
+        background_groups: group the background's pixels with the others, and drop a group most of whose pixels are
+            background in the class map: where objects end is then the embedding's word. Only with ``class_agnostic``;
+            goes with losses in which the background is an instance.
         connected: split groups into 8-connected components. Goes with ``DiscriminativeLoss(push_distance=...)``, after
             which objects far from each other may share an embedding.
         min_size: groups of fewer pixels of the map are dissolved: each pixel joins the group of its region whose mean
@@ -28,6 +32,7 @@ class Grouper(nn.Module, metaclass=ABCMeta):
     def __init__(
         self,
         class_agnostic: bool = False,
+        background_groups: bool = False,
         connected: bool = False,
         min_size: int = 1,
         max_instances: Optional[int] = None,
@@ -37,27 +42,32 @@ class Grouper(nn.Module, metaclass=ABCMeta):
             raise ValueError(f'expected min_size >= 1 pixel, got {min_size}')
         if max_instances is not None and max_instances < 1:
             raise ValueError(f'expected max_instances >= 1, or None to keep all, got {max_instances}')
-        self.class_agnostic, self.connected = class_agnostic, connected
+        if background_groups and (connected or not class_agnostic):
+            raise ValueError(
+                'expected background_groups=True with class_agnostic=True and connected=False: within its own class the '
+                'background has nothing to be told from'
+            )
+        self.class_agnostic, self.background_groups, self.connected = class_agnostic, background_groups, connected
         self.min_size, self.max_instances = min_size, max_instances
 
     @abstractmethod
     def group(self, x_ND: Tensor) -> Tensor:
         """Groups the pixels of one region: (N, D) embeddings, N >= 1, to (N,) labels 1, 2, .."""
 
-    def check_margins(self, pull_margin: float, push_margin: float) -> None:
+    def check_margins(self, margins: EmbeddingMargins) -> None:
         """Called once with the margins of the loss, where the model knows them."""
 
     def regions(self, class_map: Tensor) -> Tensor:
         """Within which pixels groups are found: the classes, or 1 for any class if ``class_agnostic``; 0 = nowhere."""
-        foreground = (class_map > 0) & (class_map != IGNORED_CLASS)
-        return torch.where(foreground, 1 if self.class_agnostic else class_map, 0)
+        grouped = (class_map >= (0 if self.background_groups else 1)) & (class_map != IGNORED_CLASS)
+        return torch.where(grouped, 1 if self.class_agnostic else class_map, 0)
 
     def forward(self, embeddings_Dhw: Tensor, class_map_hw: Tensor) -> Tensor:
         """Groups one picture.
 
         Args:
             embeddings_Dhw: (D, h, w) floating point.
-            class_map_hw: (h, w) integers: 0 = background, 255 = ignore; neither is grouped.
+            class_map_hw: (h, w) integers: 0 = background, 255 = ignore; neither is grouped (see ``background_groups``).
 
         Returns:
             (h, w) int64: 0 = no group, groups numbered 1, 2, .. without gaps, region after region.

@@ -1,5 +1,6 @@
 """InstanceNet's two post-processings: center-fixed and center-shift (Gao 2020, figure 3 d and e)."""
 
+import math
 import warnings
 from typing import Optional
 
@@ -7,6 +8,7 @@ import torch
 from mmseg.registry import MODELS
 from torch import Tensor
 
+from ..losses.embedding_margins import EmbeddingMargins
 from .base import Grouper
 from .distance import Distance, check_finite, distance_to, mean_embedding
 
@@ -92,7 +94,8 @@ class CenterGrouping(Grouper):
         norm: order of the norm, as in the loss.
         distance: 'norm', or 'cosine' for embeddings trained on a sphere.
         seed: of the random draws; the same picture always gives the same groups.
-        **kwargs: ``class_agnostic``, ``connected``, ``min_size`` and ``max_instances`` of :class:`Grouper`.
+        **kwargs: ``class_agnostic``, ``background_groups``, ``connected``, ``min_size`` and ``max_instances`` of
+            :class:`Grouper`.
 
     Example:
         >>> embeddings_Dhw = torch.zeros(4, 2, 4)
@@ -130,11 +133,22 @@ class CenterGrouping(Grouper):
             generator=torch.Generator().manual_seed(self.seed),
         )
 
-    def check_margins(self, pull_margin: float, push_margin: float) -> None:
-        """Warns where the threshold leaves the paper's range 2 pull_margin < threshold < push_margin / 2."""
-        if self.distance == 'norm' and not 2 * pull_margin < self.threshold < push_margin / 2:
+    def check_margins(self, margins: EmbeddingMargins) -> None:
+        """Warns where the threshold leaves the range that the loss makes room for.
+
+        For a norm that is the paper's, 2 pull_margin < threshold < push_margin / 2. On the sphere it is the cosine
+        distance of half the angle between two instances, up to which groups around their means cannot overlap.
+        """
+        if margins.distance != self.distance:
+            return
+        if self.distance == 'norm':
+            low, high, formula = 2 * margins.within, margins.between / 4, '(2 pull_margin, push_margin / 2)'
+        else:
+            low, high = margins.within, 1 - math.cos(math.acos(1 - margins.between) / 2)
+            formula = '(0, half the angle between two instances)'
+        if not low < self.threshold < high:
             warnings.warn(
-                f'CenterGrouping: threshold {self.threshold} lies outside ({2 * pull_margin:g}, {push_margin / 2:g}) = '
-                f'(2 pull_margin, push_margin / 2) of the loss: objects may be split (too small) or merged (too large)',
+                f'CenterGrouping: threshold {self.threshold} lies outside ({low:g}, {high:g}) = {formula} of the loss: objects '
+                'may be split (too small) or merged (too large)',
                 stacklevel=2,
             )

@@ -1,6 +1,10 @@
 from .class_losses import ClassDiceLoss, WeightedCrossEntropyLoss
 from .discriminative import DiscriminativeLoss, discriminative_terms
+from .embedding_margins import EmbeddingMargins
 from .instances import BACKGROUND_INSTANCE, IGNORED_CLASS, IGNORED_INSTANCE, number_instances
+from .margins import asymptotic_margin, feasible_margin, margin_lower_bound
+from .recurrent_loss import RecurrentLoss
+from .spherical_pair import SphericalPairLoss, spherical_pair_terms
 
 __all__ = [
     'BACKGROUND_INSTANCE',
@@ -8,7 +12,14 @@ __all__ = [
     'IGNORED_INSTANCE',
     'ClassDiceLoss',
     'DiscriminativeLoss',
+    'EmbeddingMargins',
+    'RecurrentLoss',
+    'SphericalPairLoss',
     'WeightedCrossEntropyLoss',
+    'asymptotic_margin',
     'discriminative_terms',
+    'feasible_margin',
+    'margin_lower_bound',
     'number_instances',
+    'spherical_pair_terms',
 ]

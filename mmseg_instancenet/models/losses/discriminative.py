@@ -6,6 +6,8 @@ import torch
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
+from .checks import check_embeddings, zero_of
+from .embedding_margins import EmbeddingMargins
 from .instances import box_gaps, number_instances
 
 
@@ -69,19 +71,13 @@ def discriminative_terms(
         >>> discriminative_terms(embeddings, ids, classes).push  # 2 * 3 - |0 - 1|
         tensor(5.)
     """
-    if embeddings_NDHW.dim() != 4 or not embeddings_NDHW.is_floating_point():
-        raise ValueError(
-            f'expected floating point embeddings (N, D, H, W), got {tuple(embeddings_NDHW.shape)} {embeddings_NDHW.dtype}'
-        )
-    num_images, dims, height, width = embeddings_NDHW.shape
-    if instance_map_NHW.shape != (num_images, height, width):
-        raise ValueError(
-            f'expected an instance map {(num_images, height, width)} for embeddings {tuple(embeddings_NDHW.shape)}, got '
-            f'{tuple(instance_map_NHW.shape)}; resize the label maps with mmseg_instancenet.models.resize_labels'
-        )
+    check_embeddings(embeddings_NDHW, instance_map_NHW)
+    num_images, dims, _, _ = embeddings_NDHW.shape
     with torch.autocast(device_type=embeddings_NDHW.device.type, enabled=False):
         if embeddings_NDHW.dtype != torch.float64:
             embeddings_NDHW = embeddings_NDHW.float()
+        # A sum over every embedding costs little and keeps ignored pixels in the graph.
+        zero = zero_of(embeddings_NDHW)
         instances = number_instances(
             instance_map_NHW,
             torch.where(class_map_NHW == 255, class_map_NHW, 0) if class_agnostic else class_map_NHW,
@@ -89,10 +85,7 @@ def discriminative_terms(
         )
         count = len(instances.class_K)
         if count == 0:
-            nothing = embeddings_NDHW.sum() * 0
-            if not torch.isfinite(nothing):
-                raise ValueError(_NOT_FINITE)
-            return DiscriminativeTerms(nothing, nothing, nothing)
+            return DiscriminativeTerms(zero, zero, zero)
 
         x_PD = embeddings_NDHW.movedim(1, 3).reshape(-1, dims)[instances.pixel_P]
         size_K = instances.size_K.to(x_PD)
@@ -124,19 +117,9 @@ def discriminative_terms(
                     squared,
                     push_distance,
                 )
-        # A sum over every embedding costs little and keeps ignored pixels in the graph.
-        touch = embeddings_NDHW.sum() * 0
-        if not torch.isfinite(touch):
-            raise ValueError(_NOT_FINITE)
         return DiscriminativeTerms(
-            pull / num_images + touch, push / num_images + touch, regularization / num_images + touch
+            pull / num_images + zero, push / num_images + zero, regularization / num_images + zero
         )
-
-
-_NOT_FINITE = (
-    'expected finite embeddings, got NaN or infinity; the training has diverged: lower the learning rate, or clip '
-    'gradients with optim_wrapper.clip_grad=dict(max_norm=...)'
-)
 
 
 def _hinge(x: Tensor, squared: bool) -> Tensor:
@@ -223,6 +206,7 @@ class DiscriminativeLoss(nn.Module):
         self.alpha, self.beta, self.gamma = alpha, beta, gamma
         self.pull_margin, self.push_margin = pull_margin, push_margin
         self.norm = norm
+        self.push_distance = push_distance
         self.settings = {
             'pull_margin': pull_margin,
             'push_margin': push_margin,
@@ -234,6 +218,10 @@ class DiscriminativeLoss(nn.Module):
         }
         self.loss_weight = loss_weight
         self.loss_name = loss_name
+
+    def margins(self, embedding_dims: int) -> EmbeddingMargins:
+        """Distances that a loss of zero guarantees, whatever the number of dimensions."""
+        return EmbeddingMargins('norm', within=self.pull_margin, between=2 * self.push_margin)
 
     def forward(self, embeddings_NDHW: Tensor, instance_map_NHW: Tensor, class_map_NHW: Tensor) -> dict[str, Tensor]:
         """Returns the total under ``loss_name`` and the terms as ``pull``, ``push`` and ``regularization``.

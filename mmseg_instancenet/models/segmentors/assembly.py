@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..groupers.base import Grouper
@@ -30,6 +31,11 @@ def group_picture(views: Sequence[View], class_HW: Tensor, grouper: Grouper, sco
         class_HW: (H, W) class map of the picture, 0 = background, 255 = ignore.
         grouper, scorer: see :class:`Grouper` and :class:`SilhouetteScorer`.
     """
+    groups = _unite_views(views, class_HW, grouper, scorer)
+    return _drop_background(groups, class_HW) if grouper.background_groups else groups
+
+
+def _unite_views(views: Sequence[View], class_HW: Tensor, grouper: Grouper, scorer: nn.Module) -> PictureGroups:
     if len(views) == 1:
         return _compact(*_group_view(views[0], class_HW, grouper, scorer))
     results = [_group_view(view, class_HW, grouper, scorer) for view in views]
@@ -71,6 +77,15 @@ def _group_pass(network_pass: NetworkPass, class_HW: Tensor, grouper: Grouper) -
     )
     class_hw = class_HW[row_h[:, None], column_w[None, :]] * (inside_h[:, None] & inside_w[None, :])
     return grouper(network_pass.embeddings_Dhw.float(), class_hw), grouper.regions(class_hw)
+
+
+def _drop_background(groups: PictureGroups, class_HW: Tensor) -> PictureGroups:
+    """Without the groups of which the background is the largest class."""
+    labels_HW, score_K = groups
+    classes = int(class_HW.max()) + 1
+    pixels_KC = torch.bincount((labels_HW * classes + class_HW).reshape(-1), minlength=(len(score_K) + 1) * classes)
+    is_object_K = pixels_KC.reshape(-1, classes).argmax(1) > 0
+    return _compact(labels_HW * is_object_K[labels_HW], F.pad(score_K, (1, 0)))
 
 
 def _mean_scores(parts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:

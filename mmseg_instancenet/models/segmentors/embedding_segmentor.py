@@ -57,8 +57,8 @@ class EmbeddingSegmentor(EncoderDecoder):
         self.grouper = MODELS.build(grouper)
         self.scorer = MODELS.build(scorer or {'type': 'SilhouetteScorer'})
         loss = self.decode_head.loss_embedding
-        if hasattr(loss, 'pull_margin') and hasattr(loss, 'push_margin'):
-            self.grouper.check_margins(loss.pull_margin, loss.push_margin)
+        if hasattr(loss, 'margins'):
+            self.grouper.check_margins(loss.margins(self.decode_head.embedding_dims))
 
     def predict(self, inputs: Tensor, data_samples: Optional[list[DetDataSample]] = None) -> list[DetDataSample]:
         if data_samples is None:

@@ -141,10 +141,10 @@ def test_embeddings_that_mean_nothing():
 def test_threshold_is_checked_against_the_margins():
     loss = DiscriminativeLoss()
     with pytest.warns(UserWarning, match=r'threshold 1.8 lies outside \(0.4, 1.5\)'):
-        CenterGrouping(threshold=1.8).check_margins(loss.pull_margin, loss.push_margin)
+        CenterGrouping(threshold=1.8).check_margins(loss.margins(4))
     with warnings.catch_warnings():
         warnings.simplefilter('error')
-        CenterGrouping(threshold=1.2).check_margins(loss.pull_margin, loss.push_margin)
+        CenterGrouping(threshold=1.2).check_margins(loss.margins(4))
 
 
 def test_threshold_decides_about_a_pixel_on_the_rim():

@@ -1,0 +1,35 @@
+# Recurrent Pixel Embedding (Kong & Fowlkes 2018) on handwritten digits: embeddings on a sphere, trained through three loops of
+# mean shift.
+#   python tools/train.py configs/recurrent-embedding_digits.py
+_base_ = './instancenet_digits.py'
+
+# The same grouping makes the loops in training and the groups in testing.
+grouping = dict(
+    type='MeanShiftGrouping',
+    concentration=100,  # the authors' code for digits: a bandwidth of 0.1
+    class_agnostic=True,
+    min_size=10,
+)
+model = dict(
+    decode_head=dict(
+        unit_length=True,
+        loss_embedding=dict(
+            _delete_=True,
+            type='RecurrentLoss',
+            loops=3,
+            grouping=grouping,
+            # The class map says what is background (see recurrent-embedding_background_digits.py for the paper's way): loops over
+            # the digits' 300 pixels a picture instead of all 4096 cost nothing beside the network.
+            foreground_only=True,
+            loss=dict(
+                type='SphericalPairLoss',
+                margin=0.5,  # the paper's; can be met by up to 2 D instances
+                variant='released',  # its size does not depend on the number of pixels
+                background_is_instance=False,
+                loss_weight=0.25,
+            ),
+        ),
+    ),
+    grouper=dict(_delete_=True, **grouping),
+    scorer=dict(scale=1.41),  # the distance of embeddings at the margin: right angles
+)

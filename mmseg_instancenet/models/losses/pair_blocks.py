@@ -1,0 +1,145 @@
+"""Hinged cosines summed over all pairs of pixels of different instances, block by block."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+# Rows and columns of a block. On a CPU a block of floats stays in the cache (1 MiB); a GPU wants few large kernels (64 MiB).
+_CPU_BLOCK = 512
+_GPU_BLOCK = 4096
+
+
+def hinged_pair_sum(
+    unit_PD: Tensor, weight_P: Tensor, group_sizes: Sequence[Sequence[int]], *, margin: float, squared: bool = False
+) -> Tensor:
+    r"""Sum over the pairs of pixels of different instances of one group, both orders of a pair counted:
+
+    .. math:: \sum_{i,j} w_i w_j [s_{ij} - \alpha]_+^p, \quad s_{ij} = (1 + x_i \cdot x_j) / 2
+
+    with p = 2 if ``squared``, else 1. Exact, value and gradient, without a P x P matrix: blocks of 512 x 512 pairs (4096 x
+    4096 on a GPU) are visited once, above the diagonal alone, and the gradient is made with the value. Peak memory
+    above the inputs: one block (1 MiB of float32 on a CPU, 64 MiB on a GPU) and 6 P (D + 1) values. The time grows
+    with the square of P.
+
+    Args:
+        unit_PD: (P, D) floating point, rows of length 1 (or 0: similarity 1/2 with everything), sorted by group and
+            by instance within it.
+        weight_P: (P,) the weights w; no gradient flows to them.
+        group_sizes: for each group (the instances of one picture, or of one class in it) the number of pixels of each of
+            its instances, in the order of the rows.
+        margin: alpha, a similarity in [0, 1].
+        squared: square the hinge.
+
+    Returns:
+        The sum, a scalar; differentiable once with respect to ``unit_PD``.
+
+    Example:
+        >>> unit = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])  # instances of 1 and 2 pixels; s = 1 and 1/2
+        >>> hinged_pair_sum(unit, torch.ones(3), [[1, 2]], margin=0.25)  # 2 (0.75 + 0.25)
+        tensor(2.)
+    """
+    count = sum(itertools.chain.from_iterable(group_sizes))
+    if unit_PD.dim() != 2 or weight_P.shape != unit_PD.shape[:1] or count != len(unit_PD):
+        raise ValueError(
+            f'expected vectors (P, D), weights (P,) and instances of P pixels in all, got {tuple(unit_PD.shape)}, '
+            f'{tuple(weight_P.shape)} and {count} pixels'
+        )
+    return _HingedPairSum.apply(unit_PD, weight_P, group_sizes, margin, squared)
+
+
+class _HingedPairSum(torch.autograd.Function):
+    """See :func:`hinged_pair_sum`.
+
+    [s - alpha]+ = [cos - t]+ / 2 with t = 2 alpha - 1, and cos - t is the product of a = (x_i, -t) and b = (x_j, 1). With
+    G_ij = 1{a_i b_j > 0} (p = 1) or [a_i b_j]+ (p = 2), both the sum, w_i w_j G_ij a_i b_j / 2^p, and its gradient
+    2 p w_i w_j G_ij x_j / 2^p follow from g_i = sum_j G_ij w_j b_j: three matrix products a block.
+    """
+
+    @staticmethod
+    def forward(
+        ctx, unit_PD: Tensor, weight_P: Tensor, group_sizes: Sequence[Sequence[int]], margin: float, squared: bool
+    ) -> Tensor:
+        power = 2 if squared else 1
+        weight_P1 = weight_P[:, None]
+        one_P1 = torch.ones_like(weight_P1)
+        a_PE = torch.cat([unit_PD, (1 - 2 * margin) * one_P1], dim=1)
+        b_PE = torch.cat([unit_PD, one_P1], dim=1)
+        weighted_PE = b_PE * weight_P1
+        g_PE = torch.zeros_like(b_PE)
+
+        side = _CPU_BLOCK if unit_PD.device.type == 'cpu' else _GPU_BLOCK
+        # One buffer for all blocks: an allocation of this size costs the CPU more than the product it holds.
+        buffer = unit_PD.new_empty(min(side, len(unit_PD)) ** 2)
+        for chunk in _row_chunks(group_sizes, side):
+            rows = slice(chunk.start, chunk.stop)
+            if chunk.instances:
+                hinge_RR = _hinge_block(a_PE[rows], b_PE[rows], buffer, squared)
+                instance_R = torch.arange(len(chunk.instances), device=unit_PD.device).repeat_interleave(
+                    torch.tensor(chunk.instances, device=unit_PD.device)
+                )
+                hinge_RR.masked_fill_(instance_R[:, None] == instance_R[None, :], 0)
+                g_PE[rows].addmm_(hinge_RR, weighted_PE[rows])
+            for start in range(chunk.stop_of_instance, chunk.stop_of_group, side):
+                columns = slice(start, min(start + side, chunk.stop_of_group))
+                hinge_RC = _hinge_block(a_PE[rows], b_PE[columns], buffer, squared)
+                g_PE[rows].addmm_(hinge_RC, weighted_PE[columns])
+                g_PE[columns].addmm_(hinge_RC.T, weighted_PE[rows])
+        # Rounding may leave a sum of zeros a little below.
+        total = ((a_PE * g_PE).sum(1) @ weight_P / 2**power).clamp(min=0)
+        ctx.save_for_backward(g_PE[:, :-1] * weight_P1 * (2 * power / 2**power))
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: Tensor) -> tuple:
+        (gradient_PD,) = ctx.saved_tensors
+        return gradient_PD * gradient, None, None, None, None
+
+
+def _hinge_block(a_RE: Tensor, b_CE: Tensor, buffer: Tensor, squared: bool) -> Tensor:
+    """G of the class above for a block, (R, C), written into ``buffer``."""
+    block_RC = buffer[: len(a_RE) * len(b_CE)].view(len(a_RE), len(b_CE))
+    torch.mm(a_RE, b_CE.T, out=block_RC)
+    return block_RC.clamp_(min=0) if squared else block_RC.gt_(0)
+
+
+class _RowChunk(NamedTuple):
+    """Rows ``start`` to ``stop`` of the pair matrix, to be paired with the columns between the two other stops.
+
+    ``instances``: the sizes of the instances that the rows hold whole, if several; their pairs lie in the square on the
+    diagonal.
+    """
+
+    start: int
+    stop: int
+    stop_of_instance: int
+    stop_of_group: int
+    instances: list[int]
+
+
+def _row_chunks(group_sizes: Sequence[Sequence[int]], side: int) -> Iterator[_RowChunk]:
+    """Chunks of at most ``side`` rows: part of one instance, or several whole ones, never parts of two.
+
+    So no block off the diagonal holds a pair of one instance.
+    """
+    start = 0
+    for sizes in group_sizes:
+        stop_of_group = start + sum(sizes)
+        held: list[int] = []
+        num_rows = 0
+        for size in [*sizes, None]:
+            if held and (size is None or num_rows + size > side):
+                stop = start + num_rows
+                if len(held) > 1:
+                    yield _RowChunk(start, stop, stop, stop_of_group, held)
+                else:
+                    for row in range(start, stop, side):
+                        yield _RowChunk(row, min(row + side, stop), stop, stop_of_group, [])
+                start, held, num_rows = stop, [], 0
+            if size:
+                held.append(size)
+                num_rows += size
