@@ -9,5 +9,5 @@ setup(
     # torch, mmcv, mmdet and mmseg are deliberately absent: they are the user's, and pip would move them.
     # mmseg_instancenet/__init__.py checks them and says what to install.
     install_requires=[],
-    extras_require={'digits': ['scikit-learn']},
+    extras_require={'digits': ['scikit-learn'], 'boundaries': ['scikit-image']},
 )

@@ -1,4 +1,13 @@
+from .bsds import BSDSDataset
 from .coco import CocoInstanceDataset, DigitsDataset
 from .transforms import MasksToMaps, PackInstanceMaps
+from .voc import VOCInstanceDataset
 
-__all__ = ['CocoInstanceDataset', 'DigitsDataset', 'MasksToMaps', 'PackInstanceMaps']
+__all__ = [
+    'BSDSDataset',
+    'CocoInstanceDataset',
+    'DigitsDataset',
+    'MasksToMaps',
+    'PackInstanceMaps',
+    'VOCInstanceDataset',
+]

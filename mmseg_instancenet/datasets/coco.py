@@ -15,13 +15,17 @@ from .digits import write_digits
 _RIM = 1.0
 """Polygons may reach this many pixels over the rim: annotation tools round that way, COCO's own too."""
 
+VOID = 'void'
+"""Category of annotations that mark pixels of which nobody knows what they show: of no class, ignored."""
+
 
 @DATASETS.register_module()
 class CocoInstanceDataset(CocoDataset):
     """mmdet's ``CocoDataset``, for label maps: what it leaves out is *ignored* instead of becoming background.
 
     - Objects that mmdet drops for their size (a box narrower than a pixel, no area) or their ``ignore`` flag are kept with
-      ``ignore_flag``.
+      ``ignore_flag``; so is the void of a picture, the annotations of a category ``void`` that is no class of the set (as
+      ``tools/convert/voc_to_coco.py`` writes them).
     - A missing annotation file or picture, a class that the json lacks and an object without a mask stop with a line that
       names them; polygons that reach outside their picture are clipped, with a warning that names the first.
 
@@ -90,15 +94,13 @@ class CocoInstanceDataset(CocoDataset):
         for annotation in annotations:
             segmentation = annotation['segmentation']
             if segmentation and id(segmentation) not in kept:
-                x, y, width, height = annotation['bbox']
-                data_info['instances'].append(
-                    {
-                        'bbox': [x, y, x + width, y + height],
-                        'bbox_label': self.cat2label[annotation['category_id']],
-                        'mask': segmentation,
-                        'ignore_flag': 1,
-                    }
-                )
+                data_info['instances'].append(_ignored_instance(annotation, self.cat2label[annotation['category_id']]))
+        void = set(self.coco.get_cat_ids(cat_names=[VOID])) - set(self.cat_ids)
+        data_info['instances'] += [
+            _ignored_instance(annotation, label=0)  # nothing reads the label of an ignored instance
+            for annotation in raw_data_info['raw_ann_info']
+            if annotation['category_id'] in void
+        ]
         return data_info
 
     def _check_mask(self, annotation: dict, info: dict) -> None:
@@ -122,6 +124,16 @@ class CocoInstanceDataset(CocoDataset):
                     f'{name}: x {min(xs):g} to {max(xs):g} of {width}, y {min(ys):g} to {max(ys):g} of {height}'
                 )
                 return
+
+
+def _ignored_instance(annotation: dict, label: int) -> dict:
+    x, y, width, height = annotation['bbox']
+    return {
+        'bbox': [x, y, x + width, y + height],
+        'bbox_label': label,
+        'mask': annotation['segmentation'],
+        'ignore_flag': 1,
+    }
 
 
 @DATASETS.register_module()

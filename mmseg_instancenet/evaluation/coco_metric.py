@@ -9,6 +9,9 @@ from mmdet.evaluation import CocoMetric
 from mmengine.fileio import get_local_path, load
 from mmengine.logging import MMLogger
 from mmseg.registry import METRICS
+from pycocotools import mask as coco_mask
+
+from .void import remove_void, void_masks
 
 _COCO_LIMIT = 100
 """Detections of a picture and class that COCO's AP looks at."""
@@ -16,19 +19,23 @@ _COCO_LIMIT = 100
 
 @METRICS.register_module()
 class CocoInstanceMetric(CocoMetric):
-    """mmdet's ``CocoMetric`` with three additions.
+    """mmdet's ``CocoMetric`` with four additions.
 
     - Without ``ann_file`` it reads that of the data set (:class:`CocoInstanceDataset`), so that a config names it once.
     - ``segm_mAP_all`` stands beside the official ``segm_mAP``: the same average over IoU 0.5:0.05:0.95, without COCO's limit of
       100 detections a picture (nuclei pictures hold hundreds).
     - Where the whole set has no detection, as early in a training, every figure is 0 and has its key, so that
       ``save_best`` works; mmdet returns none.
+    - Void (an annotation of the category ``void``, see ``evaluation/void.py``) is cut out of the predicted masks of its picture
+      before they are matched. Their boxes are then those of what is left, and a mask of which nothing is left is no
+      detection: what is predicted on void pixels changes no figure.
 
     Args: those of ``CocoMetric``; ``metric`` is ``['segm', 'bbox']`` unless given.
     """
 
     def __init__(self, *args, metric: Sequence[str] = ('segm', 'bbox'), **kwargs) -> None:
         super().__init__(*args, metric=[metric] if isinstance(metric, str) else list(metric), **kwargs)
+        self._void_of_picture: Optional[dict[int, dict]] = None
 
     @property
     def dataset_meta(self) -> Optional[dict]:
@@ -40,6 +47,15 @@ class CocoInstanceMetric(CocoMetric):
         if self._coco_api is None and 'ann_file' in meta:
             with get_local_path(meta['ann_file'], backend_args=self.backend_args) as path:
                 self._coco_api = COCO(path)
+
+    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+        before = len(self.results)
+        super().process(data_batch, data_samples)
+        if self._void_of_picture is None:
+            self._void_of_picture = void_masks(self._coco_api) if self._coco_api is not None else {}
+        for truth, prediction in self.results[before:]:
+            if truth['img_id'] in self._void_of_picture and 'masks' in prediction:
+                _cut_void(prediction, self._void_of_picture[truth['img_id']])
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         self._uncapped: list[dict] = []
@@ -77,3 +93,15 @@ class CocoInstanceMetric(CocoMetric):
         precision = evaluation.eval['precision']
         known = precision > -1
         return round(float(np.mean(precision[known])), 3) if known.any() else 0.0
+
+
+def _cut_void(prediction: dict, void: dict) -> None:
+    masks = remove_void(prediction['masks'], void)
+    kept = np.array([coco_mask.area(mask) > 0 for mask in masks], bool)
+    for key in ('scores', 'labels', 'mask_scores'):
+        if key in prediction:
+            prediction[key] = prediction[key][kept]
+    prediction['masks'] = [mask for mask, keep in zip(masks, kept) if keep]
+    box_K4 = np.array([coco_mask.toBbox(mask) for mask in prediction['masks']], np.float32).reshape(-1, 4)
+    box_K4[:, 2:] += box_K4[:, :2]  # from (x, y, width, height) to corners
+    prediction['bboxes'] = box_K4

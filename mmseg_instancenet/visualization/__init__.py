@@ -1,4 +1,5 @@
+from .curves import plot_curves
 from .drawing import class_map_to_color, embeddings_to_color, instances_over_picture, panel
 from .panel_hook import PanelHook
 
-__all__ = ['PanelHook', 'class_map_to_color', 'embeddings_to_color', 'instances_over_picture', 'panel']
+__all__ = ['PanelHook', 'class_map_to_color', 'embeddings_to_color', 'instances_over_picture', 'panel', 'plot_curves']

@@ -17,7 +17,7 @@ class PackInstanceMaps(BaseTransform):
     """Packs a picture and, where there are any, its two label maps into mmdet's ``DetDataSample``.
 
     ``gt_sem_seg.data`` and ``gt_instance_map.data`` are (1, H, W) int64, under the name that mmseg's heads and metrics
-    read.
+    read. What the annotators of a boundary data set drew, ``gt_boundaries.data`` (A, H, W) bool, goes along where it was loaded.
 
     Args:
         meta_keys: what else of the results goes along. ``homography_matrix`` is what ``coordinates=True`` reads.
@@ -47,5 +47,7 @@ class PackInstanceMaps(BaseTransform):
                 sample.set_field(PixelData(data=data), name, dtype=PixelData)
         if 'gt_seg_map' in results:
             sample.gt_sem_seg.set_metainfo({'ignore_index': IGNORED_CLASS})
+        if 'gt_boundaries' in results:
+            sample.set_field(PixelData(data=to_tensor(results['gt_boundaries'])), 'gt_boundaries', dtype=PixelData)
         inputs = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
         return {'inputs': inputs, 'data_samples': sample}

@@ -1,0 +1,105 @@
+"""What the metrics on masks share: predicted masks of a picture beside those of the annotation file."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Optional
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from .coco_metric import CocoInstanceMetric
+
+
+class PictureMasks(NamedTuple):
+    """Masks (run-length encoded, of the picture's size) of one picture; labels are classes from 0.
+
+    ``masks_K`` are the predicted ones in order of falling score, void cut out of them.
+    """
+
+    masks_K: list[dict]
+    scores_K: np.ndarray
+    labels_K: np.ndarray
+    objects_G: list[dict]
+    object_labels_G: np.ndarray
+    crowds_J: list[dict]
+    crowd_labels_J: np.ndarray
+
+
+class MaskMetric(CocoInstanceMetric):
+    """Base of metrics that compare the predicted masks of each picture with an annotation file, picture by picture.
+
+    The prediction is ``pred_instances`` (scores, labels, boxes, masks run-length encoded or (K, H, W)), the ground truth
+    the COCO json of the data set (:class:`CocoInstanceDataset`) or ``ann_file``. Void is cut out of the predicted masks as
+    in :class:`CocoInstanceMetric`; masks without a pixel are left out. What is kept of a picture and sent between
+    processes is what :meth:`compare` returns: numbers, no masks. Only pictures that were predicted count.
+
+    Args:
+        ann_file: COCO json; that of the data set unless given.
+        collect_device, prefix: see MMEngine's ``BaseMetric``.
+    """
+
+    def __init__(
+        self, ann_file: Optional[str] = None, collect_device: str = 'cpu', prefix: Optional[str] = None
+    ) -> None:
+        super().__init__(ann_file=ann_file, metric='segm', collect_device=collect_device, prefix=prefix)
+
+    @abstractmethod
+    def compare(self, masks: PictureMasks, image_id: Any) -> Any:
+        """What :meth:`compute_metrics` needs to know of a picture."""
+
+    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+        if self._coco_api is None:
+            raise ValueError(
+                f'{type(self).__name__} has no ground truth: use CocoInstanceDataset with test_mode=True, or set ann_file '
+                'to a COCO json'
+            )
+        known = len(self.results)
+        super().process(data_batch, data_samples)
+        self.results[known:] = [
+            self.compare(self._picture_masks(prediction), prediction['img_id'])
+            for _, prediction in self.results[known:]
+        ]
+
+    def _picture_masks(self, prediction: dict) -> PictureMasks:
+        coco, image_id = self._coco_api, prediction['img_id']
+        if self.cat_ids is None:
+            self.cat_ids = coco.get_cat_ids(cat_names=self.dataset_meta['classes'])
+            if len(self.cat_ids) != len(self.dataset_meta['classes']):
+                raise ValueError(
+                    f"expected the classes {self.dataset_meta['classes']} in the annotation file, which has "
+                    f'{[category["name"] for category in coco.dataset["categories"]]}'
+                )
+        if image_id not in coco.imgs:
+            raise ValueError(
+                f'expected a picture of the annotation file, got img_id {image_id!r}: is it the right file?'
+            )
+        labels_K, masks_K = prediction['labels'], prediction['masks']
+        scores_K = prediction.get('mask_scores', prediction['scores'])  # as mmdet's CocoMetric for masks
+        if len(labels_K) and not (labels_K.min() >= 0 and labels_K.max() < len(self.cat_ids)):
+            raise ValueError(
+                f'expected labels 0 .. {len(self.cat_ids) - 1}, got {labels_K.min()} .. {labels_K.max()} (img_id {image_id!r})'
+            )
+        if not np.isfinite(scores_K).all():
+            raise ValueError(f'expected finite scores, got {scores_K} (img_id {image_id!r})')
+        size = [coco.imgs[image_id]['height'], coco.imgs[image_id]['width']]
+        for mask in masks_K:
+            if list(mask['size']) != size:
+                raise ValueError(
+                    f'expected masks of the original size {size} of the picture, got {mask["size"]} (img_id {image_id!r})'
+                )
+        # Falling score; among equals the earlier one first.
+        order_K = [index for index in np.argsort(-scores_K, kind='stable') if coco_mask.area(masks_K[index]) > 0]
+        objects, crowds = [], []
+        for annotation in coco.load_anns(coco.get_ann_ids(img_ids=[image_id], cat_ids=self.cat_ids)):
+            (crowds if annotation.get('iscrowd', 0) else objects).append(annotation)
+        return PictureMasks(
+            [masks_K[index] for index in order_K],
+            scores_K[order_K],
+            labels_K[order_K],
+            *self._masks_and_labels(objects),
+            *self._masks_and_labels(crowds),
+        )
+
+    def _masks_and_labels(self, annotations: Sequence[dict]) -> tuple[list[dict], np.ndarray]:
+        labels = [self.cat_ids.index(annotation['category_id']) for annotation in annotations]
+        return [self._coco_api.annToRLE(annotation) for annotation in annotations], np.array(labels, int)
