@@ -97,7 +97,7 @@ def discriminative_terms(
         _, group_index_K, group_size_G = torch.unique(group_K, return_inverse=True, return_counts=True)
         weight_K = 1 / group_size_G[group_index_K].to(x_PD)
 
-        distance_P = torch.linalg.vector_norm(x_PD - mu_KD[instances.instance_P], ord=norm, dim=1)
+        distance_P = torch.linalg.vector_norm(x_PD - mu_KD.index_select(0, instances.instance_P), ord=norm, dim=1)
         pull_P = _hinge(distance_P - pull_margin, squared)
         pull = (pull_P * (weight_K / size_K)[instances.instance_P]).sum()
         regularization = (torch.linalg.vector_norm(mu_KD, ord=norm, dim=1) * weight_K).sum()

@@ -194,7 +194,7 @@ def _same_instance_sums(
 
     n_K = sums(directed_P)
     mu_KD = sums(unit_PD) / n_K.clamp(min=1)[:, None]
-    y_PD = (unit_PD - mu_KD[instance_P]) * directed_P[:, None]
+    y_PD = (unit_PD - mu_KD.index_select(0, instance_P)) * directed_P[:, None]
     a_P = y_PD.square().sum(1)
     a_K = sums(a_P)
     # Pairs with a vector without direction: s = 1/2.
