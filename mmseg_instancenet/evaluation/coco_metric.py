@@ -1,6 +1,7 @@
 """COCO AP, official and uncapped."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Optional
 
 import numpy as np
@@ -24,8 +25,8 @@ class CocoInstanceMetric(CocoMetric):
     - Without ``ann_file`` it reads that of the data set (:class:`CocoInstanceDataset`), so that a config names it once.
     - ``segm_mAP_all`` stands beside the official ``segm_mAP``: the same average over IoU 0.5:0.05:0.95, without COCO's limit of
       100 detections a picture (nuclei pictures hold hundreds).
-    - Where the whole set has no detection, as early in a training, every figure is 0 and has its key, so that
-      ``save_best`` works; mmdet returns none.
+    - Where the whole set has no detection, as early in a training, the figures are COCO's for that, 0, and have their keys,
+      so that ``save_best`` works; mmdet returns none.
     - Void (an annotation of the category ``void``, see ``evaluation/void.py``) is cut out of the predicted masks of its picture
       before they are matched. Their boxes are then those of what is left, and a mask of which nothing is left is no
       detection: what is predicted on void pixels changes no figure.
@@ -61,9 +62,6 @@ class CocoInstanceMetric(CocoMetric):
         self._uncapped: list[dict] = []
         if not any(len(prediction['labels']) for _, prediction in results) and not self.format_only:
             MMLogger.get_current_instance().warning('no instance was found in the whole data set: every AP is 0')
-            items = self.metric_items or ['mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l']
-            figures = {f'{metric}_{item}': 0.0 for metric in self.metrics for item in items}
-            return dict(figures, segm_mAP_all=0.0) if 'segm' in self.metrics else figures
         figures = super().compute_metrics(results)
         if 'segm' in self.metrics and not self.format_only:
             figures['segm_mAP_all'] = self._mean_ap_of_all() if self._uncapped else figures['segm_mAP']
@@ -74,6 +72,7 @@ class CocoInstanceMetric(CocoMetric):
 
     def results2json(self, results: Sequence[dict], outfile_prefix: str) -> dict:
         files = super().results2json(results, outfile_prefix)
+        self._coco_api.loadRes = partial(_load_results, self._coco_api)
         # The files are gone when mmdet is done with them.
         limited = max(len(result['labels']) for result in results) > _COCO_LIMIT
         if 'segm' in files and (limited or 'mAP' not in (self.metric_items or ['mAP'])):
@@ -93,6 +92,16 @@ class CocoInstanceMetric(CocoMetric):
         precision = evaluation.eval['precision']
         known = precision > -1
         return round(float(np.mean(precision[known])), 3) if known.any() else 0.0
+
+
+def _load_results(coco: COCO, results: list) -> COCO:
+    """``COCO.loadRes`` that takes an empty list of detections too."""
+    if results:
+        return COCO.loadRes(coco, results)
+    nothing = COCO()
+    nothing.dataset = dict(coco.dataset, annotations=[])
+    nothing.createIndex()
+    return nothing
 
 
 def _cut_void(prediction: dict, void: dict) -> None:

@@ -169,21 +169,28 @@ def test_uncapped_figure_of_an_imperfect_result(tmp_path):
     assert figures['segm_mAP_all'] == pytest.approx(0.8 * 81 / 101, abs=0.001)
 
 
-@pytest.mark.parametrize('items', [None, ['mAP', 'AR@100']])
-def test_without_detections_every_key_is_there_and_zero(tmp_path, items):
+@pytest.mark.parametrize(
+    'settings',
+    [{}, {'metric_items': ['mAP', 'AR@100']}, {'classwise': True}, {'metric': ['proposal', 'segm']}],
+    ids=['default', 'items', 'classwise', 'proposal'],
+)
+def test_without_detections_every_key_is_there_and_zero(tmp_path, capsys, settings):
     maps = [discs(2, 3), discs(1, 2)]
     ann_file = str(write_truth(tmp_path, maps))
 
     def figures_of(samples: list[dict]) -> dict[str, float]:
-        metric = CocoInstanceMetric(ann_file=ann_file, metric_items=items)
+        metric = CocoInstanceMetric(ann_file=ann_file, **settings)
         metric.dataset_meta = NUCLEUS
         return evaluate(metric, samples)
 
     found = figures_of([sample_of(i, labels, np.ones(labels.max())) for i, labels in enumerate(maps, 1)])
-    assert found['segm_mAP'] == found['bbox_mAP'] == 1.0
+    assert found['segm_mAP'] == 1.0
+    capsys.readouterr()
     empty = figures_of([sample_of(i, np.zeros_like(labels), np.ones(0)) for i, labels in enumerate(maps, 1)])
     assert set(empty) == set(found)
-    assert set(empty.values()) == {0.0}
+    # COCO's -1 is for sizes of which the ground truth has no object.
+    assert {key for key, value in empty.items() if value} == {key for key, value in found.items() if value == -1}
+    assert 'Average Precision  (AP) @[ IoU=0.50:0.95 | area=   all | maxDets=100 ] = 0.000' in capsys.readouterr().out
 
 
 def test_one_picture_without_detections_among_others(tmp_path):

@@ -74,7 +74,7 @@ def test_testing_gives_the_table_pictures_and_predictions(digits):
         'tools/test.py', DIGITS, digits['checkpoint'], '--work-dir', folder / 'test',
         '--show-dir', folder / 'pictures', '--out', folder / 'out.pkl', *digits['options'],
     )  # fmt: skip
-    assert re.search(r'Average Precision  \(AP\) @\[ IoU=0.50:0.95|every AP is 0', output)
+    assert re.search(r'Average Precision  \(AP\) @\[ IoU=0.50:0.95', output)
     assert 'segm_mAP_all' in output and 'mIoU' in output
     assert 'loaded' in output and 'tensors of the model' in output
     pictures = sorted((folder / 'pictures').glob('*.png'))
@@ -205,7 +205,7 @@ def test_resnet_configs_train_and_test_on_real_data(test_data, tmp_path, config,
         '--cfg-options',
         *options,
     )
-    assert re.search(r'Average Precision  \(AP\) @\[ IoU=0.50:0.95|every AP is 0', output)
+    assert re.search(r'Average Precision  \(AP\) @\[ IoU=0.50:0.95', output)
     shutil.rmtree(tmp_path / 'run')
 
 
