@@ -12,6 +12,7 @@ grouping = dict(
 )
 model = dict(
     decode_head=dict(
+        hidden_channels=64,
         unit_length=True,
         loss_embedding=dict(
             _delete_=True,

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from typing import Optional
 
 import torch
-import torch.nn.functional as F
 from mmengine.model import xavier_init
 from mmseg.registry import MODELS
 from mmseg.utils import ConfigType, SampleList
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from ..coordinates import picture_coordinates
 from ..resize import resize_labels
+from ..unit_vectors import unit_vectors
 
 _COORDINATE_RANGE = 10.0
 """Coordinates run from -10 to 10 over the picture: objects a tenth of it apart then differ by the 2 units that a
@@ -39,6 +39,9 @@ class EmbeddingMixin:
         coordinates: give the embedding branch the position of each pixel in the whole picture besides the features, so
             that look-alike objects can differ. Right under resizing, crops, padding and flips, which it reads from the
             data samples' ``homography_matrix``.
+        hidden_channels: width of a 1 x 1 convolution and ReLU before the last one of the embedding branch; ``None`` for
+            none, as in both papers. With ``coordinates`` on a sphere it is needed: a linear function of the position
+            turns a row of objects into one arc, on which no two neighbours can lie at right angles.
         unit_length: scale every embedding to length 1, for losses and groupers that see directions alone
             (``SphericalPairLoss``, kernel 'cosine'): what follows then agrees on what is near.
         **kwargs: of the head. ``num_classes`` counts the background.
@@ -50,6 +53,7 @@ class EmbeddingMixin:
         embedding_dims: int = 4,
         loss_embedding: Optional[dict] = None,
         coordinates: bool = False,
+        hidden_channels: Optional[int] = None,
         unit_length: bool = False,
         **kwargs,
     ) -> None:
@@ -63,12 +67,24 @@ class EmbeddingMixin:
             )
         self.embedding_dims = embedding_dims
         self.coordinates, self.unit_length = coordinates, unit_length
-        self.conv_embedding = nn.Conv2d(self.channels + 2 * coordinates, embedding_dims, kernel_size=1)
+        if hidden_channels is not None and hidden_channels < 1:
+            raise ValueError(f'expected hidden_channels >= 1, or None for no hidden layer, got {hidden_channels}')
+        channels = self.channels + 2 * coordinates
+        if hidden_channels is None:
+            self.conv_embedding = nn.Conv2d(channels, embedding_dims, kernel_size=1)
+        else:
+            self.conv_embedding = nn.Sequential(
+                nn.Conv2d(channels, hidden_channels, kernel_size=1),
+                nn.ReLU(inplace=True),
+                nn.Conv2d(hidden_channels, embedding_dims, kernel_size=1),
+            )
         self.loss_embedding = None if loss_embedding is None else MODELS.build(loss_embedding)
         self._position: Optional[dict] = None
 
     def init_weights(self) -> None:
-        xavier_init(self.conv_embedding, distribution='uniform')  # the paper's
+        for layer in self.conv_embedding.modules():
+            if isinstance(layer, nn.Conv2d):
+                xavier_init(layer, distribution='uniform')  # the paper's
         super().init_weights()  # last, so that a pretrained head keeps its weights
 
     def cls_seg(self, feat: Tensor) -> Tensor:
@@ -81,7 +97,7 @@ class EmbeddingMixin:
             feat = torch.cat([feat, coordinates_N2hw.to(feat) * _COORDINATE_RANGE], dim=1)
         embeddings = self.conv_embedding(feat)
         if self.unit_length:
-            embeddings = F.normalize(embeddings.float(), dim=1)  # a square under half precision overflows
+            embeddings = unit_vectors(embeddings.float(), dim=1)  # a square under half precision overflows
         return torch.cat([scores, embeddings], dim=1)
 
     @contextmanager

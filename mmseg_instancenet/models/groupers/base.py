@@ -18,8 +18,8 @@ class Grouper(nn.Module, metaclass=ABCMeta):
     Args:
         class_agnostic: group all foreground pixels together instead of class by class; the class of a group is then
             the one that most of its pixels have. Goes with ``DiscriminativeLoss(class_agnostic=True)``.
-        background_groups: group the background's pixels with the others, and drop a group most of whose pixels are
-            background in the class map: where objects end is then the embedding's word. Only with ``class_agnostic``;
+        background_groups: group the background's pixels with the others, and drop a group whose commonest class in the
+            class map is the background: where objects end is then the embedding's word. Only with ``class_agnostic``;
             goes with losses in which the background is an instance.
         connected: split groups into 8-connected components. Goes with ``DiscriminativeLoss(push_distance=...)``, after
             which objects far from each other may share an embedding.

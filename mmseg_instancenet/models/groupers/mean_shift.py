@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..unit_vectors import unit_vectors
+
 Kernel = Literal['cosine', 'norm']
 
 _NO_MASS = -1e30
@@ -51,6 +53,9 @@ def mean_shift(
     Yields:
         (B, N, D) embeddings, of unit length for ``'cosine'``; the first are the input's.
 
+    Raises:
+        ValueError: with the first embeddings that are asked for, if a shape or a setting does not fit.
+
     Example:
         >>> x = torch.tensor([[[1.0, 0.0], [1.0, 0.1], [0.0, 1.0]]])
         >>> loops = mean_shift(x, concentration=100)
@@ -61,7 +66,9 @@ def mean_shift(
     if x_BND.dim() != 3 or not x_BND.is_floating_point():
         raise ValueError(f'expected floating point embeddings (B, N, D), got {tuple(x_BND.shape)} {x_BND.dtype}')
     if mass_BN is not None and mass_BN.shape != x_BND.shape[:2]:
-        raise ValueError(f'expected a mass {tuple(x_BND.shape[:2])} a pixel, got {tuple(mass_BN.shape)}')
+        raise ValueError(f'expected masses {tuple(x_BND.shape[:2])}, one a pixel, got {tuple(mass_BN.shape)}')
+    if mass_BN is not None and not bool((mass_BN >= 0).all()):
+        raise ValueError('expected masses >= 0, got a negative one or NaN')
     if not concentration > 0:
         raise ValueError(f'expected a concentration > 0, got {concentration}')
     if not 0 < step_size <= 1:
@@ -72,7 +79,7 @@ def mean_shift(
         x_BND = x_BND.float()
     log_mass_BN = None if mass_BN is None else torch.where(mass_BN > 0, mass_BN.to(x_BND).log(), _NO_MASS)
     if kernel == 'cosine':
-        x_BND = F.normalize(x_BND, dim=2)
+        x_BND = unit_vectors(x_BND, dim=2)
     while True:
         yield x_BND
         with torch.autocast(device_type=x_BND.device.type, enabled=False):
@@ -83,7 +90,7 @@ def mean_shift(
             mean_BND = kernel_mean(x_BND, x_BND, x_BND, concentration, kernel, evened_BN)
             x_BND = mean_BND if step_size == 1 else step_size * mean_BND + (1 - step_size) * x_BND
             if kernel == 'cosine':
-                x_BND = F.normalize(x_BND, dim=2)
+                x_BND = unit_vectors(x_BND, dim=2)
 
 
 def kernel_mean(

@@ -48,7 +48,7 @@ def group_by_mean_shift(
         (N,) int64: group of each pixel, numbered 1, 2, .. in order of the first member.
 
     Raises:
-        ValueError: if a setting does not fit or an embedding is not finite.
+        ValueError: if a setting does not fit, or an embedding or its length is not finite.
 
     Example:
         >>> x = torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0]])
@@ -57,15 +57,25 @@ def group_by_mean_shift(
     """
     if x_ND.dim() != 2 or len(x_ND) == 0:
         raise ValueError(f'expected embeddings (N, D) with N >= 1, got {tuple(x_ND.shape)}')
-    check_finite(x_ND)
-    bandwidth = concentration**-0.5
+    _check_loops(max_loops, tolerance)
+    if x_ND.dtype != torch.float64:
+        x_ND = x_ND.float()
+    check_finite(x_ND.norm(dim=1))  # a length that overflows leaves no direction
     loops = mean_shift(x_ND[None], concentration, kernel=kernel, step_size=step_size, even_mass=even_mass)
     shifted_1ND = next(loops)
+    bandwidth = concentration**-0.5
     for _ in range(max_loops):
         before_1ND, shifted_1ND = shifted_1ND, next(loops)
         if float((shifted_1ND - before_1ND).norm(dim=2).max()) <= tolerance * bandwidth:
             break
     return merge_modes(shifted_1ND[0], bandwidth)
+
+
+def _check_loops(max_loops: int, tolerance: float) -> None:
+    if max_loops < 1:
+        raise ValueError(f'expected max_loops >= 1, got {max_loops}')
+    if tolerance < 0:
+        raise ValueError(f'expected a tolerance >= 0 bandwidths, got {tolerance}')
 
 
 def kernel_reach(concentration: float, kernel: Kernel, margins: EmbeddingMargins, size_ratio: float) -> float:
@@ -134,10 +144,7 @@ class MeanShiftGrouping(Grouper):
             raise ValueError(f"expected kernel 'cosine' or 'norm', got {kernel!r}")
         if not 0 < step_size <= 1:
             raise ValueError(f'expected a step_size in (0, 1], got {step_size}')
-        if max_loops < 1:
-            raise ValueError(f'expected max_loops >= 1, got {max_loops}')
-        if tolerance < 0:
-            raise ValueError(f'expected a tolerance >= 0 bandwidths, got {tolerance}')
+        _check_loops(max_loops, tolerance)
         self.kernel_settings = {
             'concentration': concentration,
             'kernel': kernel,

@@ -3,7 +3,9 @@
 import torch
 from torch import Tensor
 
-_BLOCK = 1 << 22
+from .distance import check_finite
+
+_BLOCK = 1 << 21
 """Distances between cells are computed in blocks of this many values: 16 MB."""
 
 
@@ -12,10 +14,10 @@ def merge_modes(x_ND: Tensor, radius: float) -> Tensor:
 
     The result does not depend on the order of the embeddings, and there is no limit to the number of groups. Embeddings
     that lie in one cell of a fine grid are first taken together, as those of a converged mean shift do; distances are
-    then taken between the means of the cells, in blocks. Components are therefore exact up to a sixteenth of the radius.
+    then taken between the means of the cells, in blocks. Components are therefore exact up to an eighth of the radius.
 
-    Time: one pass over all pairs of cells for each doubling of the longest chain. Peak memory above the input: about
-    three times the input and 32 MB.
+    Time: one pass over all pairs of cells for each doubling of the longest chain. Peak memory above the input
+    (measured): about six times the input in float32, 70 bytes an embedding and 40 MB.
 
     Args:
         x_ND: (N, D) finite embeddings, N >= 1.
@@ -23,6 +25,9 @@ def merge_modes(x_ND: Tensor, radius: float) -> Tensor:
 
     Returns:
         (N,) int64 group of each, 1, 2, .. in order of the first member.
+
+    Raises:
+        ValueError: if the radius is not positive or an embedding is not finite.
 
     Example:
         >>> merge_modes(torch.tensor([[0.0], [5.0], [0.4], [0.8]]), radius=0.5)
@@ -32,12 +37,17 @@ def merge_modes(x_ND: Tensor, radius: float) -> Tensor:
         raise ValueError(f'expected embeddings (N, D) with N >= 1, got {tuple(x_ND.shape)}')
     if not radius > 0:
         raise ValueError(f'expected a radius > 0 in units of the embedding, got {radius}')
+    check_finite(x_ND)
     dims = x_ND.shape[1]
-    # The diagonal of a cell measures a sixteenth of the radius: means of two cells are off by at most that together.
-    grid_ND = torch.floor(x_ND.double() * (16 * dims**0.5 / radius)).long()
+    # In float64 and seen from their mean: far from 0, or at a small radius, squares in float32 round by more than it.
+    x_ND = x_ND.double()
+    x_ND = x_ND - x_ND.mean(0)
+    # The diagonal of a cell measures a sixteenth of the radius, and the mean of a cell is off by at most that. Numbers of
+    # cells stay floats: at a tiny radius they have no integer.
+    grid_ND = torch.floor(x_ND * (16 * dims**0.5 / radius))
     grid_CD, cell_N, size_C = torch.unique(grid_ND, dim=0, return_inverse=True, return_counts=True)
-    sum_CD = x_ND.new_zeros(len(grid_CD), dims, dtype=torch.float64).index_add_(0, cell_N, x_ND.double())
-    component_C = _components((sum_CD / size_C[:, None]).to(x_ND), radius)
+    sum_CD = torch.zeros_like(grid_CD).index_add_(0, cell_N, x_ND)
+    component_C = _components(sum_CD / size_C[:, None], radius)
     return _number(component_C[cell_N])
 
 

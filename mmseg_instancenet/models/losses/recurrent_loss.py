@@ -135,11 +135,17 @@ class RecurrentLoss(nn.Module):
         return [chosen_NDM[:, :, None], instance_NM[:, None], class_NM[:, None]]
 
     def _warn_of_reach(self, instance_map_NHW: Tensor, class_map_NHW: Tensor) -> None:
+        """Looks at the largest ratio of sizes of two instances that attract each other."""
         instances = number_instances(instance_map_NHW, class_map_NHW, background_is_instance=True)
-        ratios = [
-            float(of_image.max() / of_image.min())
-            for image in range(len(instance_map_NHW))
-            if len(of_image := instances.size_K[instances.image_K == image])
-        ]
-        if ratios:
-            self.grouping.warn_of_reach(max(ratios))
+        size_K = instances.size_K
+        if len(size_K) == 0:
+            return
+        attracting_K = instances.image_K
+        if not self.grouping.class_agnostic:
+            attracting_K = attracting_K * (int(instances.class_K.max()) + 1) + instances.class_K
+        _, region_K = torch.unique(attracting_K, return_inverse=True)
+        largest_R, smallest_R = (
+            size_K.new_zeros(len(size_K)).scatter_reduce_(0, region_K, size_K, reduce=extreme, include_self=False)
+            for extreme in ('amax', 'amin')
+        )
+        self.grouping.warn_of_reach(float((largest_R / smallest_R)[region_K].max()))

@@ -8,6 +8,7 @@ import torch
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
+from ..unit_vectors import SHORTEST, unit_vectors
 from .checks import check_embeddings, zero_of
 from .embedding_margins import EmbeddingMargins
 from .instances import number_instances
@@ -15,9 +16,6 @@ from .margins import feasible_margin, margin_lower_bound
 from .pair_blocks import hinged_pair_sum
 
 VARIANTS = ('paper', 'released')
-
-# A vector shorter than this has no direction that float32 could tell.
-_SHORTEST = 1e-12
 
 
 class SphericalPairTerms(NamedTuple):
@@ -145,14 +143,13 @@ def _check_settings(margin: float, variant: str) -> None:
 
 def _unit_vectors(x_PD: Tensor) -> tuple[Tensor, Tensor]:
     """Rows of length 1, and which of them have a direction: the others are 0, their gradient too."""
-    length_P1 = torch.linalg.vector_norm(x_PD, dim=1, keepdim=True)
-    if not torch.isfinite(length_P1.sum()):
+    length_P = torch.linalg.vector_norm(x_PD.detach(), dim=1)
+    if not torch.isfinite(length_P.sum()):
         raise ValueError(
             f'expected embeddings of a finite length in {x_PD.dtype}, got one whose squares overflow; the training has '
             'diverged: lower the learning rate'
         )
-    has_direction_P1 = length_P1 > _SHORTEST
-    return x_PD / torch.where(has_direction_P1, length_P1, math.inf), has_direction_P1.squeeze(1)
+    return unit_vectors(x_PD, dim=1), length_P > SHORTEST
 
 
 def _instance_weights(count_K: Tensor, size_K: Tensor, image_K: Tensor, group_K: Tensor, variant: str) -> Tensor:
@@ -168,7 +165,8 @@ def _instance_weights(count_K: Tensor, size_K: Tensor, image_K: Tensor, group_K:
         _, index_K = torch.unique_consecutive(group_K, return_inverse=True)
         term_K = present_K * torch.zeros_like(count_K).index_add_(0, index_K, present_K)[index_K]
     # term_K sums to the normaliser over the instances of a picture.
-    normalizer_K = torch.zeros_like(count_K).index_add_(0, image_K, term_K)[image_K]
+    _, picture_K = torch.unique_consecutive(image_K, return_inverse=True)
+    normalizer_K = torch.zeros_like(count_K).index_add_(0, picture_K, term_K)[picture_K]
     return 1 / (size_K * normalizer_K.clamp(min=1).double().sqrt())
 
 

@@ -237,6 +237,70 @@ def test_pretrained_weights_of_the_head_outlive_the_initialisation(tmp_path):
         assert torch.equal(head.state_dict()[name], value), name
 
 
+@pytest.mark.parametrize('name', HEADS)
+def test_unit_length_scales_the_embeddings_alone(name):
+    plain, head = build(name).eval(), build(name, unit_length=True).eval()
+    (scores, embeddings), (plain_scores, plain_embeddings) = (m.split(m(features())) for m in (head, plain))
+    assert torch.equal(scores, plain_scores)
+    expected = plain_embeddings / plain_embeddings.square().sum(1, keepdim=True).sqrt()
+    torch.testing.assert_close(embeddings, expected)
+    assert (plain_embeddings.norm(dim=1) - 1).abs().max() > 0.1
+
+
+def test_unit_length_in_half_precision_is_computed_in_float32():
+    head = build('EmbeddingFCNHead', unit_length=True).eval()
+    with torch.no_grad():
+        head.conv_embedding.weight *= 300  # squares beyond half precision
+    with torch.autocast('cpu', dtype=torch.float16):
+        embeddings = head.split(head(features()))[1]
+    assert embeddings.dtype == torch.float32
+    torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(2, 8, 12))
+
+
+def test_unit_length_of_an_embedding_of_zero():
+    """Features that a ReLU has put out: no direction, no gradient that would outweigh all others."""
+    head = build('EmbeddingFCNHead', unit_length=True)
+    with torch.no_grad():
+        head.conv_embedding.bias.zero_()
+    feature = torch.randn(1, COMMON['channels'], 4, 4)
+    feature[..., 0] = 0
+    embeddings = head.split(head.cls_seg(feature))[1]
+    assert not embeddings[..., 0].any()
+    (embeddings * torch.randn_like(embeddings)).sum().backward()
+    assert head.conv_embedding.bias.grad.abs().max() < 1e3
+
+
+def test_unit_length_trains():
+    loss = {'type': 'SphericalPairLoss', 'margin': 0.5}
+    recurrent = {
+        'type': 'RecurrentLoss',
+        'loss': loss,
+        'grouping': {'type': 'MeanShiftGrouping', 'class_agnostic': True},
+        'loops': 2,
+    }
+    for config in (loss, recurrent):
+        head = build('EmbeddingFCNHead', unit_length=True, loss_embedding=config)
+        losses = head.loss(features(), make_samples(*label_maps()), None)
+        total, _ = BaseModel.parse_losses(None, losses)
+        torch.testing.assert_close(total, losses['loss_ce'] + losses['loss_embedding'])
+        total.backward()
+        assert head.conv_embedding.weight.grad.abs().max() > 1e-4
+
+
+def test_hidden_layer_of_the_embedding_branch():
+    head = build('EmbeddingFCNHead', hidden_channels=7, coordinates=True).eval()
+    first, _, last = head.conv_embedding
+    assert (first.in_channels, first.out_channels, last.out_channels) == (COMMON['channels'] + 2, 7, DIMS)
+    entered = []
+    record(head.conv_embedding, entered)
+    embeddings = head.split(head(features()))[1]
+    expected = torch.einsum('nchw,dc->ndhw', entered[0], first.weight[:, :, 0, 0]) + first.bias[:, None, None]
+    expected = torch.einsum('nchw,dc->ndhw', expected.clamp(min=0), last.weight[:, :, 0, 0]) + last.bias[:, None, None]
+    torch.testing.assert_close(embeddings, expected, rtol=1e-4, atol=1e-4)
+    with pytest.raises(ValueError, match='hidden_channels >= 1, or None'):
+        build('EmbeddingFCNHead', hidden_channels=0)
+
+
 def recorded(head):
     """Lists of what enters the class scores' and the embedding's convolution."""
     lists = ([], [])

@@ -6,6 +6,7 @@ import torch
 
 from mmseg_instancenet.models import CenterGrouping, ClassGrouping, DiscriminativeLoss
 from mmseg_instancenet.models.groupers import group_by_centers
+from mmseg_instancenet.models.losses import EmbeddingMargins, SphericalPairLoss
 
 
 def plain_grouping(x, threshold, shift, order, norm):
@@ -92,6 +93,20 @@ def test_groups_stay_within_their_class_and_leave_background_and_ignored_pixels(
     assert together.tolist() == [[1, 1, 1, 1], [0, 0, 1, 1]]
 
 
+def test_the_background_is_grouped_with_the_others():
+    embeddings = torch.zeros(2, 2, 4)
+    embeddings[:, 1] = 5
+    classes = torch.tensor([[1, 1, 3, 0], [0, 255, 0, 1]])
+    grouper = CenterGrouping(class_agnostic=True, background_groups=True)
+    assert grouper.regions(classes).tolist() == [[1, 1, 1, 1], [1, 0, 1, 1]]
+    labels = grouper(embeddings, classes)
+    assert labels.unique().tolist() == [0, 1, 2]
+    assert len({*labels[0].tolist()}) == len({*labels[1, [0, 2, 3]].tolist()}) == 1
+    assert labels[1, 1] == 0
+    # A background alone.
+    assert grouper(embeddings, torch.zeros(2, 4, dtype=torch.long)).unique().tolist() == [1, 2]
+
+
 def test_no_foreground_gives_no_group():
     labels = CenterGrouping()(torch.randn(4, 3, 3), torch.zeros(3, 3, dtype=torch.long))
     assert labels.tolist() == [[0] * 3] * 3
@@ -122,6 +137,8 @@ def test_connected_components_baseline():
         (dict(distance='l2'), "'norm' or 'cosine'.*'l2'"),
         (dict(min_size=0), 'min_size >= 1.*0'),
         (dict(max_instances=0), 'max_instances >= 1.*0'),
+        (dict(background_groups=True), 'background_groups=True with class_agnostic=True and connected=False'),
+        (dict(background_groups=True, class_agnostic=True, connected=True), 'class_agnostic=True and connected=False'),
     ],
 )
 def test_settings_that_cannot_be_meant(settings, message):
@@ -145,6 +162,29 @@ def test_threshold_is_checked_against_the_margins():
     with warnings.catch_warnings():
         warnings.simplefilter('error')
         CenterGrouping(threshold=1.2).check_margins(loss.margins(4))
+
+
+# (1 + cos) / 2 = margin, and 1 - cos of half that angle: right angles, 60 degrees, opposite directions.
+@pytest.mark.parametrize(('margin', 'high'), [(0.5, 1 - 0.5**0.5), (0.75, 1 - 0.75**0.5), (0.0, 1.0)])
+def test_cosine_threshold_is_checked_against_half_the_angle_of_the_margin(margin, high):
+    margins = SphericalPairLoss(margin=margin).margins(8)
+    with pytest.warns(UserWarning, match=rf'outside \(0, {high:g}\) = .*half the angle'):
+        CenterGrouping(threshold=high + 0.001, distance='cosine').check_margins(margins)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        CenterGrouping(threshold=high - 0.001, distance='cosine').check_margins(margins)
+        # A radius and margins of different kinds cannot be compared.
+        CenterGrouping(threshold=9, distance='norm').check_margins(margins)
+        CenterGrouping(threshold=9, distance='cosine').check_margins(DiscriminativeLoss().margins(4))
+    with pytest.warns(UserWarning, match=r'outside \(0.25, '):
+        CenterGrouping(threshold=0.2, distance='cosine').check_margins(EmbeddingMargins('cosine', 0.25, 1.0))
+
+
+def test_within_the_range_groups_at_the_margin_are_told_apart():
+    """Instances as the loss leaves them, three points at right angles."""
+    x = torch.eye(3).repeat(20, 1) * torch.rand(60, 1, generator=torch.Generator().manual_seed(0)).add(0.5)
+    high = 1 - 0.5**0.5
+    assert group_by_centers(x, high - 0.001, distance='cosine').unique().numel() == 3
 
 
 def test_threshold_decides_about_a_pixel_on_the_rim():

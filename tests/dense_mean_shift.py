@@ -1,0 +1,39 @@
+"""The reference of every test of mean shift: equation (3) of Kong & Fowlkes with the whole kernel matrix, in float64."""
+
+import torch
+
+
+def dense_loops(x_ND, concentration, loops, kernel='cosine', step_size=1.0, mass_N=None, even_mass=False):
+    """The embeddings before the first loop and after each, (N, D) float64, with the (N, N) kernel matrix in sight."""
+    x = x_ND.double()
+    mass = torch.ones(len(x), dtype=torch.float64) if mass_N is None else mass_N.double()
+    if kernel == 'cosine':
+        x = x / x.norm(dim=1, keepdim=True)
+    result = [x]
+    for _ in range(loops):
+        log_kernel = concentration * x @ x.T
+        if kernel == 'norm':
+            log_kernel = -concentration / 2 * (x[:, None] - x[None, :]).square().sum(2)
+        counts = mass
+        if even_mass:
+            own = log_kernel.diagonal()[:, None]
+            counts = mass / ((log_kernel - own).exp() @ mass).detach()
+        weights = (log_kernel - log_kernel.amax(1, keepdim=True)).exp() * counts
+        mean = weights @ x / weights.sum(1, keepdim=True)
+        x = step_size * mean + (1 - step_size) * x
+        if kernel == 'cosine':
+            x = x / x.norm(dim=1, keepdim=True)
+        result.append(x)
+    return result
+
+
+def take(iterator, count):
+    return [next(iterator) for _ in range(count)]
+
+
+def blobs(dims, count=120, seed=0, spread=0.2):
+    """Six directions with noise, a step of 1 / concentration apart from trivial at every concentration that is tested."""
+    generator = torch.Generator().manual_seed(seed)
+    center = torch.nn.functional.normalize(torch.randn(6, dims, generator=generator), dim=1)
+    group = torch.randint(6, (count,), generator=generator)
+    return center[group] + spread / dims**0.5 * torch.randn(count, dims, generator=generator)

@@ -1,0 +1,329 @@
+"""Mean-shift grouping: the loops, the groups, and the warning where they swallow one another."""
+
+import math
+import warnings
+
+import pytest
+import torch
+import torch.nn.functional as F
+from dense_mean_shift import blobs, dense_loops, take
+from mmseg.registry import MODELS
+from sklearn.metrics import adjusted_rand_score
+
+from mmseg_instancenet.models import DiscriminativeLoss, MeanShiftGrouping
+from mmseg_instancenet.models.groupers import group_by_mean_shift
+from mmseg_instancenet.models.groupers.mean_shift_grouping import kernel_reach
+from mmseg_instancenet.models.losses import EmbeddingMargins, SphericalPairLoss
+
+
+def large_background(count=1000, dims=16, spread=0.1):
+    """Unit vectors along six axes with a little noise: 95 % in the first group, 1 % in each of the others."""
+    true = torch.repeat_interleave(torch.arange(6), torch.tensor([count * 95 // 100] + [count // 100] * 5))
+    generator = torch.Generator().manual_seed(0)
+    x = torch.eye(dims)[true] + spread / dims**0.5 * torch.randn(count, dims, generator=generator)
+    return F.normalize(x, dim=1), true
+
+
+def separated(groups, dims, least, seed=0):
+    """Unit vectors no two of which are nearer than ``least``."""
+    generator = torch.Generator().manual_seed(seed)
+    chosen = torch.empty(0, dims)
+    while len(chosen) < groups:
+        candidate = F.normalize(torch.randn(1, dims, generator=generator), dim=1)
+        if len(chosen) == 0 or torch.cdist(candidate, chosen).min() > least:
+            chosen = torch.cat([chosen, candidate])
+    return chosen
+
+
+def same_groups(a, b):
+    return adjusted_rand_score(a.reshape(-1).tolist(), b.reshape(-1).tolist()) == 1
+
+
+def test_smoke():
+    x = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.1], [0.1, 1.0]])
+    assert group_by_mean_shift(x, 100).tolist() == [1, 2, 1, 2]
+    assert group_by_mean_shift(x[:1], 100).tolist() == [1]
+    assert group_by_mean_shift(x.half(), 100).tolist() == [1, 2, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ('settings', 'message'),
+    [
+        (dict(concentration=0), 'concentration > 0, got 0'),
+        (dict(concentration=-1.0), 'concentration > 0, got -1.0'),
+        (dict(kernel='flat'), "'cosine' or 'norm', got 'flat'"),
+        (dict(step_size=0), r'step_size in \(0, 1\], got 0'),
+        (dict(max_loops=0), 'max_loops >= 1, got 0'),
+        (dict(tolerance=-0.1), 'tolerance >= 0 bandwidths, got -0.1'),
+    ],
+)
+def test_settings_that_cannot_be_meant(settings, message):
+    with pytest.raises(ValueError, match=message):
+        MeanShiftGrouping(**settings)
+    with pytest.raises(ValueError, match=message):
+        group_by_mean_shift(torch.ones(3, 2), **{'concentration': 1.0, **settings})
+
+
+@pytest.mark.parametrize(
+    ('settings', 'message'),
+    [
+        (dict(min_size=0), 'min_size >= 1.*0'),
+        (dict(max_instances=0), 'max_instances >= 1.*0'),
+        (dict(background_groups=True), 'with class_agnostic=True and connected=False'),
+        (
+            dict(background_groups=True, class_agnostic=True, connected=True),
+            'with class_agnostic=True and connected=False',
+        ),
+    ],
+)
+def test_settings_of_every_grouper(settings, message):
+    with pytest.raises(ValueError, match=message):
+        MeanShiftGrouping(**settings)
+
+
+def test_embeddings_that_mean_nothing():
+    ones = torch.ones(2, 2, dtype=torch.long)
+    for value in (float('nan'), float('inf'), 1e30):  # the square of the last is infinite in float32
+        embeddings = torch.ones(2, 2, 2)
+        embeddings[0, 0, 0] = value
+        for kernel in ('cosine', 'norm'):
+            with pytest.raises(ValueError, match='finite embeddings.*1 of 4'):
+                MeanShiftGrouping(kernel=kernel)(embeddings, ones)
+    with pytest.raises(ValueError, match=r'N >= 1, got \(0, 3\)'):
+        group_by_mean_shift(torch.zeros(0, 3), 1.0)
+    with pytest.raises(ValueError, match=r'expected embeddings \(D, h, w\).*\(2, 2, 2\) and \(3, 2\)'):
+        MeanShiftGrouping()(torch.zeros(2, 2, 2), torch.ones(3, 2, dtype=torch.long))
+
+
+@pytest.mark.parametrize('concentration', [100, 25])
+@pytest.mark.parametrize('even_mass', [False, True])
+def test_a_large_background_and_five_small_groups_stay_six_over_forty_loops(concentration, even_mass):
+    x, true = large_background()
+    labels = group_by_mean_shift(x, concentration, even_mass=even_mass, max_loops=40, tolerance=0)
+    assert int(labels.max()) == 6 and same_groups(labels, true)
+
+
+def test_at_the_texts_concentration_the_background_swallows_them():
+    x, true = large_background()
+    assert int(group_by_mean_shift(x, 6, max_loops=40, tolerance=0).max()) == 1
+    # A bandwidth of 1 / sqrt(6) of right angles: the groups would be told apart, had they not been moved.
+    expected = dense_loops(x, 6, 3)[-1]
+    means = F.normalize(torch.stack([expected[true == k].mean(0) for k in range(6)]), dim=1)
+    assert float(torch.pdist(means[[0, 1]])) < 0.4
+    # A large group attracts no more than a small one: then they stay for longer.
+    assert int(group_by_mean_shift(x, 6, max_loops=3, even_mass=True).max()) == 6
+
+
+def grouper_of(concentration=100.0, loss=None, **settings):
+    grouper = MeanShiftGrouping(concentration, class_agnostic=True, **settings)
+    grouper.check_margins((loss or SphericalPairLoss(margin=0.5)).margins(16))
+    return grouper
+
+
+def test_the_warning_of_groups_that_reach_each_other():
+    x, _ = large_background()
+    embeddings, classes = x.T.reshape(16, 20, 50), torch.ones(20, 50, dtype=torch.long)
+    with pytest.warns(
+        UserWarning, match=r'at concentration 6 a group 100 times as large.*0.25 times.*set even_mass=True'
+    ):
+        grouper = grouper_of(6, min_size=10)
+        grouper(embeddings, classes)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        grouper(embeddings, classes)  # once
+        for quiet in (grouper_of(), grouper_of(25), grouper_of(6, even_mass=True), MeanShiftGrouping(6)):
+            quiet(embeddings, classes)
+        grouper_of(100, kernel='cosine', loss=DiscriminativeLoss())(embeddings, classes)
+        grouper_of(2, kernel='norm', loss=DiscriminativeLoss())(embeddings, classes)
+    with pytest.warns(UserWarning, match=r'at concentration 0.25 a group 1000 times as large.*apart by 6 \(norm\)'):
+        grouper_of(0.25, kernel='norm', loss=DiscriminativeLoss())(embeddings, classes)
+
+
+def test_reach_is_the_ratio_of_two_attractions():
+    """Against the kernel itself: two groups on points, 95 pixels and 1."""
+    angle = math.acos(1 - 0.8)
+    big, small = torch.tensor([1.0, 0.0]), torch.tensor([math.cos(angle), math.sin(angle)])
+    for kernel, margins in (
+        ('cosine', EmbeddingMargins('cosine', 0.0, 0.8)),
+        ('norm', EmbeddingMargins('cosine', 0.0, 0.8)),
+        ('norm', EmbeddingMargins('norm', 0.1, float((big - small).norm()) + 0.2)),
+    ):
+        log_kernel = 5 * float(big @ small) if kernel == 'cosine' else -2.5 * float((big - small).square().sum())
+        own = 5 * float(small @ small) if kernel == 'cosine' else 0.0
+        assert kernel_reach(5.0, kernel, margins, 95) == pytest.approx(95 * math.exp(log_kernel - own))
+    assert kernel_reach(5.0, 'cosine', EmbeddingMargins('norm', 0.1, 6.0), 95) == 0
+    assert kernel_reach(5.0, 'norm', EmbeddingMargins('norm', 3.0, 1.0), 95) == 95  # groups that may overlap
+
+
+def test_a_hundred_and_fifty_groups_whatever_the_order_of_the_pixels():
+    generator = torch.Generator().manual_seed(1)
+    center = separated(150, 16, least=0.6)
+    true = torch.randint(150, (20000,), generator=generator)
+    x = center[true] + 0.03 / 4 * torch.randn(20000, 16, generator=generator)
+    labels = group_by_mean_shift(x, 100)
+    assert int(labels.max()) == 150
+    assert same_groups(labels, true)
+    # Numbers in order of the first member.
+    first = [int((labels == k).nonzero()[0]) for k in range(1, 151)]
+    assert first == sorted(first)
+    order = torch.randperm(20000, generator=generator)
+    assert same_groups(group_by_mean_shift(x[order], 100), labels[order])
+
+
+@pytest.mark.parametrize('kernel', ['cosine', 'norm'])
+@pytest.mark.parametrize('concentration', [10, 40])
+@pytest.mark.parametrize('seed', range(3))
+def test_groups_are_components_of_what_the_loops_leave(concentration, kernel, seed):
+    """Against dense loops with the same stop and the whole graph, on blobs that partly merge."""
+    from scipy.sparse.csgraph import connected_components
+
+    x = blobs(3, seed=seed, spread=0.5)
+    loops = dense_loops(x, concentration, 20, kernel)
+    moves = [float((b - a).norm(dim=1).max()) for a, b in zip(loops, loops[1:])]
+    rest = next((i for i, move in enumerate(moves) if move <= 0.01 / concentration**0.5), 19) + 1
+    expected = connected_components((torch.cdist(loops[rest], loops[rest]) <= concentration**-0.5).numpy())[1]
+    assert same_groups(group_by_mean_shift(x, concentration, kernel=kernel), torch.from_numpy(expected))
+
+
+def test_tolerance_and_max_loops_end_the_loops(monkeypatch):
+    counted = []
+
+    def counting(*arguments, **settings):
+        from mmseg_instancenet.models.groupers.mean_shift import mean_shift
+
+        for x in mean_shift(*arguments, **settings):
+            counted.append(x)
+            yield x
+
+    monkeypatch.setattr('mmseg_instancenet.models.groupers.mean_shift_grouping.mean_shift', counting)
+    x = blobs(3)
+    moves = [float((b - a).norm(dim=1).max()) * 10 for a, b in zip(*(lambda s: (s, s[1:]))(dense_loops(x, 100, 12)))]
+    for settings, loops in (
+        (dict(max_loops=1, tolerance=0), 1),
+        (dict(max_loops=7, tolerance=0), 7),
+        (dict(max_loops=12, tolerance=1e9), 1),
+        (dict(max_loops=12, tolerance=0.1), next(i for i, move in enumerate(moves, start=1) if move <= 0.1)),
+    ):
+        counted.clear()
+        group_by_mean_shift(x, 100, **settings)
+        assert len(counted) == loops + 1
+
+
+def test_groups_stay_within_their_class_and_leave_background_and_ignored_pixels():
+    embeddings = torch.zeros(2, 2, 4)
+    embeddings[0] = 1
+    classes = torch.tensor([[1, 1, 3, 3], [0, 255, 3, 1]])
+    assert MeanShiftGrouping()(embeddings, classes).tolist() == [[1, 1, 2, 2], [0, 0, 2, 1]]
+    together = MeanShiftGrouping(class_agnostic=True)(embeddings, classes)
+    assert together.tolist() == [[1, 1, 1, 1], [0, 0, 1, 1]]
+    with_background = MeanShiftGrouping(class_agnostic=True, background_groups=True)(embeddings, classes)
+    assert with_background.tolist() == [[1, 1, 1, 1], [1, 0, 1, 1]]
+    # Through the registry, from a config.
+    config = dict(type='MeanShiftGrouping', concentration=25, kernel='norm', class_agnostic=True)
+    assert MODELS.build(config)(embeddings, classes).tolist() == together.tolist()
+
+
+@pytest.mark.parametrize(('concentration', 'kernel'), [(20, 'cosine'), (4, 'norm')])
+def test_every_pixel_of_a_region_is_assigned(concentration, kernel):
+    torch.manual_seed(0)
+    embeddings, classes = torch.randn(5, 12, 13), torch.randint(0, 4, (12, 13))
+    classes[3] = 255
+    for settings in ({}, dict(step_size=0.5, even_mass=True), dict(min_size=4), dict(class_agnostic=True)):
+        labels = MeanShiftGrouping(concentration, kernel, **settings)(embeddings, classes)
+        assert torch.equal(labels > 0, (classes > 0) & (classes != 255))
+        assert labels.unique().tolist() == list(range(int(labels.max()) + 1))  # without gaps
+        assert 3 < int(labels.max()) < int((labels > 0).sum()) * 0.7
+        assert torch.equal(labels, MeanShiftGrouping(concentration, kernel, **settings)(embeddings, classes))
+
+
+def test_regions_are_grouped_by_themselves():
+    """Two classes that would attract each other at this concentration: each as if it were alone in the picture."""
+    torch.manual_seed(1)
+    embeddings, classes = torch.randn(3, 14, 14), torch.randint(1, 3, (14, 14))
+    grouper = MeanShiftGrouping(30)
+    labels = grouper(embeddings, classes)
+    for class_ in (1, 2):
+        alone = grouper(embeddings, torch.where(classes == class_, class_, 0))
+        assert same_groups(labels[classes == class_], alone[classes == class_])
+        assert int(alone.max()) > 2
+
+
+@pytest.mark.parametrize('class_agnostic', [False, True])
+@pytest.mark.parametrize('value', [0, 255])
+def test_no_foreground_gives_no_group(class_agnostic, value):
+    classes = torch.full((3, 3), value)
+    labels = MeanShiftGrouping(class_agnostic=class_agnostic)(torch.randn(4, 3, 3), classes)
+    assert labels.tolist() == [[0] * 3] * 3
+
+
+@pytest.mark.parametrize('kernel', ['cosine', 'norm'])
+def test_a_map_of_one_cell(kernel):
+    one = torch.ones(1, 1, dtype=torch.long)
+    assert MeanShiftGrouping(kernel=kernel)(torch.randn(4, 1, 1), one).tolist() == [[1]]
+    assert MeanShiftGrouping(kernel=kernel)(torch.zeros(4, 1, 1), one).tolist() == [[1]]
+    assert MeanShiftGrouping(kernel=kernel)(torch.randn(4, 1, 1), one * 0).tolist() == [[0]]
+
+
+def test_two_squares_and_a_background_whose_map_errs():
+    """The embedding says where the objects end; what the class map gets wrong changes no group."""
+    instances = torch.zeros(12, 16, dtype=torch.long)
+    instances[2:8, 2:8], instances[4:10, 9:15] = 1, 2
+    torch.manual_seed(0)
+    embeddings = torch.eye(4)[instances].movedim(2, 0) + 0.02 * torch.randn(4, 12, 16)
+    classes = (instances > 0).long() * 3
+    classes[2, 2:6], classes[0, 0:3], classes[9, 9] = 0, 3, 255
+    labels = MeanShiftGrouping(class_agnostic=True, background_groups=True)(embeddings, classes)
+    assert labels[9, 9] == 0
+    inside = classes != 255
+    assert same_groups(labels[inside], instances[inside])
+    # Without it the errors go into the groups.
+    labels = MeanShiftGrouping(class_agnostic=True)(embeddings, classes)
+    assert not labels[2, 2:6].any() and labels[0, 0:3].all()
+
+
+def maps(images=2, dims=3, size=(6, 7), seed=0):
+    x = torch.stack([blobs(dims, size[0] * size[1], seed + i, spread=0.4) for i in range(images)])
+    return x.transpose(1, 2).reshape(images, dims, *size)
+
+
+@pytest.mark.parametrize('kernel', ['cosine', 'norm'])
+def test_loops_of_whole_pictures(kernel):
+    embeddings = maps()
+    grouper = MeanShiftGrouping(15, kernel, step_size=0.5, even_mass=True)
+    loops = take(grouper.loops(embeddings, torch.ones(2, 6, 7, dtype=torch.long)), 3)
+    for image in range(2):
+        x = embeddings[image].flatten(1).T
+        for actual, expected in zip(loops, dense_loops(x, 15, 2, kernel, 0.5, even_mass=True)):
+            assert actual.shape == embeddings.shape
+            assert (actual[image].flatten(1).T - expected).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize('num_regions', [1, 3])
+def test_regions_attract_none_but_themselves_in_training(num_regions):
+    """Values and gradients equal those of each region by itself, on its pixels alone; pixels at 0 count nowhere."""
+    generator = torch.Generator().manual_seed(0)
+    embeddings = maps().requires_grad_()
+    regions = torch.randint(0, num_regions + 1, (2, 6, 7), generator=generator)
+    direction = torch.randn(2, 3, 6, 7, generator=generator) * (regions > 0)[:, None]
+    loops = take(MeanShiftGrouping(15).loops(embeddings, regions), 3)
+    (loops[-1] * direction).sum().backward()
+    for image in range(2):
+        for region in range(1, num_regions + 1):
+            inside = regions[image] == region
+            x = embeddings.detach()[image][:, inside].T.double().requires_grad_()
+            expected = dense_loops(x, 15, 2)[-1]
+            assert (loops[-1][image][:, inside].T - expected).abs().max() < 1e-5
+            (expected * direction[image][:, inside].T).sum().backward()
+            assert (embeddings.grad[image][:, inside].T - x.grad).abs().max() < 1e-4
+    assert not embeddings.grad.movedim(1, 3)[regions == 0].any()
+
+
+@pytest.mark.parametrize('shape', [(2, 3, 4, 5), (1, 3, 1, 1)])
+@pytest.mark.parametrize('region', [0, 1, 7])
+def test_loops_with_nothing_to_attract(shape, region):
+    embeddings = torch.randn(shape, requires_grad=True)
+    regions = torch.zeros(shape[0], *shape[2:], dtype=torch.long)
+    regions[0] = region
+    last = take(MeanShiftGrouping().loops(embeddings, regions), 3)[-1]
+    last.sum().backward()
+    assert last.shape == shape and torch.isfinite(last).all() and torch.isfinite(embeddings.grad).all()
