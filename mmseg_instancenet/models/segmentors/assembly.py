@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..groupers.base import Grouper
 from ..groupers.full_resolution import label_picture
+from ..losses.instances import IGNORED_CLASS
 from .matching import name_groups, vote_groups
 from .network_pass import NetworkPass, View, axis_weight
 
@@ -75,7 +76,9 @@ def _group_pass(network_pass: NetworkPass, class_HW: Tensor, grouper: Grouper) -
         placement.map_to_picture(axis, length, class_HW.device)
         for axis, length in enumerate(network_pass.embeddings_Dhw.shape[1:])
     )
-    class_hw = class_HW[row_h[:, None], column_w[None, :]] * (inside_h[:, None] & inside_w[None, :])
+    inside_hw = inside_h[:, None] & inside_w[None, :]
+    # Padding is no background, which a grouper may look at.
+    class_hw = torch.where(inside_hw, class_HW[row_h[:, None], column_w[None, :]], IGNORED_CLASS)
     return grouper(network_pass.embeddings_Dhw.float(), class_hw), grouper.regions(class_hw)
 
 

@@ -5,7 +5,7 @@ from mmdet.structures import DetDataSample
 from mmengine.structures import PixelData
 from mmseg.registry import MODELS
 
-from mmseg_instancenet.models import CenterGrouping, SilhouetteScorer
+from mmseg_instancenet.models import CenterGrouping, MeanShiftGrouping, SilhouetteScorer
 from mmseg_instancenet.models.resize import MapPlacement
 from mmseg_instancenet.models.segmentors.assembly import group_picture
 from mmseg_instancenet.models.segmentors.network_pass import NetworkPass, average_classes
@@ -262,3 +262,166 @@ def test_two_touching_squares_stay_two_at_a_quarter_of_the_resolution():
     groups = group_picture([[network_pass]], torch.from_numpy(classes), CenterGrouping(), SilhouetteScorer())
     assert len(groups.score_K) == len(np.unique(instances)) - 1
     assert same_partition(groups.labels_HW.numpy(), instances)
+
+
+BACKGROUND_GROUPERS = [
+    dict(type='MeanShiftGrouping', class_agnostic=True, background_groups=True),
+    dict(type='CenterGrouping', threshold=0.5, class_agnostic=True, background_groups=True),
+]
+
+
+def background_table(wrong_classes=True):
+    """Directions that differ for each object and for the background, and a class map that errs by some pixels."""
+    table, classes, instances = two_squares()
+    noise = 0.02 * np.random.default_rng(0).normal(size=(3, 24, 32))
+    table[4:] = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [-1, 0, 0]])[instances].transpose(2, 0, 1) + noise
+    if wrong_classes:
+        # Of the first object a corner is taken for background, of the third one for class 1; background beside it for class 2.
+        for rows, columns, class_ in ((slice(4, 7), slice(4, 9), 0), (14, slice(10, 14), 1), (slice(20, 24), 8, 2)):
+            table[:4, rows, columns] = 0
+            table[class_, rows, columns] = 10
+    return table, classes, instances
+
+
+@pytest.mark.parametrize('grouper', BACKGROUND_GROUPERS, ids=lambda grouper: grouper['type'])
+def test_groups_of_the_background_are_dropped_and_objects_end_where_the_embedding_says(grouper):
+    model = build().eval()
+    model.grouper = MODELS.build(grouper)
+    table, classes, instances = background_table()
+    result = model.predict(known_network(model, table)[None], [sample((24, 32))])[0]
+    assert not np.array_equal(result.pred_sem_seg.data[0].numpy(), classes)
+    assert same_partition(result.pred_instance_map.data[0].numpy(), instances)
+    found = result.pred_instances
+    order = found.bboxes[:, 0].argsort()
+    assert found.bboxes[order].tolist() == [[4, 4, 12, 12], [10, 14, 26, 22], [12, 4, 20, 12]]
+    assert found.labels[order].tolist() == [0, 1, 0]
+    # Pixels that the class map takes for something else count zero in the score.
+    of_object = model.scorer(
+        torch.from_numpy(table[4:]), torch.from_numpy(instances + 1), torch.ones(24, 32, dtype=torch.long)
+    )[[1, 3, 2]]
+    agreement = torch.tensor([49 / 64, 124 / 128, 1.0])
+    torch.testing.assert_close(found.scores[order], of_object * agreement, rtol=1e-3, atol=1e-3)
+    # Within the class map alone the errors would be the objects'.
+    model.grouper = MODELS.build({**grouper, 'background_groups': False})
+    result = model.predict(known_network(model, table)[None], [sample((24, 32))])[0]
+    assert not result.pred_instance_map.data[0, 4:7, 4:9].any()
+
+
+@pytest.mark.parametrize('grouper', BACKGROUND_GROUPERS, ids=lambda grouper: grouper['type'])
+def test_background_groups_of_windows_and_views(grouper):
+    table, _, instances = background_table()
+    model = build(test_cfg=dict(mode='slide', crop_size=(16, 24), stride=(8, 4))).eval()
+    model.grouper = MODELS.build(grouper)
+    result = model.predict(known_network(model, table)[None], [sample((24, 32))])[0]
+    assert same_partition(result.pred_instance_map.data[0].numpy(), instances)
+    model = build().eval()
+    model.grouper = MODELS.build(grouper)
+    known_network(model, table)
+    flipped = np.concatenate([table[:4], -table[4:]])[:, :, ::-1].copy()
+    data = dict(
+        inputs=[[torch.from_numpy(table).float()], [torch.from_numpy(flipped).float()]],
+        data_samples=[[sample((24, 32))], [sample((24, 32), flip=True, flip_direction='horizontal')]],
+    )
+    result = MODELS.build(dict(type='EmbeddingTTAModel', module=model)).test_step(data)[0]
+    assert same_partition(result.pred_instance_map.data[0].numpy(), instances)
+
+
+def test_padding_is_no_background():
+    """Embeddings of the padding bridge those of two objects: had they a say, the two would be one group."""
+    model = build().eval()
+    model.grouper = MeanShiftGrouping(class_agnostic=True, background_groups=True, max_loops=1)
+    table, _, instances = background_table()
+    padded = np.zeros((7, 32, 40))
+    padded[0] = 10
+    angle = np.linspace(0, np.pi / 2, 32 * 40).reshape(32, 40)
+    padded[4:] = np.stack([0 * angle, np.cos(angle), np.sin(angle)])
+    padded[:, :24, :32] = table
+    seen = []
+    model.grouper.register_forward_hook(lambda _, inputs, labels: seen.append((inputs[1], labels)))
+    result = model.predict(known_network(model, padded)[None], [sample((24, 32))])[0]
+    class_map, labels = seen[0]
+    outside = torch.ones(32, 40, dtype=torch.bool)
+    outside[:24, :32] = False
+    assert (class_map[outside] == 255).all() and not (class_map[~outside] == 255).any()
+    assert torch.equal(labels == 0, outside)
+    assert same_partition(result.pred_instance_map.data[0].numpy(), instances)
+    alone = model.predict(known_network(model, table)[None], [sample((24, 32))])[0]
+    assert torch.equal(alone.pred_instance_map.data, result.pred_instance_map.data)
+    torch.testing.assert_close(alone.pred_instances.scores, result.pred_instances.scores)
+
+
+def test_the_commonest_class_of_a_group_decides_whether_it_is_background():
+    instances = np.repeat([1, 2, 3, 4], [10, 9, 7, 3])[None]
+    classes = np.array([[0] * 4 + [1] * 3 + [2] * 3 + [0] * 4 + [2] * 5 + [0] * 7 + [1] * 3])
+    placement = MapPlacement((1, 29), (1, 29), (1, 29))
+    embeddings = torch.eye(5)[torch.from_numpy(instances)].movedim(2, 0)
+    network_pass = NetworkPass(torch.zeros(3, 1, 29), embeddings, placement)
+    grouper = MeanShiftGrouping(class_agnostic=True, background_groups=True)
+    groups = group_picture([[network_pass]], torch.from_numpy(classes), grouper, SilhouetteScorer(half_size=8))
+    assert groups.labels_HW[0].tolist() == [0] * 10 + [1] * 9 + [0] * 7 + [2] * 3
+    torch.testing.assert_close(groups.score_K, torch.tensor([9 / 17, 3 / 11]))
+
+
+def test_a_picture_of_background_alone_has_no_instance():
+    for grouper in BACKGROUND_GROUPERS:
+        model = build().eval()
+        model.grouper = MODELS.build(grouper)
+        table, _, _ = background_table()
+        table[0] += 100
+        result = model.predict(known_network(model, table)[None], [sample((24, 32))])[0]
+        assert len(result.pred_instances) == 0 and not result.pred_instance_map.data.any()
+        truth = torch.full((24, 32), 255)
+        model.test_cfg['classes'] = 'ground_truth'
+        result = model.predict(known_network(model, table)[None], [sample((24, 32), truth)])[0]
+        assert len(result.pred_instances) == 0
+
+
+def recurrent_head(concentration):
+    grouping = dict(type='MeanShiftGrouping', concentration=concentration, class_agnostic=True)
+    loss = dict(type='RecurrentLoss', loss=dict(type='SphericalPairLoss', margin=0.5), grouping=grouping, loops=2)
+    head = dict(type='EmbeddingFCNHead', in_channels=4, in_index=0, channels=8, num_convs=1, num_classes=4, embedding_dims=3,
+                norm_cfg=NORM, unit_length=True, loss_embedding=loss)  # fmt: skip
+    return head, grouping
+
+
+def test_mean_shift_trains_and_tests():
+    head, grouping = recurrent_head(100)
+    torch.manual_seed(0)
+    model = build(head).train()
+    model.grouper = MODELS.build(grouping)
+    table, classes, instances = two_squares(size=(32, 32))
+    one = sample((32, 32), torch.from_numpy(classes))
+    one.set_field(PixelData(data=torch.from_numpy(instances)[None]), 'gt_instance_map', dtype=PixelData)
+    inputs = torch.from_numpy(np.concatenate([table[4:5], table[5:6], np.indices((32, 32))[:1] / 8])).float()[None]
+    optimizer = torch.optim.Adam(model.parameters(), 0.01)
+    history = []
+    for _ in range(15):
+        losses = model.loss(inputs, [one])
+        total, _ = model.parse_losses(losses)
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+        history.append(float(losses['decode.loss_embedding']))
+        assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.decode_head.parameters())
+    assert history[-1] < 0.7 * history[0]
+    result = model.eval().predict(inputs, [sample((32, 32))])[0]
+    assert tuple(result.pred_instance_map.data.shape) == (1, 32, 32)
+
+
+def test_the_grouper_knows_the_margins_of_a_recurrent_loss():
+    head, grouping = recurrent_head(6)
+    model = MODELS.build(
+        dict(
+            type='EmbeddingSegmentor',
+            backbone=dict(type='UNet', base_channels=4, num_stages=4, strides=(1,) * 4, enc_num_convs=(1,) * 4,
+                          dec_num_convs=(1,) * 3, downsamples=(True,) * 3, enc_dilations=(1,) * 4, dec_dilations=(1,) * 3,
+                          norm_cfg=NORM),
+            neck=dict(type='FineToCoarse'),
+            decode_head=head,
+            grouper=dict(grouping, min_size=10),
+        )
+    ).eval()  # fmt: skip
+    table, _, _ = two_squares()
+    table[4:] += np.random.default_rng(0).normal(size=(3, 24, 32))
+    with pytest.warns(UserWarning, match=r'MeanShiftGrouping: at concentration 6 .*apart by 1 \(cosine\)'):
+        model.predict(known_network(model, table)[None], [sample((24, 32))])
