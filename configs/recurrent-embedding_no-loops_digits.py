@@ -8,7 +8,7 @@ model = dict(
             margin=0.5,
             variant='released',
             background_is_instance=False,
-            loss_weight=1.0,  # as the four losses of 0.25 around three loops
+            loss_weight=8.0,  # as the four losses of 2 around three loops
         )
     )
 )
