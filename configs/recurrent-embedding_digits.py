@@ -12,7 +12,7 @@ grouping = dict(
 )
 model = dict(
     decode_head=dict(
-        hidden_channels=64,
+        hidden_channels=64,  # coordinates enter the branch: on a sphere a linear layer cannot tell a row of digits apart
         unit_length=True,
         loss_embedding=dict(
             _delete_=True,

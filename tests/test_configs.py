@@ -19,8 +19,9 @@ def load(name: str) -> Config:
 def test_builds(path):
     config = Config.fromfile(path)
     model = MODELS.build(config.model)
+    known = {'CocoInstanceDataset': 81, 'DigitsDataset': 11, 'VOCInstanceDataset': 21, 'BSDSDataset': 2}
     assert model.num_classes == len(config.train_dataloader.dataset.get('metainfo', {}).get('classes', [])) + 1 or (
-        model.num_classes == {'CocoInstanceDataset': 81, 'DigitsDataset': 11}[config.train_dataloader.dataset.type]
+        model.num_classes == known[config.train_dataloader.dataset.type]
     )
     assert config.val_dataloader == config.test_dataloader
     assert config.custom_imports == dict(imports=['mmseg_instancenet'], allow_failed_imports=False)

@@ -1,13 +1,23 @@
 from .data_preprocessor import InstanceMapDataPreprocessor
-from .decode_heads import EmbeddingFCNHead, EmbeddingHead, EmbeddingMixin, EmbeddingUPerHead
+from .decode_heads import BoundaryHead, EmbeddingFCNHead, EmbeddingHead, EmbeddingMixin, EmbeddingUPerHead
 from .groupers import CenterGrouping, ClassGrouping, Grouper, MeanShiftGrouping
-from .losses import ClassDiceLoss, DiscriminativeLoss, RecurrentLoss, SphericalPairLoss, WeightedCrossEntropyLoss
+from .losses import (
+    BalancedLogisticLoss,
+    ClassDiceLoss,
+    DiscriminativeLoss,
+    RecurrentLoss,
+    SphericalPairLoss,
+    WeightedCrossEntropyLoss,
+)
 from .necks import FineToCoarse
 from .resize import resize_labels
-from .scorers import SilhouetteScorer
-from .segmentors import EmbeddingSegmentor, EmbeddingTTAModel
+from .scorers import ScoreRegressor, SilhouetteScorer
+from .segmentors import BoundarySegmentor, EmbeddingSegmentor, EmbeddingTTAModel, ProposalSegmentor
 
 __all__ = [
+    'BalancedLogisticLoss',
+    'BoundaryHead',
+    'BoundarySegmentor',
     'CenterGrouping',
     'ClassDiceLoss',
     'ClassGrouping',
@@ -22,7 +32,9 @@ __all__ = [
     'Grouper',
     'InstanceMapDataPreprocessor',
     'MeanShiftGrouping',
+    'ProposalSegmentor',
     'RecurrentLoss',
+    'ScoreRegressor',
     'SilhouetteScorer',
     'SphericalPairLoss',
     'WeightedCrossEntropyLoss',

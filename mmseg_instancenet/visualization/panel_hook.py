@@ -9,15 +9,29 @@ from mmdet.structures import DetDataSample
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
+from torch import Tensor
 
 from .drawing import class_map_to_color, embeddings_to_color, instances_over_picture, panel
 
 
 def draw_panel(data_sample: DetDataSample, palette: Sequence[Sequence[int]]) -> np.ndarray:
-    """Input, class map, embedding as colour, instances and, where it is known, the ground truth: one RGB image."""
+    """Input, class map, embedding as colour, instances and, where it is known, the ground truth: one RGB image.
+
+    For boundary detection: input, the embedding of each stage as colour, boundaries, and the mean of the annotators.
+    """
     picture = mmcv.imread(data_sample.img_path, channel_order='rgb')
+    if 'pred_boundary' in data_sample:
+        images = {'input': picture, **_boundary_images(data_sample)}
+    else:
+        images = {'input': picture, **_instance_images(data_sample, picture, palette)}
+    return panel(list(images.values()), list(images))
+
+
+def _instance_images(
+    data_sample: DetDataSample, picture: np.ndarray, palette: Sequence[Sequence[int]]
+) -> dict[str, np.ndarray]:
     class_map = data_sample.pred_sem_seg.data[0].cpu().numpy()
-    images = {'input': picture, 'class map': class_map_to_color(class_map, palette)}
+    images = {'class map': class_map_to_color(class_map, palette)}
     embeddings = data_sample.pred_embeddings.data.float().cpu().numpy()
     images['embedding'] = embeddings_to_color(embeddings, _foreground(class_map, embeddings.shape[1:]))
     instance_map = data_sample.pred_instance_map.data[0].cpu().numpy()
@@ -26,7 +40,23 @@ def draw_panel(data_sample: DetDataSample, palette: Sequence[Sequence[int]]) -> 
         truth = data_sample.gt_instance_map.data[0].cpu().numpy()
         count = len(np.unique(truth[truth > 0]))
         images[f'ground truth ({count})'] = instances_over_picture(picture, truth)
-    return panel(list(images.values()), list(images))
+    return images
+
+
+def _boundary_images(data_sample: DetDataSample) -> dict[str, np.ndarray]:
+    embeddings = data_sample.pred_embeddings
+    stages = embeddings.data.float().cpu().split(embeddings.embedding_dims)
+    images = {f'stage {number}': embeddings_to_color(x.numpy()) for number, x in enumerate(stages)}
+    images['boundaries'] = _grey(data_sample.pred_boundary.data[0])
+    if 'gt_boundaries' in data_sample:
+        truth_AHW = data_sample.gt_boundaries.data
+        images[f'ground truth of {len(truth_AHW)}'] = _grey(truth_AHW.float().mean(0))
+    return images
+
+
+def _grey(share_HW: Tensor) -> np.ndarray:
+    """Dark on white, as boundaries are printed."""
+    return (255 * (1 - share_HW.cpu().numpy())).round().astype(np.uint8)[..., None].repeat(3, axis=2)
 
 
 def _foreground(class_map_HW: np.ndarray, size: Sequence[int]) -> np.ndarray:

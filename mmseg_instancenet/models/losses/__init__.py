@@ -1,3 +1,4 @@
+from .balanced_logistic import BalancedLogisticLoss, balanced_logistic
 from .class_losses import ClassDiceLoss, WeightedCrossEntropyLoss
 from .discriminative import DiscriminativeLoss, discriminative_terms
 from .embedding_margins import EmbeddingMargins
@@ -10,6 +11,7 @@ __all__ = [
     'BACKGROUND_INSTANCE',
     'IGNORED_CLASS',
     'IGNORED_INSTANCE',
+    'BalancedLogisticLoss',
     'ClassDiceLoss',
     'DiscriminativeLoss',
     'EmbeddingMargins',
@@ -17,6 +19,7 @@ __all__ = [
     'SphericalPairLoss',
     'WeightedCrossEntropyLoss',
     'asymptotic_margin',
+    'balanced_logistic',
     'discriminative_terms',
     'feasible_margin',
     'margin_lower_bound',

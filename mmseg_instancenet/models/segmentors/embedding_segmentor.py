@@ -6,12 +6,13 @@ from typing import Optional
 import torch
 from mmdet.structures import DetDataSample
 from mmengine.model import BaseTTAModel
-from mmengine.structures import PixelData
+from mmengine.structures import InstanceData, PixelData
 from mmseg.models.segmentors import EncoderDecoder
 from mmseg.registry import MODELS
 from torch import Tensor
 
 from ..decode_heads.embedding_mixin import EmbeddingMixin
+from ..groupers.base import Grouper
 from ..resize import MapPlacement
 from .assembly import group_picture
 from .instances import make_instances
@@ -36,6 +37,8 @@ class EmbeddingSegmentor(EncoderDecoder):
     Args:
         grouper: config of a :class:`Grouper`.
         scorer: config of what scores a group in the embedding.
+        instance_scorer: config of what scores an instance; see :class:`ScoreRegressor`, which is the simple formula of
+            :func:`make_instances` until ``tools/fit_scorer.py`` has fitted it.
         **kwargs: of mmseg's ``EncoderDecoder``; ``decode_head`` has an :class:`EmbeddingMixin`.
 
     ``predict`` returns mmdet's ``DetDataSample`` with, at the original size, ``pred_instances`` (bboxes, scores, labels,
@@ -43,7 +46,9 @@ class EmbeddingSegmentor(EncoderDecoder):
     and the first pass's ``pred_embeddings`` (D, h, w).
     """
 
-    def __init__(self, *args, grouper: dict, scorer: Optional[dict] = None, **kwargs) -> None:
+    def __init__(
+        self, *args, grouper: dict, scorer: Optional[dict] = None, instance_scorer: Optional[dict] = None, **kwargs
+    ) -> None:
         super().__init__(*args, **kwargs)
         if not isinstance(self.decode_head, EmbeddingMixin):
             raise TypeError(
@@ -54,11 +59,16 @@ class EmbeddingSegmentor(EncoderDecoder):
         for name, allowed in {'classes': ('predicted', 'ground_truth'), 'mode': ('whole', 'slide')}.items():
             if self.test_cfg.get(name, allowed[0]) not in allowed:
                 raise ValueError(f'expected test_cfg.{name} to be one of {allowed}, got {self.test_cfg[name]!r}')
-        self.grouper = MODELS.build(grouper)
+        self.grouper = self.build_grouper(grouper)
         self.scorer = MODELS.build(scorer or {'type': 'SilhouetteScorer'})
-        loss = self.decode_head.loss_embedding
+        self.instance_scorer = MODELS.build(instance_scorer or {'type': 'ScoreRegressor'})
+
+    def build_grouper(self, config: dict) -> Grouper:
+        """Builds a grouper and lets it look at the margins of the loss."""
+        grouper, loss = MODELS.build(config), self.decode_head.loss_embedding
         if hasattr(loss, 'margins'):
-            self.grouper.check_margins(loss.margins(self.decode_head.embedding_dims))
+            grouper.check_margins(loss.margins(self.decode_head.embedding_dims))
+        return grouper
 
     def predict(self, inputs: Tensor, data_samples: Optional[list[DetDataSample]] = None) -> list[DetDataSample]:
         if data_samples is None:
@@ -112,12 +122,20 @@ class EmbeddingSegmentor(EncoderDecoder):
     def assemble(self, data_sample: DetDataSample, views: Sequence[View]) -> DetDataSample:
         """Class map, groups and instances of one picture from one or several views of it (flips, scales)."""
         class_HW, probability_HW = self.classify(data_sample, views, self.test_cfg.get('classes', 'predicted'))
-        groups = group_picture(views, class_HW, self.grouper, self.scorer)
+        instances, instance_map_HW = self.find_instances(views, class_HW, probability_HW)
         data_sample.pred_sem_seg = PixelData(data=class_HW[None])
-        data_sample.pred_instances = make_instances(*groups, class_HW, probability_HW, self.num_classes)
-        data_sample.set_field(PixelData(data=groups.labels_HW[None]), 'pred_instance_map', dtype=PixelData)
+        data_sample.pred_instances = instances
+        data_sample.set_field(PixelData(data=instance_map_HW[None]), 'pred_instance_map', dtype=PixelData)
         data_sample.set_field(PixelData(data=views[0][0].upright_embeddings()), 'pred_embeddings', dtype=PixelData)
         return data_sample
+
+    def find_instances(
+        self, views: Sequence[View], class_HW: Tensor, probability_HW: Tensor
+    ) -> tuple[InstanceData, Tensor]:
+        """The instances of a picture and their map (H, W), 0 = none, k = the k-th instance."""
+        groups = group_picture(views, class_HW, self.grouper, self.scorer)
+        instances = make_instances(*groups, class_HW, probability_HW, self.num_classes, self.instance_scorer)
+        return instances, groups.labels_HW
 
 
 def _window_starts(length: int, crop: int, stride: int) -> list[int]:

@@ -1,10 +1,15 @@
 """From a label map to scored instances in mmdet's structures."""
 
+from typing import Optional
+
 import numpy as np
 import torch
 from mmengine.structures import InstanceData
 from pycocotools import mask as coco_mask
-from torch import Tensor
+from torch import Tensor, nn
+
+from ..class_votes import vote_classes
+from ..scorers.score_regressor import simple_score
 
 
 def labels_to_rle(labels_HW: np.ndarray, count: int) -> list[dict]:
@@ -54,11 +59,16 @@ def labels_to_boxes(labels_HW: Tensor, count: int) -> Tensor:
 
 
 def make_instances(
-    labels_HW: Tensor, group_score_K: Tensor, class_HW: Tensor, probability_HW: Tensor, num_classes: int
+    labels_HW: Tensor,
+    group_score_K: Tensor,
+    class_HW: Tensor,
+    probability_HW: Tensor,
+    num_classes: int,
+    instance_scorer: Optional[nn.Module] = None,
 ) -> InstanceData:
     r"""Scored instances of a picture.
 
-    An instance has the class that most of its pixels have. Its score is
+    An instance has the class that most of its pixels have. Its score is that of ``instance_scorer`` or, without one,
 
     .. math:: s = g \cdot \frac1{|S|} \sum_{i \in S, c_i = c} p_i
 
@@ -72,25 +82,25 @@ def make_instances(
         class_HW: (H, W) classes, 0 = background.
         probability_HW: (H, W) float.
         num_classes: background included.
+        instance_scorer: such as :class:`ScoreRegressor`.
 
     Returns:
         InstanceData of length K: ``bboxes`` (K, 4), ``scores`` (K,), ``labels`` (K,) from 0 without the background, and
         ``masks``, a list of K run-length encoded masks.
     """
     count = len(group_score_K)
-    inside = labels_HW > 0
-    label_P, class_P, probability_P = labels_HW[inside] - 1, class_HW[inside], probability_HW[inside]
     if count == 0:
         nothing = labels_HW.new_zeros(0)
         return InstanceData(bboxes=probability_HW.new_zeros(0, 4), scores=nothing.float(), labels=nothing, masks=[])
-    pair_P = label_P * num_classes + class_P
-    pixels_KC = torch.bincount(pair_P, minlength=count * num_classes).reshape(count, num_classes)
-    sum_KC = torch.zeros(count * num_classes, device=labels_HW.device).index_add_(0, pair_P, probability_P)
-    class_K = pixels_KC.argmax(1)
-    agreement_K = sum_KC.reshape(count, num_classes).gather(1, class_K[:, None]).squeeze(1) / pixels_KC.sum(1)
+    votes = vote_classes(labels_HW, class_HW, probability_HW, count, num_classes)
+    box_K4 = labels_to_boxes(labels_HW, count)
+    if instance_scorer is None:
+        score_K = simple_score(group_score_K, votes)
+    else:
+        score_K = instance_scorer(labels_HW, box_K4, group_score_K, votes)
     return InstanceData(
-        bboxes=labels_to_boxes(labels_HW, count),
-        scores=agreement_K * group_score_K,
-        labels=class_K - 1,
+        bboxes=box_K4,
+        scores=score_K,
+        labels=votes.class_K - 1,
         masks=labels_to_rle(labels_HW.cpu().numpy(), count),
     )

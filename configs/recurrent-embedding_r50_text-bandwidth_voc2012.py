@@ -1,0 +1,9 @@
+# Ablation: the bandwidth of the paper's text, 1 / delta = (1 - alpha) / 3, at a margin of 0.5. A large group, such as the
+# background, then attracts small ones across the margin and swallows them within a few loops: a warning will say so.
+_base_ = './recurrent-embedding_r50_voc2012.py'
+
+concentration = 3 / (1 - 0.5)
+model = dict(
+    decode_head=dict(loss_embedding=dict(grouping=dict(concentration=concentration))),
+    grouper=dict(concentration=concentration),
+)

@@ -1,0 +1,132 @@
+"""Embeddings from several stages of a backbone, fused to one boundary."""
+
+from collections.abc import Sequence
+from typing import Optional
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import xavier_init
+from mmseg.models.decode_heads.decode_head import BaseDecodeHead
+from mmseg.registry import MODELS
+from mmseg.utils import SampleList
+from torch import Tensor, nn
+
+from ..unit_vectors import unit_vectors
+
+
+@MODELS.register_module()
+class BoundaryHead(BaseDecodeHead):
+    r"""Boundary detection by pixel embeddings (Kong & Fowlkes 2018, section 5.2).
+
+    Each of S stages gets an embedding of its own, a 1 x 1 convolution to D values; the fusion layer, a 1 x 1 convolution on
+    the S D values of the unit vectors, gives the logit of a boundary:
+
+    .. math:: z_i = b + \sum_{s=1}^S w_s \cdot x_i^{(s)}, \qquad |x_i^{(s)}| = 1
+
+    Maps are interpolated to where they are needed (the label's size in training, the picture's in testing) *before* they are
+    scaled to unit length and fused: a line of one pixel has no place on a map of a quarter of the picture's size, and the
+    nearest label of each of its cells would lose three pixels of four.
+
+    Two phases. While the fusion layer is fixed (``FreezeHook(modules='decode_head.conv_seg', until=..)``), ``loss_embedding``
+    trains the embedding of each stage to tell two groups apart, boundary and not; its keys get the stage's number. After that
+    the logistic loss trains everything, as a comparison does from the start that has no such hook. A fusion layer must be
+    trained sometime, so there is no way to leave out the second phase.
+
+    ``forward`` returns (N, S D, h, w), the embeddings of all stages before they are scaled, at the size of the first.
+
+    Args:
+        in_channels: of each stage.
+        in_index: which of the backbone's feature maps are the stages, the finest first.
+        embedding_dims: D, at least 2; 3 is the paper's.
+        loss_embedding: config of the loss on embeddings, e.g. ``dict(type='SphericalPairLoss')``, which takes ``gt_instance_map``
+            and ``gt_sem_seg`` at their own size: sample pixels there. ``None`` if the fusion layer is trained from the start.
+        loss_decode: config of the logistic loss.
+
+    Example:
+        >>> head = BoundaryHead(in_channels=(4, 8), in_index=(0, 1))
+        >>> output = head([torch.zeros(1, 4, 16, 16), torch.zeros(1, 8, 8, 8)])
+        >>> output.shape, head.fuse(output).shape
+        (torch.Size([1, 6, 16, 16]), torch.Size([1, 1, 16, 16]))
+    """
+
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        in_index: Sequence[int],
+        embedding_dims: int = 3,
+        loss_embedding: Optional[dict] = None,
+        loss_decode: Optional[dict] = None,
+    ) -> None:
+        if embedding_dims < 2:
+            raise ValueError(f'expected embedding_dims >= 2, values whose directions can turn, got {embedding_dims}')
+        if len(in_channels) != len(in_index) or not in_channels:
+            raise ValueError(f'expected in_channels for each stage of in_index, got {in_channels} for {in_index}')
+        super().__init__(
+            in_channels=list(in_channels),
+            in_index=list(in_index),
+            input_transform='multiple_select',
+            channels=len(in_channels) * embedding_dims,
+            num_classes=2,
+            out_channels=1,
+            threshold=0.5,
+            dropout_ratio=0,
+            loss_decode=loss_decode or {'type': 'BalancedLogisticLoss'},
+        )
+        self.embedding_dims = embedding_dims
+        self.conv_embedding = nn.ModuleList([nn.Conv2d(c, embedding_dims, kernel_size=1) for c in in_channels])
+        self.loss_embedding = None if loss_embedding is None else MODELS.build(loss_embedding)
+
+    def init_weights(self) -> None:
+        for convolution in self.conv_embedding:
+            xavier_init(convolution, distribution='uniform')
+        super().init_weights()  # last, so that a pretrained head keeps its weights
+
+    def forward(self, inputs: Sequence[Tensor]) -> Tensor:
+        maps = [convolve(x) for convolve, x in zip(self.conv_embedding, self._transform_inputs(inputs))]
+        return torch.cat([_interpolate(x, maps[0].shape[2:]) for x in maps], dim=1)
+
+    def directions(self, output_NEhw: Tensor) -> Tensor:
+        """The unit vectors of each stage, (N, S, D, h, w) float32, of what ``forward`` returned."""
+        stages_NSDhw = output_NEhw.float().unflatten(1, (len(self.conv_embedding), self.embedding_dims))
+        return unit_vectors(stages_NSDhw, dim=2)
+
+    def fuse(self, output_NEhw: Tensor) -> Tensor:
+        """The logit of a boundary, (N, 1, h, w) of what ``forward`` returned."""
+        return self.cls_seg(self.directions(output_NEhw).flatten(1, 2))
+
+    def loss_by_feat(self, seg_logits: Tensor, batch_data_samples: SampleList) -> dict[str, Tensor]:
+        """The embedding losses while the fusion layer is fixed, then the logistic loss; both at the size of the labels."""
+        fused = self.conv_seg.weight.requires_grad
+        names = ['gt_sem_seg'] if fused else ['gt_sem_seg', 'gt_instance_map']
+        missing = [name for name in names if name not in batch_data_samples[0]]
+        if missing:
+            raise ValueError(
+                f'the data samples lack {", ".join(missing)}; make them with the transforms BoundaryConsensus, '
+                'ClassesToInstances and PackInstanceMaps'
+            )
+        class_map_NHW = self._stack_batch_gt(batch_data_samples).squeeze(1)
+        output_NEHW = _interpolate(seg_logits, class_map_NHW.shape[1:])
+        if fused:
+            loss = self.loss_decode(self.fuse(output_NEHW), class_map_NHW, ignore_index=self.ignore_index)
+            return {self.loss_decode.loss_name: loss}
+        if self.loss_embedding is None:
+            raise ValueError(
+                'BoundaryHead has no loss_embedding to train with while its fusion layer is fixed: add loss_embedding=dict(type='
+                "'SphericalPairLoss') to decode_head, or leave away the FreezeHook on decode_head.conv_seg"
+            )
+        instance_map_NHW = torch.cat([sample.gt_instance_map.data for sample in batch_data_samples])
+        losses = {}
+        for stage, x_NDHW in enumerate(self.directions(output_NEHW).unbind(1)):
+            of_stage = self.loss_embedding(x_NDHW, instance_map_NHW, class_map_NHW)
+            losses.update({f'{name}_{stage}': value for name, value in of_stage.items()})
+        return losses
+
+    def predict_by_feat(self, seg_logits: Tensor, batch_img_metas: list[dict]) -> Tensor:
+        """The logit at the size of the input, as every mmseg head returns its scores."""
+        meta = batch_img_metas[0]
+        size = meta.get('batch_input_shape', meta.get('pad_shape', meta['img_shape']))[:2]
+        return self.fuse(_interpolate(seg_logits, size))
+
+
+def _interpolate(x: Tensor, size: Sequence[int]) -> Tensor:
+    return F.interpolate(x, size=tuple(size), mode='bilinear', align_corners=False)

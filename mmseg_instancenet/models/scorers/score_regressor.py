@@ -1,0 +1,158 @@
+"""How sure are we of an instance: a linear regressor on its shape and its agreement with the class map."""
+
+import torch
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+
+from ..class_votes import ClassVotes
+from ..groupers.connected_components import split_components
+
+FEATURES = ('score', 'group_score', 'agreement', 'class_share', 'area', 'side', 'connectedness', 'extent', 'rim')
+"""What a :class:`ScoreRegressor` looks at, in the order of its weights; see :func:`instance_features`."""
+
+
+def simple_score(group_score_K: Tensor, votes: ClassVotes) -> Tensor:
+    """Score of instances without a regressor, (K,): that of the group in the embedding x agreement with the class map."""
+    return group_score_K * votes.agreement_K
+
+
+def instance_features(labels_HW: Tensor, box_K4: Tensor, group_score_K: Tensor, votes: ClassVotes) -> Tensor:
+    """Shape of the instances of a picture, and agreement with the class map, each from 0 to 1.
+
+    - ``score``: :func:`simple_score`
+    - ``group_score``: of the group in the embedding
+    - ``agreement``: mean probability of its class, pixels of other classes counting zero
+    - ``class_share``: share of its pixels that have its class
+    - ``area``: share of the picture that it covers
+    - ``side``: the square root of that; with both, what is too small and what is too large can score low
+    - ``connectedness``: share of its largest 8-connected component
+    - ``extent``: share of its box that it covers
+    - ``rim``: 1 if it touches the rim of the picture, else 0
+
+    Args:
+        labels_HW: (H, W) groups 1 .. K without gaps, 0 = none.
+        box_K4: (K, 4) boxes (x1, y1, x2, y2), right and lower edge exclusive.
+        group_score_K: (K,) float.
+        votes: of the groups.
+
+    Returns:
+        (K, F) float32, columns as in :data:`FEATURES`.
+
+    Example:
+        >>> from mmseg_instancenet.models.class_votes import vote_classes
+        >>> labels, half = torch.tensor([[1, 1, 0, 1]]), torch.full((1, 4), 0.5)
+        >>> votes = vote_classes(labels, labels, half, count=1, num_classes=2)
+        >>> instance_features(labels, torch.tensor([[0.0, 0.0, 4.0, 1.0]]), torch.tensor([0.8]), votes)
+        tensor([[0.4000, 0.8000, 0.5000, 1.0000, 0.7500, 0.8660, 0.6667, 0.7500, 1.0000]])
+    """
+    height, width = labels_HW.shape
+    label_P = labels_HW.reshape(-1)
+    size_K = torch.bincount(label_P, minlength=len(box_K4) + 1)[1:]
+    area_K = size_K / (height * width)
+    left_K, top_K, right_K, bottom_K = box_K4.unbind(1)
+    features = {
+        'score': simple_score(group_score_K, votes),
+        'group_score': group_score_K,
+        'agreement': votes.agreement_K,
+        'class_share': votes.share_K,
+        'area': area_K,
+        'side': area_K.sqrt(),
+        'connectedness': _largest_components(labels_HW, len(box_K4)) / size_K,
+        'extent': size_K / ((right_K - left_K) * (bottom_K - top_K)),
+        'rim': (left_K == 0) | (top_K == 0) | (right_K == width) | (bottom_K == height),
+    }
+    return torch.stack([features[name].float() for name in FEATURES], dim=1)
+
+
+def _largest_components(labels_HW: Tensor, count: int) -> Tensor:
+    """Pixels of the largest component of each group, (K,)."""
+    part_P, label_P = split_components(labels_HW).reshape(-1), labels_HW.reshape(-1)
+    size_J = torch.bincount(part_P)
+    label_J = torch.zeros_like(size_J).index_put_((part_P,), label_P)
+    largest_K = size_J.new_zeros(count + 1).scatter_reduce_(0, label_J, size_J, reduce='amax')
+    return largest_K[1:]
+
+
+def fit_ridge(features_MF: Tensor, target_M: Tensor, ridge: float = 1e-3) -> tuple[Tensor, Tensor]:
+    r"""Weights w and bias b of the linear regressor that minimises
+
+    .. math:: \frac1M \sum_m (y_m - w \cdot x_m - b)^2 + \lambda \sum_f (\sigma_f w_f)^2
+
+    with :math:`\sigma_f` the standard deviation of feature f: the penalty does not depend on the features' units. A
+    feature that is the same everywhere gets the weight 0. Computed in float64.
+
+    Args:
+        features_MF: (M, F), M >= 2 observations.
+        target_M: (M,).
+        ridge: lambda >= 0; above 0 it also decides between features that follow from one another.
+
+    Returns:
+        (F,) and () float64.
+
+    Raises:
+        ValueError: if shapes do not fit, a value is not finite or ridge is negative.
+
+    Example:
+        >>> fit_ridge(torch.tensor([[0.0], [1.0], [2.0]]), torch.tensor([1.0, 3.0, 5.0]), ridge=0)
+        (tensor([2.], dtype=torch.float64), tensor(1., dtype=torch.float64))
+    """
+    if features_MF.dim() != 2 or target_M.shape != features_MF.shape[:1] or len(target_M) < 2:
+        raise ValueError(
+            f'expected features (M, F) and a target (M,) with M >= 2, got {tuple(features_MF.shape)} and '
+            f'{tuple(target_M.shape)}'
+        )
+    if not ridge >= 0:
+        raise ValueError(f'expected ridge >= 0, got {ridge}')
+    x_MF, y_M = features_MF.double(), target_M.double()
+    if not (x_MF.isfinite().all() and y_M.isfinite().all()):
+        raise ValueError('expected finite features and targets, got NaN or infinity')
+    mean_F, sigma_F = x_MF.mean(0), x_MF.std(0, correction=0)
+    varies_F = sigma_F > 1e-6  # float32 features that are all alike differ by their rounding
+    z_MV = ((x_MF - mean_F) / sigma_F)[:, varies_F]
+    # Least squares with one more row a feature, which asks for a weight of 0: no square of the condition number.
+    penalty_VV = torch.eye(z_MV.shape[1], dtype=z_MV.dtype, device=z_MV.device) * (ridge * len(y_M)) ** 0.5
+    rows_RV, y_R = torch.cat([z_MV, penalty_VV]), torch.cat([y_M - y_M.mean(), y_M.new_zeros(z_MV.shape[1])])
+    weight_F = torch.zeros_like(mean_F)
+    weight_F[varies_F] = torch.linalg.lstsq(rows_RV, y_R[:, None]).solution.squeeze(1) / sigma_F[varies_F]
+    return weight_F, y_M.mean() - mean_F @ weight_F
+
+
+@MODELS.register_module()
+class ScoreRegressor(nn.Module):
+    """Scores instances by a linear regressor on :func:`instance_features`: the IoU that they are likely to have.
+
+    ``tools/fit_scorer.py`` fits it on predictions for the training set and stores it in the checkpoint, in the buffers
+    ``instance_scorer.weight`` (F,) and ``instance_scorer.bias``. Until then, and with a checkpoint that lacks them, all weights
+    are 0, and the score is :func:`simple_score`. A fitted score can lie a little outside 0 .. 1; it is not clipped, since equal
+    scores have no order.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer('weight', torch.zeros(len(FEATURES)))
+        self.register_buffer('bias', torch.zeros(()))
+
+    @property
+    def fitted(self) -> bool:
+        return bool(self.weight.any())
+
+    def forward(self, labels_HW: Tensor, box_K4: Tensor, group_score_K: Tensor, votes: ClassVotes) -> Tensor:
+        """Score of each instance, (K,); arguments as in :func:`instance_features`."""
+        if not self.fitted:
+            return simple_score(group_score_K, votes)
+        return self.score(instance_features(labels_HW, box_K4, group_score_K, votes))
+
+    def score(self, features_KF: Tensor) -> Tensor:
+        """What the regressor says of each row of features, (K,)."""
+        return features_KF @ self.weight + self.bias
+
+    def fit(self, features_MF: Tensor, target_M: Tensor, ridge: float = 1e-3) -> None:
+        """Takes weights and bias from :func:`fit_ridge`."""
+        weight_F, bias = fit_ridge(features_MF, target_M, ridge)
+        self.weight.copy_(weight_F)
+        self.bias.copy_(bias)
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
+        # A checkpoint without a regressor is no damaged one: the weights stay, and nothing is reported as missing.
+        if any(f'{prefix}{name}' in state_dict for name in ('weight', 'bias')):
+            super()._load_from_state_dict(state_dict, prefix, *args)

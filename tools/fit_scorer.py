@@ -1,0 +1,176 @@
+"""Fits the score of instances: a linear regressor from their shape and agreement to the IoU that they reach.
+
+::
+
+    python tools/fit_scorer.py configs/recurrent-embedding_r50_voc2012.py CHECKPOINT --out NEW_CHECKPOINT
+    python tools/fit_scorer.py CONFIG CHECKPOINT --out NEW_CHECKPOINT --pictures 200 --ridge 0.01
+    python tools/test.py CONFIG NEW_CHECKPOINT                             # scores with it
+
+The network runs once over pictures of the training set, with the pipeline of testing, and over the validation set. An
+instance's target is its IoU with the object of its class that it overlaps most. Printed are the weights (per standard
+deviation of a feature, so that they can be compared), how well scores and IoU go together, and on the validation set AP
+(COCO's) and AP^r at IoU 0.5 with the simple formula and with the regressor. See ``ScoreRegressor`` for the features.
+"""
+
+import argparse
+import io
+import logging
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmdet.structures import DetDataSample
+from mmengine.logging import MMLogger
+from mmengine.runner import Runner
+from scipy.stats import spearmanr
+from torch import Tensor
+from torch.utils.data import DataLoader, Subset
+
+from mmseg_instancenet.apis.command_line import add_common_arguments, load_config
+from mmseg_instancenet.engine.safe_checkpoint import load_weights_only
+from mmseg_instancenet.evaluation import CocoInstanceMetric, RegionAveragePrecisionMetric
+from mmseg_instancenet.evaluation.score_targets import best_iou_of_class
+from mmseg_instancenet.models import EmbeddingSegmentor, ProposalSegmentor, ScoreRegressor
+from mmseg_instancenet.models.class_votes import vote_classes
+from mmseg_instancenet.models.scorers.score_regressor import FEATURES, instance_features
+from mmseg_instancenet.models.segmentors.assembly import PictureGroups, group_picture
+from mmseg_instancenet.models.segmentors.instances import labels_to_boxes, make_instances
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('--out', required=True, help='where to write the checkpoint with the fitted scorer')
+    parser.add_argument('--pictures', type=int, default=1000, help='training pictures to look at, at most')
+    parser.add_argument('--ridge', type=float, default=1e-3, help='penalty on the weights')
+    add_common_arguments(parser)
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    if Path(args.out).resolve() == Path(args.checkpoint).resolve():
+        raise SystemExit(f'--out: expected another file than the checkpoint, got {args.out}')
+    if args.pictures < 1:
+        raise SystemExit(f'--pictures: expected at least 1, got {args.pictures}')
+    config = load_config(args)
+    config.load_from = args.checkpoint
+    training_set = config.train_dataloader.dataset.copy()
+    training_set.update(pipeline=config.test_dataloader.dataset.pipeline, test_mode=True)
+    runner = Runner.from_cfg(config)
+    runner.load_or_resume()
+    model = runner.model.eval()
+    if isinstance(model, ProposalSegmentor) or not isinstance(getattr(model, 'instance_scorer', None), ScoreRegressor):
+        raise SystemExit(
+            f'expected an EmbeddingSegmentor with a ScoreRegressor in {args.config}, got {type(model).__name__}'
+        )
+
+    validation = runner.build_dataloader(config.test_dataloader)
+    training = runner.build_dataloader(dict(config.test_dataloader, dataset=training_set))
+    features_MF, iou_M = observe(model, spread(training, args.pictures))
+    if len(iou_M) < 2:
+        raise SystemExit(
+            f'found {len(iou_M)} instances in {args.pictures} training pictures: nothing to fit a scorer to'
+        )
+    regressor = model.instance_scorer
+    regressor.fit(features_MF, iou_M, args.ridge)
+    print(f'\n{len(iou_M)} instances of the training set, mean IoU {iou_M.mean():.3f}; weights per standard deviation:')
+    for name, weight in zip(FEATURES, (regressor.weight * features_MF.std(0, correction=0)).tolist()):
+        print(f'{name:<14} {weight:+.4f}')
+    report(model, validation, (features_MF, iou_M))
+
+    checkpoint = load_weights_only(args.checkpoint, map_location='cpu')
+    state = checkpoint.get('state_dict', checkpoint)
+    state.update({f'instance_scorer.{name}': value.cpu() for name, value in regressor.state_dict().items()})
+    torch.save(checkpoint, args.out)
+    print(f'\n{args.out} written')
+
+
+def spread(dataloader: DataLoader, count: int) -> DataLoader:
+    """A dataloader over ``count`` pictures of a set, evenly spread over it, or over all of a smaller one."""
+    total = len(dataloader.dataset)
+    indices = np.linspace(0, total - 1, min(count, total)).round().astype(int).tolist()
+    return DataLoader(
+        Subset(dataloader.dataset, indices),
+        batch_size=dataloader.batch_size,
+        num_workers=dataloader.num_workers,
+        collate_fn=dataloader.collate_fn,
+    )
+
+
+@torch.no_grad()
+def grouped(
+    model: EmbeddingSegmentor, dataloader: DataLoader
+) -> Iterator[tuple[DetDataSample, PictureGroups, Tensor, Tensor]]:
+    """Each picture with its groups, class map (H, W) and probability (H, W)."""
+    for index, data in enumerate(dataloader):
+        batch = model.data_preprocessor(data, False)
+        for sample, view in zip(batch['data_samples'], model.views(batch['inputs'], batch['data_samples'])):
+            class_HW, probability_HW = model.classify(sample, [view], model.test_cfg.get('classes', 'predicted'))
+            yield sample, group_picture([view], class_HW, model.grouper, model.scorer), class_HW, probability_HW
+        if (index + 1) % 50 == 0:
+            print(f'{index + 1} of {len(dataloader)} batches', flush=True)
+
+
+def observations(
+    model: EmbeddingSegmentor, sample: DetDataSample, groups: PictureGroups, *classified: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Features (K, F) of the instances of a picture and the IoU (K,) that they reach; without those all of whose pixels are
+    ignored."""
+    labels_HW, score_K = groups
+    if len(score_K) == 0:
+        return score_K.new_zeros(0, len(FEATURES)), score_K
+    missing = [name for name in ('gt_sem_seg', 'gt_instance_map') if name not in sample]
+    if missing:
+        raise SystemExit(
+            f'the pipeline of testing gives no {", ".join(missing)}: load annotations in it, and MasksToMaps'
+        )
+    votes = vote_classes(labels_HW, *classified, len(score_K), model.num_classes)
+    features_KF = instance_features(labels_HW, labels_to_boxes(labels_HW, len(score_K)), score_K, votes)
+    maps = (labels_HW, votes.class_K, sample.gt_instance_map.data[0], sample.gt_sem_seg.data[0])
+    iou_K = torch.from_numpy(best_iou_of_class(*(values.cpu().numpy() for values in maps))).to(features_KF)
+    return features_KF[iou_K.isfinite()], iou_K[iou_K.isfinite()]
+
+
+def observe(model: EmbeddingSegmentor, dataloader: DataLoader) -> tuple[Tensor, Tensor]:
+    """:func:`observations` of all pictures."""
+    pairs = [observations(model, *picture) for picture in grouped(model, dataloader)]
+    return torch.cat([features for features, _ in pairs]), torch.cat([iou for _, iou in pairs])
+
+
+def report(model: EmbeddingSegmentor, validation: DataLoader, fitted_on: tuple[Tensor, Tensor]) -> None:
+    """Prints how the simple formula and the regressor score the training set's and the validation set's instances."""
+    rows = {'simple formula': None, 'regressor': model.instance_scorer}
+    metrics = {name: [CocoInstanceMetric(metric='segm'), RegionAveragePrecisionMetric((0.5,))] for name in rows}
+    pairs = []
+    for picture in grouped(model, validation):
+        sample, groups, *classified = picture
+        pairs.append(observations(model, *picture))
+        for name, scorer in rows.items():
+            instances = make_instances(*groups, *classified, model.num_classes, scorer)
+            for metric in metrics[name]:
+                metric.dataset_meta = validation.dataset.metainfo
+                metric.process({}, [dict(sample.metainfo, pred_instances=instances)])
+    sets = {'training': fitted_on, 'validation': [torch.cat(values) for values in zip(*pairs)]}
+    print(f'\n{"score":<16}{"rank correlation with IoU":>28}{"validation set":>22}')
+    print(f'{"":<16}{"training":>16}{"validation":>12}{"AP":>11}{"AP^r 50":>11}')
+    MMLogger.get_current_instance().setLevel(logging.ERROR)
+    for name, scorer in rows.items():
+        ranks = []
+        for features_MF, iou_M in sets.values():
+            score_M = features_MF[:, FEATURES.index('score')] if scorer is None else scorer.score(features_MF)
+            ranks.append(spearmanr(score_M.cpu(), iou_M.cpu()).statistic)
+        with redirect_stdout(io.StringIO()):  # pycocotools prints a table
+            figures = {key: value for metric in metrics[name] for key, value in metric.evaluate(len(pairs)).items()}
+        values = (*ranks, figures['coco/segm_mAP'], figures['region/APr_50'])
+        print(f'{name:<16}{values[0]:>16.3f}{values[1]:>12.3f}{values[2]:>11.3f}{values[3]:>11.3f}')
+    for name, (features_MF, iou_M) in sets.items():
+        error = (model.instance_scorer.score(features_MF) - iou_M).square().mean()
+        print(f'explained variance of the IoU, {name} set: {1 - error / iou_M.var(correction=0):.3f}')
+
+
+if __name__ == '__main__':
+    main()
