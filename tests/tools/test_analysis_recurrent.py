@@ -172,9 +172,9 @@ def test_embedding_sphere(digits, run_tool, dims):
     checkpoint = digits['checkpoint']
     if dims == 8:
         content = torch.load(checkpoint, weights_only=True)
-        for name in ('weight', 'bias'):
-            value = content['state_dict'][f'decode_head.conv_embedding.{name}']
-            content['state_dict'][f'decode_head.conv_embedding.{name}'] = torch.cat(
+        for name in ('weight', 'bias'):  # of the last layer
+            value = content['state_dict'][f'decode_head.conv_embedding.2.{name}']
+            content['state_dict'][f'decode_head.conv_embedding.2.{name}'] = torch.cat(
                 [value, value.flip(0), value[:2] * 2]
             )
         folder.mkdir()
