@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+_FLIPS = {None: (False, False), 'horizontal': (False, True), 'vertical': (True, False), 'diagonal': (True, True)}
+
 
 class MapPlacement(NamedTuple):
     """Where a head's map lies on the picture.
@@ -27,6 +29,12 @@ class MapPlacement(NamedTuple):
     input_size: tuple[int, int]
     origin: tuple[int, int] = (0, 0)
     flipped: tuple[bool, bool] = (False, False)
+
+    @classmethod
+    def from_meta(cls, meta: dict, input_size: tuple[int, int], origin: tuple[int, int] = (0, 0)) -> 'MapPlacement':
+        """The placement that the meta information of a data sample describes."""
+        flipped = _FLIPS[meta.get('flip_direction') if meta.get('flip') else None]
+        return cls(tuple(meta['ori_shape'][:2]), tuple(meta['img_shape'][:2]), input_size, origin, flipped)
 
     def picture_to_map(self, axis: int, map_length: int, device: torch.device) -> tuple[Tensor, slice]:
         """Which rows (axis 0) or columns (axis 1) of the picture the map covers, and where each lies on the map."""
@@ -53,6 +61,11 @@ class MapPlacement(NamedTuple):
             position = self.image_size[axis] - position
         pixel = torch.floor(position * self.picture_size[axis] / self.image_size[axis]).long()
         return pixel.clamp(0, self.picture_size[axis] - 1), inside
+
+
+def input_size(meta: dict) -> tuple[int, int]:
+    """(height, width) of the padded batch that a picture entered the network in, from its meta information."""
+    return tuple(meta.get('batch_input_shape', meta.get('pad_shape', meta['img_shape']))[:2])
 
 
 def resize_labels(labels_NHW: Tensor, size: tuple[int, int]) -> Tensor:

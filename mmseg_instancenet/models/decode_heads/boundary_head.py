@@ -11,6 +11,7 @@ from mmseg.registry import MODELS
 from mmseg.utils import SampleList
 from torch import Tensor, nn
 
+from ..resize import input_size
 from ..unit_vectors import unit_vectors
 
 
@@ -123,9 +124,7 @@ class BoundaryHead(BaseDecodeHead):
 
     def predict_by_feat(self, seg_logits: Tensor, batch_img_metas: list[dict]) -> Tensor:
         """The logit at the size of the input, as every mmseg head returns its scores."""
-        meta = batch_img_metas[0]
-        size = meta.get('batch_input_shape', meta.get('pad_shape', meta['img_shape']))[:2]
-        return self.fuse(_interpolate(seg_logits, size))
+        return self.fuse(_interpolate(seg_logits, input_size(batch_img_metas[0])))
 
 
 def _interpolate(x: Tensor, size: Sequence[int]) -> Tensor:

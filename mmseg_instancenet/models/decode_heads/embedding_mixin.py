@@ -11,7 +11,7 @@ from mmseg.utils import ConfigType, SampleList
 from torch import Tensor, nn
 
 from ..coordinates import picture_coordinates
-from ..resize import resize_labels
+from ..resize import input_size, resize_labels
 from ..unit_vectors import unit_vectors
 
 _COORDINATE_RANGE = 10.0
@@ -132,9 +132,7 @@ class EmbeddingMixin:
             return super().loss(inputs, batch_data_samples, train_cfg)
 
     def predict(self, inputs: tuple[Tensor], batch_img_metas: list[dict], test_cfg: ConfigType) -> Tensor:
-        meta = batch_img_metas[0]
-        size = meta.get('batch_input_shape', meta.get('pad_shape', meta['img_shape']))[:2]
-        with self.at(batch_img_metas, tuple(size)):
+        with self.at(batch_img_metas, input_size(batch_img_metas[0])):
             return super().predict(inputs, batch_img_metas, test_cfg)
 
     def loss_by_feat(self, seg_logits: Tensor, batch_data_samples: SampleList) -> dict[str, Tensor]:

@@ -69,12 +69,7 @@ def mean_shift(
         raise ValueError(f'expected masses {tuple(x_BND.shape[:2])}, one a pixel, got {tuple(mass_BN.shape)}')
     if mass_BN is not None and not bool((mass_BN >= 0).all()):
         raise ValueError('expected masses >= 0, got a negative one or NaN')
-    if not concentration > 0:
-        raise ValueError(f'expected a concentration > 0, got {concentration}')
-    if not 0 < step_size <= 1:
-        raise ValueError(f'expected a step_size in (0, 1], got {step_size}')
-    if kernel not in ('cosine', 'norm'):
-        raise ValueError(f"expected kernel 'cosine' or 'norm', got {kernel!r}")
+    check_kernel(concentration, kernel, step_size)
     if x_BND.dtype != torch.float64:
         x_BND = x_BND.float()
     log_mass_BN = None if mass_BN is None else torch.where(mass_BN > 0, mass_BN.to(x_BND).log(), _NO_MASS)
@@ -91,6 +86,16 @@ def mean_shift(
             x_BND = mean_BND if step_size == 1 else step_size * mean_BND + (1 - step_size) * x_BND
             if kernel == 'cosine':
                 x_BND = unit_vectors(x_BND, dim=2)
+
+
+def check_kernel(concentration: float, kernel: Kernel, step_size: float) -> None:
+    """Raises ValueError unless the settings are those of a kernel of :func:`mean_shift`."""
+    if not concentration > 0:
+        raise ValueError(f'expected a concentration > 0, got {concentration}')
+    if not 0 < step_size <= 1:
+        raise ValueError(f'expected a step_size in (0, 1], got {step_size}')
+    if kernel not in ('cosine', 'norm'):
+        raise ValueError(f"expected kernel 'cosine' or 'norm', got {kernel!r}")
 
 
 def kernel_mean(

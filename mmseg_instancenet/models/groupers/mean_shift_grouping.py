@@ -12,7 +12,7 @@ from torch import Tensor
 from ..losses.embedding_margins import EmbeddingMargins
 from .base import Grouper
 from .distance import check_finite
-from .mean_shift import Kernel, mean_shift
+from .mean_shift import Kernel, check_kernel, mean_shift
 from .modes import merge_modes
 
 _FAR_REACH = 0.01
@@ -138,12 +138,7 @@ class MeanShiftGrouping(Grouper):
         **kwargs,
     ) -> None:
         super().__init__(**kwargs)
-        if not concentration > 0:
-            raise ValueError(f'expected a concentration > 0, got {concentration}')
-        if kernel not in ('cosine', 'norm'):
-            raise ValueError(f"expected kernel 'cosine' or 'norm', got {kernel!r}")
-        if not 0 < step_size <= 1:
-            raise ValueError(f'expected a step_size in (0, 1], got {step_size}')
+        check_kernel(concentration, kernel, step_size)
         _check_loops(max_loops, tolerance)
         self.kernel_settings = {
             'concentration': concentration,
@@ -181,17 +176,17 @@ class MeanShiftGrouping(Grouper):
 
     def _shift_regions(self, x_NPD: Tensor, region_NP: Tensor) -> Iterator[Tensor]:
         """One mean shift for each region of each picture."""
-        keys = [
-            (image, (region_NP[image] == region).nonzero().squeeze(1))
+        indices = [
+            (region_NP[image] == region).nonzero().squeeze(1) + image * region_NP.shape[1]
             for image in range(len(x_NPD))
             for region in region_NP[image].unique().tolist()
+            if region > 0
         ]
-        parts = [mean_shift(x_NPD[image, pixel][None], **self.kernel_settings) for image, pixel in keys]
+        x_QD, index_Q = x_NPD.flatten(0, 1), torch.cat(indices)
+        parts = [mean_shift(x_QD[index][None], **self.kernel_settings) for index in indices]
         for of_parts in zip(*parts):
-            shifted_NPD = torch.empty_like(x_NPD, dtype=of_parts[0].dtype)
-            for (image, pixel), part_1MD in zip(keys, of_parts):
-                shifted_NPD = shifted_NPD.index_put((torch.tensor(image), pixel), part_1MD[0])
-            yield shifted_NPD
+            shifted_QD = torch.cat(of_parts, dim=1)[0]
+            yield x_QD.to(shifted_QD).index_put((index_Q,), shifted_QD).view(x_NPD.shape)
 
     def check_margins(self, margins: EmbeddingMargins) -> None:
         self._margins = margins

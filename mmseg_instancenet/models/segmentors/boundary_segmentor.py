@@ -62,9 +62,7 @@ class BoundarySegmentor(EncoderDecoder):
 
 def _on_picture(map_Ehw: Tensor, meta: dict, input_size: tuple[int, int]) -> Tensor:
     """The map at the picture's original size, (E, H, W), read at its pixels and never from the padding."""
-    flip = meta.get('flip_direction') if meta.get('flip') else None
-    flipped = (flip in ('vertical', 'diagonal'), flip in ('horizontal', 'diagonal'))
-    placement = MapPlacement(tuple(meta['ori_shape'][:2]), tuple(meta['img_shape'][:2]), input_size, (0, 0), flipped)
+    placement = MapPlacement.from_meta(meta, input_size)
     row_H, column_W = (
         placement.keep_inside(axis, length, placement.picture_to_map(axis, length, map_Ehw.device)[0])
         for axis, length in enumerate(map_Ehw.shape[1:])

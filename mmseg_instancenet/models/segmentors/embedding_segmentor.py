@@ -18,8 +18,6 @@ from .assembly import group_picture
 from .instances import make_instances
 from .network_pass import NetworkPass, View, average_classes
 
-_FLIPS = {None: (False, False), 'horizontal': (False, True), 'vertical': (True, False), 'diagonal': (True, True)}
-
 
 @MODELS.register_module()
 class EmbeddingSegmentor(EncoderDecoder):
@@ -85,11 +83,9 @@ class EmbeddingSegmentor(EncoderDecoder):
             with self.decode_head.at(metas, size, origin):
                 scores_NChw, embeddings_NDhw = self.decode_head.split(self.decode_head(self.extract_feat(window)))
             for view, meta, scores_Chw, embeddings_Dhw in zip(views, metas, scores_NChw, embeddings_NDhw):
-                image_size = tuple(meta['img_shape'][:2])
-                if any(start >= length for start, length in zip(origin, image_size)):
+                placement = MapPlacement.from_meta(meta, size, origin)
+                if any(start >= length for start, length in zip(origin, placement.image_size)):
                     continue  # the window lies in the padding
-                flipped = _FLIPS[meta.get('flip_direction') if meta.get('flip') else None]
-                placement = MapPlacement(tuple(meta['ori_shape'][:2]), image_size, size, origin, flipped)
                 view.append(NetworkPass(scores_Chw, embeddings_Dhw, placement))
         return views
 

@@ -116,7 +116,10 @@ def test_options_split_and_drop():
     embeddings = torch.zeros(1, 1, 12)
     classes = torch.tensor([[1, 1, 1, 0, 1, 1, 0, 1, 0, 2, 2, 2]])
     embeddings[0, 0, 9:] = 7
-    run = lambda **options: CenterGrouping(**options)(embeddings, classes)[0].tolist()  # noqa: E731
+
+    def run(**options):
+        return CenterGrouping(**options)(embeddings, classes)[0].tolist()
+
     assert run() == [1, 1, 1, 0, 1, 1, 0, 1, 0, 2, 2, 2]
     assert run(connected=True) == [1, 1, 1, 0, 2, 2, 0, 3, 0, 4, 4, 4]
     assert run(connected=True, min_size=2) == [1, 1, 1, 0, 2, 2, 0, 0, 0, 3, 3, 3]

@@ -153,7 +153,10 @@ def test_half_precision_embeddings_are_computed_in_float32(dtype):
 def test_gradcheck_through_two_loops(kernel, step_size):
     x = blobs(3, count=9).double()[None].requires_grad_()
     mass = masses(9)[None].double()
-    run = lambda x: take(mean_shift(x, 10, kernel=kernel, step_size=step_size, mass_BN=mass), 3)[-1]  # noqa: E731
+
+    def run(x):
+        return take(mean_shift(x, 10, kernel=kernel, step_size=step_size, mass_BN=mass), 3)[-1]
+
     assert torch.autograd.gradcheck(run, x)
 
 

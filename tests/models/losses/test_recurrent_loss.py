@@ -369,7 +369,10 @@ def test_autocast_changes_nothing(name):
 def test_gradcheck():
     embeddings, ids, classes = batch(images=1, size=(3, 3))
     loss = build(loops=2)
-    run = lambda x: loss(x, ids, classes)['loss_embedding']  # noqa: E731
+
+    def run(x):
+        return loss(x, ids, classes)['loss_embedding']
+
     assert torch.autograd.gradcheck(run, embeddings.double().requires_grad_())
 
 
