@@ -37,3 +37,19 @@ def blobs(dims, count=120, seed=0, spread=0.2):
     center = torch.nn.functional.normalize(torch.randn(6, dims, generator=generator), dim=1)
     group = torch.randint(6, (count,), generator=generator)
     return center[group] + spread / dims**0.5 * torch.randn(count, dims, generator=generator)
+
+
+def crowds(count, dims, seed=0, spread=0.1):
+    """Half of the points in one of eight groups, the others in the rest by halves; a tenth lies on the way to another group.
+
+    Returns unit vectors (N, D) and the group of each, -1 on the way.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    center = torch.eye(max(dims, 8))[:8, :dims] if dims >= 8 else torch.cat([torch.eye(dims), -torch.eye(dims)])
+    share = 0.5 ** torch.arange(1, len(center) + 1)
+    group = torch.multinomial(share, count, replacement=True, generator=generator)
+    other = torch.randint(len(center), (count,), generator=generator)
+    way = torch.rand(count, 1, generator=generator) * (torch.rand(count, 1, generator=generator) < 0.1)
+    x = (1 - way) * center[group] + way * center[other]
+    x = x + spread / dims**0.5 * torch.randn(count, dims, generator=generator)
+    return torch.nn.functional.normalize(x, dim=1), torch.where(way[:, 0] > 0, -1, group)

@@ -87,7 +87,7 @@ def test_proposals_take_the_parents_checkpoint(name, parent):
     assert config.train_dataloader == parent_config.train_dataloader
     model, parent_model = MODELS.build(config.model), MODELS.build(parent_config.model)
     model.load_state_dict(parent_model.state_dict(), strict=True)
-    concentrations = [g.kernel_settings['concentration'] for g in (model.grouper, *model.more_groupers)]
+    concentrations = [g.kernel_settings.concentration for g in (model.grouper, *model.more_groupers)]
     assert concentrations[0] == 100 and len(set(concentrations)) > 2
     assert [metric.type for metric in config.val_evaluator] == ['ProposalRecallMetric']
     assert config.default_hooks.checkpoint.rule == 'greater'

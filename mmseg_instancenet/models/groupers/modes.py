@@ -48,7 +48,7 @@ def merge_modes(x_ND: Tensor, radius: float) -> Tensor:
     grid_CD, cell_N, size_C = torch.unique(grid_ND, dim=0, return_inverse=True, return_counts=True)
     sum_CD = torch.zeros_like(grid_CD).index_add_(0, cell_N, x_ND)
     component_C = _components(sum_CD / size_C[:, None], radius)
-    return _number(component_C[cell_N])
+    return number_groups(component_C[cell_N])
 
 
 def _components(x_CD: Tensor, radius: float) -> Tensor:
@@ -73,7 +73,7 @@ def _components(x_CD: Tensor, radius: float) -> Tensor:
             return label_C
 
 
-def _number(label_N: Tensor) -> Tensor:
+def number_groups(label_N: Tensor) -> Tensor:
     """Labels 1, 2, .. in order of the first member."""
     _, index_N = torch.unique(label_N, return_inverse=True)
     count = int(index_N.max()) + 1

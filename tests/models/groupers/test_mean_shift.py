@@ -6,10 +6,10 @@ import sys
 
 import pytest
 import torch
-from dense_mean_shift import blobs, dense_loops, take
+from dense_mean_shift import blobs, crowds, dense_loops, take
 
 from mmseg_instancenet.models.groupers import mean_shift
-from mmseg_instancenet.models.groupers.mean_shift import kernel_mean
+from mmseg_instancenet.models.groupers.mean_shift import KernelSettings, find_neighbourhoods, kernel_mean
 
 KERNELS = ['cosine', 'norm']
 
@@ -255,6 +255,71 @@ def test_kernel_mean_of_other_values(kernel):
                 weights.append(float(mass[b, n]) * math.exp(2 * log_kernel))
             expected = [sum(w * float(value[b, n, e]) for n, w in enumerate(weights)) / sum(weights) for e in range(6)]
             assert actual[b, m].tolist() == pytest.approx(expected, abs=1e-5)
+
+
+_CROWD = 'mmseg_instancenet.models.groupers.neighbourhoods._CROWD'
+
+
+@pytest.fixture
+def few_are_a_crowd(monkeypatch):
+    monkeypatch.setattr(_CROWD, {'cpu': 300})
+
+
+@pytest.mark.parametrize('kernel', KERNELS)
+@pytest.mark.parametrize('concentration', [100, 400])
+@pytest.mark.parametrize('dims', [3, 16])
+@pytest.mark.parametrize(
+    ('step_size', 'with_mass', 'even_mass'), [(1.0, False, False), (0.5, True, False), (1.0, True, True)]
+)
+def test_what_is_left_out_of_a_crowd_changes_nothing(
+    monkeypatch, dims, concentration, kernel, step_size, with_mass, even_mass
+):
+    """Values and gradients of three loops are as near to the whole float64 kernel matrix as with every pair."""
+    x = torch.stack([crowds(400, dims)[0], crowds(400, dims, seed=1)[0]])
+    mass = torch.stack([masses(400), masses(400, seed=3)]) if with_mass else None
+    settings = KernelSettings(concentration, kernel, step_size, even_mass)
+    direction = torch.randn(4, *x.shape, generator=torch.Generator().manual_seed(2))
+    if with_mass:
+        direction = direction * (mass > 0)[..., None]
+    results = []
+    for crowd in (300, math.inf):
+        monkeypatch.setattr(_CROWD, {'cpu': crowd})
+        log_mass = None if mass is None else torch.where(mass[:1] > 0, mass[:1].log(), -1e30)
+        hoods = find_neighbourhoods(x[:1], log_mass, settings)
+        assert (0 < sum(len(hood.member_Q) * len(hood.key_R) for hood in hoods) < 0.7 * 400**2) == (crowd == 300)
+        y = x.clone().requires_grad_()
+        loops = take(mean_shift(y, mass_BN=mass, **settings._asdict()), 4)
+        sum((a * b).sum() for a, b in zip(loops, direction)).backward()
+        results.append((loops, y.grad))
+    (crowd, crowd_grad), (every_pair, every_pair_grad) = results
+    for index in range(2):
+        exact = x[index].double().requires_grad_()
+        mass_N = None if mass is None else mass[index]
+        expected = dense_loops(exact, concentration, 3, kernel, step_size, mass_N, even_mass)
+        sum((a * b[index]).sum() for a, b in zip(expected, direction)).backward()
+        counting = slice(None) if mass is None else mass_N > 0
+        for a, b in zip(crowd, expected):
+            assert (a[index].double() - b)[counting].abs().max() < 1e-5
+        own, theirs = ((grad[index].double() - exact.grad).abs().max() for grad in (crowd_grad, every_pair_grad))
+        assert own < 2 * theirs + 1e-5 * exact.grad.abs().max()
+        assert theirs < 1e-3 * exact.grad.abs().max()
+
+
+def test_float64_leaves_out_less(few_are_a_crowd):
+    x = crowds(400, 16)[0].double()
+    expected = dense_loops(x, 400, 2)[-1]
+    assert find_neighbourhoods(x[None], None, KernelSettings(400))
+    assert (take(mean_shift(x[None], 400), 3)[-1][0] - expected).abs().max() < 1e-12
+
+
+def test_a_vector_without_direction_in_a_crowd(few_are_a_crowd):
+    """To the cosine kernel everything is equally near to it."""
+    x, _ = crowds(400, 16)
+    x[5] = 0
+    after = take(mean_shift(x[None], 100), 2)[1][0]
+    assert find_neighbourhoods(x[None], None, KernelSettings(100))
+    mean = x.mean(0)
+    assert (after[5] - mean / mean.norm()).abs().max() < 1e-5
 
 
 PEAK = """

@@ -6,12 +6,13 @@ import warnings
 import pytest
 import torch
 import torch.nn.functional as F
-from dense_mean_shift import blobs, dense_loops, take
+from dense_mean_shift import blobs, crowds, dense_loops, take
 from mmseg.registry import MODELS
 from sklearn.metrics import adjusted_rand_score
 
 from mmseg_instancenet.models import DiscriminativeLoss, MeanShiftGrouping
 from mmseg_instancenet.models.groupers import group_by_mean_shift
+from mmseg_instancenet.models.groupers.mean_shift import shift
 from mmseg_instancenet.models.groupers.mean_shift_grouping import kernel_reach
 from mmseg_instancenet.models.losses import EmbeddingMargins, SphericalPairLoss
 
@@ -188,14 +189,11 @@ def test_groups_are_components_of_what_the_loops_leave(concentration, kernel, se
 def test_tolerance_and_max_loops_end_the_loops(monkeypatch):
     counted = []
 
-    def counting(*arguments, **settings):
-        from mmseg_instancenet.models.groupers.mean_shift import mean_shift
+    def counting(*arguments):
+        counted.append(arguments)
+        return shift(*arguments)
 
-        for x in mean_shift(*arguments, **settings):
-            counted.append(x)
-            yield x
-
-    monkeypatch.setattr('mmseg_instancenet.models.groupers.mean_shift_grouping.mean_shift', counting)
+    monkeypatch.setattr('mmseg_instancenet.models.groupers.mean_shift_grouping.shift', counting)
     x = blobs(3)
     moves = [float((b - a).norm(dim=1).max()) * 10 for a, b in zip(*(lambda s: (s, s[1:]))(dense_loops(x, 100, 12)))]
     for settings, loops in (
@@ -206,7 +204,35 @@ def test_tolerance_and_max_loops_end_the_loops(monkeypatch):
     ):
         counted.clear()
         group_by_mean_shift(x, 100, **settings)
-        assert len(counted) == loops + 1
+        assert len(counted) == loops
+
+
+@pytest.mark.parametrize('kernel', ['cosine', 'norm'])
+@pytest.mark.parametrize('even_mass', [False, True])
+@pytest.mark.parametrize('dims', [3, 16])
+def test_shortcuts_in_a_crowd_change_no_group(monkeypatch, dims, even_mass, kernel):
+    """Against the same function without them, of which a test above says that its groups are those of the dense loops."""
+    x, true = crowds(3000, dims)
+    settings = dict(kernel=kernel, even_mass=even_mass, max_loops=30)
+    exact = group_by_mean_shift(x, 100, **settings)
+    shifted = []
+
+    def watching(x_BND, *arguments):
+        shifted.append(x_BND.shape[1])
+        return shift(x_BND, *arguments)
+
+    package = 'mmseg_instancenet.models.groupers'
+    monkeypatch.setattr(package + '.neighbourhoods._CROWD', {'cpu': 500})
+    monkeypatch.setattr(package + '.mean_shift_grouping._MAX_KEYS', 256)
+    monkeypatch.setattr(package + '.mean_shift_grouping.shift', watching)
+    fast = group_by_mean_shift(x, 100, **settings)
+    assert shifted[0] == 3000 and shifted[2] < 1500  # most have collapsed
+    assert adjusted_rand_score(exact.tolist(), fast.tolist()) > 0.999
+    assert same_groups(fast[true >= 0], exact[true >= 0])
+    first = [int((fast == k).nonzero()[0]) for k in range(1, int(fast.max()) + 1)]
+    assert first == sorted(first)
+    order = torch.randperm(3000, generator=torch.Generator().manual_seed(0))
+    assert adjusted_rand_score(group_by_mean_shift(x[order], 100, **settings).tolist(), fast[order].tolist()) > 0.999
 
 
 def test_groups_stay_within_their_class_and_leave_background_and_ignored_pixels():

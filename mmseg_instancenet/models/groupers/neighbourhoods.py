@@ -1,0 +1,174 @@
+"""Which embeddings count in one another's kernel means: mean shift then leaves out the pairs that cannot."""
+
+import math
+from typing import NamedTuple, Optional
+
+import torch
+from torch import Tensor
+
+_CROWD = {'cpu': 4096, 'cuda': 65536}
+"""From so many embeddings on, looking for neighbourhoods is worth while. (The number for GPUs is a guess, not measured.)"""
+
+_SAMPLE = 1024
+"""Clumps are looked for among so many embeddings: one of a hundredth of all has about ten of them."""
+
+_LEAST_SAMPLED = 3
+"""Fewer embeddings of the sample than this make no clump."""
+
+_MOST_CLUMPS = 64
+
+_BLOCK = 1 << 21
+"""Distances to the clumps are computed in blocks of this many values: 8 MB."""
+
+_LARGEST_SHARE = 0.7
+"""Of all pairs: where more than this would count, leaving out the others is not worth the copies."""
+
+
+def is_crowd(x_BND: Tensor) -> bool:
+    """Whether looking for neighbourhoods among N embeddings on this device is worth while."""
+    return x_BND.shape[1] >= _CROWD.get(x_BND.device.type, math.inf)
+
+
+class Neighbourhood(NamedTuple):
+    """Some embeddings, and those that count for them.
+
+    member_Q: indices of the embeddings, in any order; each embedding is a member of one neighbourhood.
+    key_R: indices of those whose kernel reaches them.
+    log_scale_R: logarithm of how many embeddings each of ``key_R`` stands for; ``None`` for itself alone.
+    is_clump: whether the members lie together, at most four bandwidths from one another.
+    """
+
+    member_Q: Tensor
+    key_R: Tensor
+    log_scale_R: Optional[Tensor]
+    is_clump: bool
+
+
+def neighbourhoods(
+    x_ND: Tensor,
+    bandwidth: float,
+    reach: float,
+    *,
+    counts_N: Optional[Tensor] = None,
+    log_mass_N: Optional[Tensor] = None,
+    max_keys: Optional[int] = None,
+) -> list[Neighbourhood]:
+    """Splits embeddings into clumps and strays, and leaves out, clump by clump, what lies beyond the kernel's reach.
+
+    A clump is a ball of two bandwidths around a spot that is crowded in a sample of the embeddings; embeddings in no
+    clump are strays. What farther than ``reach`` lies from every member of a clump is no key of it; the strays have all
+    embeddings for keys. So no pair within reach is ever left out, whatever the embeddings look like; only how many pairs
+    are left depends on it. Chosen by the embeddings' values alone, not by their order.
+
+    Time: one pass over embeddings x clumps (at most 64). Peak memory above the input: about 10 MB, and the result, linear
+    in N for as many clumps as touch each other.
+
+    Args:
+        x_ND: (N, D) finite embeddings.
+        bandwidth: of the kernel, in units of the embedding.
+        reach: in units of the embedding, so far that no sum of kernels from beyond it counts.
+        counts_N: (N,) bool: others are never in a clump. They have all keys.
+        log_mass_N: (N,) logarithm of how much each embedding counts; only looked at with ``max_keys``.
+        max_keys: let so many members of a clump stand for all of them as keys, the heaviest ones and among equals those
+            that a hash of their values chooses; ``None`` for all.
+
+    Returns:
+        The clumps, and the strays at the end; nothing where nothing would be gained.
+
+    Example:
+        >>> x = torch.cat([torch.zeros(6000, 2), torch.ones(2000, 2) * 5])
+        >>> [(len(n.member_Q), len(n.key_R)) for n in neighbourhoods(x, bandwidth=0.1, reach=0.7)]
+        [(6000, 6000), (2000, 2000)]
+    """
+    hash_N = _hash(x_ND)
+    x_ND = x_ND - x_ND.mean(0)  # products of small numbers round less
+    center_KD = _crowded_spots(x_ND, 2 * bandwidth, hash_N, counts_N)
+    if len(center_KD) == 0:
+        return []
+
+    nearest = [torch.cdist(x_BD, center_KD).min(1) for x_BD in x_ND.split(max(1, _BLOCK // len(center_KD)))]
+    distance_N, clump_N = (torch.cat(parts) for parts in zip(*nearest))
+    inside_N = distance_N <= 2 * bandwidth
+    if counts_N is not None:
+        inside_N &= counts_N
+    clump_N = torch.where(inside_N, clump_N, len(center_KD))
+    radius_K = distance_N.new_zeros(len(center_KD) + 1).scatter_reduce_(0, clump_N, distance_N, reduce='amax')[:-1]
+    sizes = torch.bincount(clump_N, minlength=len(center_KD) + 1).tolist()
+    *members, stray_S = torch.argsort(clump_N, stable=True).split(sizes)
+
+    near_KK = torch.cdist(center_KD, center_KD) <= reach + radius_K[:, None] + radius_K
+    near_SK = torch.cat(
+        [
+            torch.cdist(x_ND[stray_B], center_KD) <= reach + radius_K
+            for stray_B in stray_S.split(max(1, _BLOCK // len(center_KD)))
+        ]
+    )
+    kept = [_thin(member_Q, hash_N, log_mass_N, max_keys) for member_Q in members]
+    result = []
+    for index, (member_Q, near_K) in enumerate(zip(members, near_KK.tolist())):
+        if len(member_Q):
+            keys = [keys for keys, is_near in zip(kept, near_K) if is_near]
+            result.append(_join(member_Q, keys, stray_S[near_SK[:, index]], is_clump=True))
+    if len(stray_S):
+        result.append(_join(stray_S, kept, stray_S, is_clump=False))
+    pairs = sum(len(hood.member_Q) * len(hood.key_R) for hood in result)
+    return result if pairs <= _LARGEST_SHARE * len(x_ND) ** 2 else []
+
+
+def _hash(x_ND: Tensor) -> Tensor:
+    """A number for each embedding that depends on its values alone and is as good as random, (N,) int64."""
+    bits_ND = x_ND.float().contiguous().view(torch.int32).long()
+    factor_D = torch.randint(2**62, (x_ND.shape[1],), generator=torch.Generator().manual_seed(0)) * 2 + 1
+    # Products overflow and wrap around; the high bits are folded into the low ones.
+    hash_N = (bits_ND * factor_D.to(x_ND.device)).sum(1)
+    hash_N = (hash_N ^ (hash_N >> 31)) * -7046029254386353131
+    return hash_N ^ (hash_N >> 29)
+
+
+def _crowded_spots(x_ND: Tensor, radius: float, hash_N: Tensor, counts_N: Optional[Tensor]) -> Tensor:
+    """Means of what lies within ``radius`` of the spots where a sample of the embeddings is densest, (K, D)."""
+    if counts_N is not None:
+        hash_N = hash_N.masked_fill(~counts_N, torch.iinfo(hash_N.dtype).max)
+    sample = hash_N.topk(min(_SAMPLE, len(hash_N)), largest=False).indices
+    x_SD = x_ND[sample]
+    near_SS = torch.cdist(x_SD, x_SD) <= radius
+    if counts_N is not None:
+        near_SS &= counts_N[sample]
+    free_S = torch.ones(len(sample), dtype=torch.bool, device=x_ND.device)
+    neighbours_S = near_SS.sum(1)
+    spots = []
+    # The most crowded spot first; what it takes crowds no other one.
+    while len(spots) < _MOST_CLUMPS:
+        most, spot = (int(value) for value in neighbours_S.max(0))
+        if most < _LEAST_SAMPLED:
+            break
+        taken_S = near_SS[spot] & free_S
+        free_S &= ~taken_S
+        neighbours_S = (neighbours_S - near_SS[:, taken_S].sum(1)).masked_fill_(~free_S, 0)
+        spots.append(x_SD[taken_S].mean(0))
+    return torch.stack(spots) if spots else x_SD[:0]
+
+
+def _thin(
+    member_Q: Tensor, hash_N: Tensor, log_mass_N: Optional[Tensor], max_keys: Optional[int]
+) -> tuple[Tensor, float]:
+    """The members that are keys, and the logarithm of what each stands for."""
+    if max_keys is None or len(member_Q) <= max_keys:
+        return member_Q, 0.0
+    key_R = member_Q[hash_N[member_Q].argsort()]
+    if log_mass_N is None:
+        return key_R[:max_keys], math.log(len(member_Q) / max_keys)
+    key_R = key_R[log_mass_N[key_R].argsort(descending=True, stable=True)]
+    log_total, log_kept = (log_mass_N[keys].logsumexp(0) for keys in (key_R, key_R[:max_keys]))
+    return key_R[:max_keys], float(log_total - log_kept)
+
+
+def _join(member_Q: Tensor, keys: list[tuple[Tensor, float]], stray_S: Tensor, is_clump: bool) -> Neighbourhood:
+    parts = [*keys, (stray_S, 0.0)]
+    key_R = torch.cat([indices for indices, _ in parts])
+    if not any(log_scale for _, log_scale in parts):
+        return Neighbourhood(member_Q, key_R, None, is_clump)
+    log_scale_R = torch.cat(
+        [torch.full((len(indices),), log_scale, device=key_R.device) for indices, log_scale in parts]
+    )
+    return Neighbourhood(member_Q, key_R, log_scale_R, is_clump)
