@@ -19,9 +19,9 @@ from .modes import merge_modes, number_groups
 _FAR_REACH = 0.01
 """Attraction by another group, over that by the own one, above which groups merge within the loops of a picture."""
 
-_MAX_KEYS = 2048
+_MAX_KEYS = 1024
 """So many embeddings of a clump stand for all of it in a kernel mean: the mean of a clump one bandwidth wide is then off by a
-fiftieth of a bandwidth."""
+thirtieth of a bandwidth."""
 
 
 def group_by_mean_shift(
@@ -42,7 +42,7 @@ def group_by_mean_shift(
     is assigned; there is no limit to the number of groups; the order of the pixels does not matter.
 
     Below 4096 embeddings every loop is computed as it is defined. From there on two shortcuts are taken whose effect stays
-    far below a bandwidth: of a clump of more than 2048 embeddings that many stand for all (a fiftieth of a bandwidth, in
+    far below a bandwidth: of a clump of more than 1024 embeddings that many stand for all (a thirtieth of a bandwidth, in
     the first loops only), and embeddings that have come together within a tenth of a bandwidth go on as one, with the
     weight of all of them (:func:`~.collapse.collapse`).
 

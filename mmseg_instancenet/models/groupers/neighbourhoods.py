@@ -69,8 +69,9 @@ def neighbourhoods(
         reach: in units of the embedding, so far that no sum of kernels from beyond it counts.
         counts_N: (N,) bool: others are never in a clump. They have all keys.
         log_mass_N: (N,) logarithm of how much each embedding counts; only looked at with ``max_keys``.
-        max_keys: let so many members of a clump stand for all of them as keys, the heaviest ones and among equals those
-            that a hash of their values chooses; ``None`` for all.
+        max_keys: let so many members of a clump, and for a clump so many of the strays within reach, stand for all of
+            them as keys: the heaviest ones, and among equals those that a hash of their values chooses; ``None`` for
+            all. The strays themselves have all strays for keys.
 
     Returns:
         The clumps, and the strays at the end; nothing where nothing would be gained.
@@ -108,9 +109,11 @@ def neighbourhoods(
     for index, (member_Q, near_K) in enumerate(zip(members, near_KK.tolist())):
         if len(member_Q):
             keys = [keys for keys, is_near in zip(kept, near_K) if is_near]
-            result.append(_join(member_Q, keys, stray_S[near_SK[:, index]], is_clump=True))
+            # Beside those of the clump itself, a choice of the strays around it does.
+            keys.append(_thin(stray_S[near_SK[:, index]], hash_N, log_mass_N, max_keys))
+            result.append(_join(member_Q, keys, is_clump=True))
     if len(stray_S):
-        result.append(_join(stray_S, kept, stray_S, is_clump=False))
+        result.append(_join(stray_S, [*kept, (stray_S, 0.0)], is_clump=False))
     pairs = sum(len(hood.member_Q) * len(hood.key_R) for hood in result)
     return result if pairs <= _LARGEST_SHARE * len(x_ND) ** 2 else []
 
@@ -150,25 +153,24 @@ def _crowded_spots(x_ND: Tensor, radius: float, hash_N: Tensor, counts_N: Option
 
 
 def _thin(
-    member_Q: Tensor, hash_N: Tensor, log_mass_N: Optional[Tensor], max_keys: Optional[int]
+    index_Q: Tensor, hash_N: Tensor, log_mass_N: Optional[Tensor], max_keys: Optional[int]
 ) -> tuple[Tensor, float]:
-    """The members that are keys, and the logarithm of what each stands for."""
-    if max_keys is None or len(member_Q) <= max_keys:
-        return member_Q, 0.0
-    key_R = member_Q[hash_N[member_Q].argsort()]
+    """Those of some embeddings that are keys, and the logarithm of how many each stands for."""
+    if max_keys is None or len(index_Q) <= max_keys:
+        return index_Q, 0.0
+    key_R = index_Q[hash_N[index_Q].argsort()]
     if log_mass_N is None:
-        return key_R[:max_keys], math.log(len(member_Q) / max_keys)
+        return key_R[:max_keys], math.log(len(index_Q) / max_keys)
     key_R = key_R[log_mass_N[key_R].argsort(descending=True, stable=True)]
     log_total, log_kept = (log_mass_N[keys].logsumexp(0) for keys in (key_R, key_R[:max_keys]))
     return key_R[:max_keys], float(log_total - log_kept)
 
 
-def _join(member_Q: Tensor, keys: list[tuple[Tensor, float]], stray_S: Tensor, is_clump: bool) -> Neighbourhood:
-    parts = [*keys, (stray_S, 0.0)]
-    key_R = torch.cat([indices for indices, _ in parts])
-    if not any(log_scale for _, log_scale in parts):
+def _join(member_Q: Tensor, keys: list[tuple[Tensor, float]], is_clump: bool) -> Neighbourhood:
+    key_R = torch.cat([indices for indices, _ in keys])
+    if not any(log_scale for _, log_scale in keys):
         return Neighbourhood(member_Q, key_R, None, is_clump)
     log_scale_R = torch.cat(
-        [torch.full((len(indices),), log_scale, device=key_R.device) for indices, log_scale in parts]
+        [torch.full((len(indices),), log_scale, device=key_R.device) for indices, log_scale in keys]
     )
     return Neighbourhood(member_Q, key_R, log_scale_R, is_clump)
