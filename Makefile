@@ -1,12 +1,13 @@
 # make demo   environment, digits, training, test, pictures: COCO AP on the screen in about a quarter of an hour
 # make test   environment and test suite
 # make lint   what the pre-commit file and CI run
+# make bench  environment, then speed and memory against the alternatives: tables on the screen, the rest in work_dirs/benchmarks
 # PYTHON=python3.10 make ... chooses the interpreter (3.9 to 3.12)
 
 PY := .venv/bin/python
 DIGITS := work_dirs/instancenet_digits
 
-.PHONY: env demo test lint format
+.PHONY: env demo test lint format bench
 
 env:
 	@bash tools/make_environment.sh
@@ -26,3 +27,6 @@ lint: env
 format: env
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
+
+bench: env
+	$(PY) -m benchmarks

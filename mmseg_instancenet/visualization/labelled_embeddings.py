@@ -85,7 +85,7 @@ def labelled_embeddings(model: EmbeddingSegmentor, dataset: Dataset, count: int)
         sample = batch['data_samples'][0]
         with torch.no_grad():
             ((network_pass,),) = views = model.views(batch['inputs'], batch['data_samples'])
-        class_HW, _ = model.classify(sample, views[0], 'ground_truth')
+        class_HW, _ = model.classify(sample, views, 'ground_truth')
         instance_HW = sample.gt_instance_map.data[0]
         (row_h, inside_h), (column_w, inside_w) = (
             network_pass.placement.map_to_picture(axis, length, class_HW.device)

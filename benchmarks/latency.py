@@ -1,0 +1,130 @@
+"""Seconds from a picture to its instances: ours, mmdet's Mask R-CNN and SOLOv2, all on ResNet-50 with random weights.
+
+::
+
+    python -m benchmarks.latency
+
+Each model's ``test_step`` on one picture that needs no resizing: normalisation, network, post-processing, masks at the picture's
+size. Random weights find untypical numbers of objects, and post-processing costs what it finds, so each model is measured
+twice:
+
+- ours: with what its head returns replaced, after it was computed, by drawn embeddings and classes of 20 objects, which is
+  what the others are compared with; and as it is.
+- mmdet's: with the score thresholds of its config, which hardly a random score passes; and with thresholds of 0, which fill the
+  config's limit of 100 objects a picture.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, Optional
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .command_line import benchmark_parser, report
+from .comparison import Agreement, compare
+from .data import margin_groups
+from .machine import devices
+from .measure import Candidate
+from .networks import OUR_CONFIG, build_mmdet, build_ours, our_config, picture_batch
+from .results import OURS, Row, not_measured
+
+NAME = 'latency'
+
+OUR_RANDOM = 'ours, random output'
+
+MMDET_MODELS = {
+    'Mask R-CNN': ('mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py', ['test_cfg.rcnn.score_thr']),
+    'SOLOv2': ('solov2/solov2_r50_fpn_1x_coco.py', ['test_cfg.score_thr', 'test_cfg.filter_thr']),
+}
+"""Config below mmdet's folder and where it has its score thresholds."""
+
+_NUM_OBJECTS = 20
+_SURE = 10.0
+"""Class score, before the softmax, that leaves no doubt."""
+
+
+def measure_rows(side: int, quick: bool) -> list[Row]:
+    """Every model on a picture of ``side`` by ``side``, on every device."""
+    rows = []
+    for device in devices():
+        rows += _one_device(side, quick, device)
+    if 'cuda' not in devices():
+        rows.append(not_measured(NAME, 'all', None, OURS, 'cuda', 'torch sees no GPU'))
+    return rows
+
+
+def _one_device(side: int, quick: bool, device: str) -> list[Row]:
+    setting = f'{side} x {side}'
+    config = our_config(quick)
+    models: dict[str, nn.Module] = {name: build_ours(config, device).eval() for name in (OURS, OUR_RANDOM)}
+    head = models[OURS].decode_head
+    head.register_forward_hook(_ReplaceOutput(head.num_classes, head.embedding_dims))
+    notes = {
+        OURS: f"{OUR_CONFIG}, random weights, the head's output replaced by drawn objects",
+        OUR_RANDOM: f'{OUR_CONFIG}, random weights',
+    }
+    failures = []
+    # The small network of a quick run has nothing to be compared with.
+    for name, (config_file, thresholds) in {} if quick else MMDET_MODELS.items():
+        for method, settings in ((name, {}), (f'{name}, score >= 0', dict.fromkeys(thresholds, 0.0))):
+            try:
+                models[method] = build_mmdet(config_file, settings, device)
+            except Exception as error:
+                failures.append(not_measured(NAME, setting, side, method, device, f'{type(error).__name__}: {error}'))
+            notes[method] = f'{config_file}, random weights'
+    batch = picture_batch(side)
+    found: dict[str, int] = {}
+
+    def agree(outputs: dict[str, Any]) -> dict[str, Agreement]:
+        # There is no common result; what was found is what the time went into.
+        found.update({method: len(output[0].pred_instances) for method, output in outputs.items()})
+        return {}
+
+    candidates = [Candidate(method, _Predict(model, batch), note=notes[method]) for method, model in models.items()]
+    rows = compare(NAME, setting, side, device, candidates, agree)
+    return [dataclasses.replace(row, note=f'{found[row.method]} objects; {row.note}') for row in rows] + failures
+
+
+class _Predict:
+    """From a picture to its instances."""
+
+    def __init__(self, model: nn.Module, batch: dict[str, list]) -> None:
+        self.model, self.batch = model, batch
+
+    def __call__(self) -> list:
+        # Predictions are written into the samples.
+        batch = {'inputs': self.batch['inputs'], 'data_samples': [one.clone() for one in self.batch['data_samples']]}
+        with torch.no_grad():
+            return self.model.test_step(batch)
+
+
+class _ReplaceOutput:
+    """A forward hook of an embedding head: class scores and embeddings of drawn objects in the place of the network's."""
+
+    def __init__(self, num_classes: int, dims: int) -> None:
+        self.num_classes, self.dims = num_classes, dims
+        self.drawn: Optional[Tensor] = None
+
+    def __call__(self, module: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
+        if self.drawn is None or self.drawn.shape != output.shape:
+            self.drawn = self._draw(tuple(output.shape[2:])).to(output)
+        return self.drawn
+
+    def _draw(self, size: tuple[int, int]) -> Tensor:
+        data = margin_groups(size[0] * size[1], self.dims, _NUM_OBJECTS + 1, seed=0, mixed_share=0.0, num_classes=3)
+        # Objects lie together in a picture, or interpolating between pixels would mix all classes.
+        order_N = torch.argsort(data.group_N, stable=True)
+        scores_NC = _SURE * F.one_hot(data.class_N[order_N], self.num_classes)
+        values_NE = torch.cat([scores_NC.float(), data.x_ND[order_N]], dim=1)
+        return values_NE.T.reshape(1, -1, *size)
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> None:
+    args = benchmark_parser(__doc__).parse_args(arguments)
+    report(NAME, measure_rows(33 if args.quick else 513, args.quick), args.out)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,98 @@
+"""One training iteration with embedding branch and loss against mmseg's plain DeepLabV3+ on the same pictures.
+
+::
+
+    python -m benchmarks.training
+
+Both are configs/instancenet_r50_coco.py's network with its optimizer, all of it trained, from random weights; the plain one
+has no embedding branch and no loss on it. Pictures and labels are drawn (:func:`benchmarks.data.mixed_groups`).
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, Optional
+
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.optim import OptimWrapper
+from torch import Tensor, nn
+
+from .command_line import benchmark_parser, report
+from .comparison import Agreement, DisagreementError, compare
+from .data import mixed_groups
+from .losses import make_batch
+from .machine import devices
+from .measure import Candidate
+from .networks import OUR_CONFIG, build_ours, labelled_batch, our_config
+from .results import OURS, Row, not_measured
+
+NAME = 'training'
+PLAIN = 'mmseg DeepLabV3+'
+NUM_INSTANCES = 10
+
+
+def plain_config(config: ConfigDict) -> ConfigDict:
+    """The same network as mmseg has it: without embeddings, their loss and what groups them."""
+    plain = Config(config.to_dict())
+    for name in ('grouper', 'scorer'):
+        plain.pop(name)
+    for name in ('embedding_dims', 'loss_embedding'):
+        plain.decode_head.pop(name)
+    plain.merge_from_dict({'type': 'EncoderDecoder', 'decode_head.type': 'DepthwiseSeparableASPPHead'})
+    plain.test_cfg = dict(mode='whole')
+    return plain
+
+
+def measure_rows(side: int, pictures: int, quick: bool) -> list[Row]:
+    """Ours and the plain network on a batch of ``pictures`` of ``side`` by ``side``, on every device."""
+    rows = []
+    for device in devices():
+        rows += _one_case(side, pictures, quick, device)
+    if 'cuda' not in devices():
+        rows.append(not_measured(NAME, 'all', None, OURS, 'cuda', 'torch sees no GPU'))
+    return rows
+
+
+def _one_case(side: int, pictures: int, quick: bool, device: str) -> list[Row]:
+    config = our_config(quick)
+    drawn = make_batch(mixed_groups, pictures, 4, side, NUM_INSTANCES, 'cpu')
+    batch = labelled_batch(drawn.instance_map_NHW, drawn.class_map_NHW)
+    models = {OURS: build_ours(config, device), PLAIN: build_ours(plain_config(config), device)}
+    candidates = [Candidate(method, _Step(model.train(), batch)) for method, model in models.items()]
+
+    def agree(outputs: dict[str, dict[str, Tensor]]) -> dict[str, Agreement]:
+        ours, plain = ({name for name in outputs[method] if 'loss_' in name} for method in (OURS, PLAIN))
+        if ours - plain != {'decode.loss_embedding'} or plain - ours:
+            raise DisagreementError(
+                'expected the losses of the plain network and decode.loss_embedding from ours, got '
+                f'{sorted(ours)} and {sorted(plain)}'
+            )
+        return {method: {'class loss': float(losses['decode.loss_ce'])} for method, losses in outputs.items()}
+
+    setting = f'{OUR_CONFIG}, {pictures} x 3 x {side} x {side}, {NUM_INSTANCES} instances each'
+    rows = compare(NAME, setting, pictures, device, candidates, agree)
+    overhead = 100 * (rows[0].seconds / rows[1].seconds - 1)
+    return [dataclasses.replace(rows[0], note=f'{overhead:+.1f} % on the plain network'), rows[1]]
+
+
+class _Step:
+    """A training iteration: forward, losses, backward and a step of the optimizer."""
+
+    def __init__(self, model: nn.Module, batch: dict[str, list]) -> None:
+        self.model, self.batch = model, batch
+        self.optimizer = OptimWrapper(torch.optim.Adam(model.parameters(), lr=0.001))
+
+    def __call__(self) -> dict[str, Any]:
+        # The preprocessor pads the label maps of the samples in place.
+        batch = {'inputs': self.batch['inputs'], 'data_samples': [one.clone() for one in self.batch['data_samples']]}
+        return self.model.train_step(batch, self.optimizer)
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> None:
+    args = benchmark_parser(__doc__).parse_args(arguments)
+    side, pictures = (33, 2) if args.quick else (513, 4)
+    report(NAME, measure_rows(side, pictures, args.quick), args.out)
+
+
+if __name__ == '__main__':
+    main()

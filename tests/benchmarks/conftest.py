@@ -1,0 +1,7 @@
+"""Lets the tests import ``benchmarks``, which is not installed with the package."""
+
+import sys
+from pathlib import Path
+
+# First: this folder has the same name.
+sys.path.insert(0, str(Path(__file__).parents[2]))
