@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from .checks import check_embeddings, zero_of
 from .embedding_margins import EmbeddingMargins
-from .instances import box_gaps, number_instances
+from .instances import box_gaps, instance_boxes, number_instances
 
 
 class DiscriminativeTerms(NamedTuple):
@@ -46,8 +46,8 @@ def discriminative_terms(
     receives a gradient. Computed in float32 (float64 for float64 input), also under autocast.
 
     Peak memory above the inputs, backward pass included, is linear in the pixels (measured at D = 4, every pixel
-    labelled: 5.6 times the embeddings) plus, per picture, 4 values for every pair of instances (13 with
-    ``push_distance``); nothing of size instances x pixels is made.
+    labelled: 5.6 times the embeddings) plus, for every picture, 4 values for every pair of the most instances that one has (13
+    with ``push_distance``); nothing of size instances x pixels is made.
 
     Args:
         embeddings_NDHW: (N, D, H, W) floating point.
@@ -87,36 +87,22 @@ def discriminative_terms(
         if count == 0:
             return DiscriminativeTerms(zero, zero, zero)
 
-        x_PD = embeddings_NDHW.movedim(1, 3).reshape(-1, dims)[instances.pixel_P]
+        x_PD = embeddings_NDHW.movedim(1, 3).reshape(-1, dims).index_select(0, instances.pixel_P)
         size_K = instances.size_K.to(x_PD)
         mu_KD = x_PD.new_zeros(count, dims).index_add(0, instances.instance_P, x_PD) / size_K[:, None]
 
         # Weight 1 / K_c of each instance, K_c the number of instances of its class in its picture.
         class_span = int(instances.class_K.max()) + 1
         group_K = instances.image_K * class_span + instances.class_K
-        _, group_index_K, group_size_G = torch.unique(group_K, return_inverse=True, return_counts=True)
-        weight_K = 1 / group_size_G[group_index_K].to(x_PD)
+        _, group_K, group_size_G = torch.unique(group_K, return_inverse=True, return_counts=True)
+        weight_K = 1 / group_size_G[group_K].to(x_PD)
 
         distance_P = torch.linalg.vector_norm(x_PD - mu_KD.index_select(0, instances.instance_P), ord=norm, dim=1)
         pull_P = _hinge(distance_P - pull_margin, squared)
-        pull = (pull_P * (weight_K / size_K)[instances.instance_P]).sum()
-        regularization = (torch.linalg.vector_norm(mu_KD, ord=norm, dim=1) * weight_K).sum()
-
-        push = mu_KD.sum() * 0
-        first_of_image = torch.searchsorted(
-            instances.image_K, torch.arange(num_images + 1, device=mu_KD.device)
-        ).tolist()
-        for start, stop in zip(first_of_image, first_of_image[1:]):
-            if stop - start > 1:
-                push = push + _push_of_picture(
-                    mu_KD[start:stop],
-                    group_index_K[start:stop],
-                    instances.box_K4[start:stop],
-                    2 * push_margin,
-                    norm,
-                    squared,
-                    push_distance,
-                )
+        pull = pull_P @ (weight_K / size_K).index_select(0, instances.instance_P)
+        regularization = torch.linalg.vector_norm(mu_KD, ord=norm, dim=1) @ weight_K
+        box_K4 = None if push_distance is None else instance_boxes(instances, *instance_map_NHW.shape[1:])
+        push = _push(mu_KD, instances.image_K, group_K, 2 * push_margin, norm, squared, box_K4, push_distance)
         return DiscriminativeTerms(
             pull / num_images + zero, push / num_images + zero, regularization / num_images + zero
         )
@@ -127,27 +113,42 @@ def _hinge(x: Tensor, squared: bool) -> Tensor:
     return x.square() if squared else x
 
 
-def _push_of_picture(
+def _push(
     mu_KD: Tensor,
+    image_K: Tensor,
     group_K: Tensor,
-    box_K4: Tensor,
     margin: float,
     norm: float,
     squared: bool,
+    box_K4: Optional[Tensor],
     push_distance: Optional[float],
 ) -> Tensor:
-    """Equation (2) summed over the classes of one picture: memory K x K."""
+    """Equation (2) summed over the classes of the pictures: memory pictures x I x I, I the most instances of a picture.
+
+    group_K: the class of each instance in its picture, numbered 0, 1, .. over the batch.
+    """
+    _, per_image_N = torch.unique_consecutive(image_K, return_counts=True)
+    first_N = per_image_N.cumsum(0) - per_image_N
+    row_K = torch.arange(len(per_image_N), device=mu_KD.device).repeat_interleave(per_image_N)
+    place_K = torch.arange(len(image_K), device=mu_KD.device) - first_N[row_K]
+
+    def by_picture(value_K: Tensor, fill: float) -> Tensor:
+        """(pictures, I, ..), rows beyond the instances of a picture filled."""
+        shape = (len(per_image_N), int(per_image_N.max()), *value_K.shape[1:])
+        return value_K.new_full(shape, fill).index_put((row_K, place_K), value_K)
+
+    mu_NID, group_NI = by_picture(mu_KD, 0), by_picture(group_K, -1)
     # The matrix-product form of cdist loses digits where centers nearly coincide, just where push matters.
-    distance_KK = torch.cdist(mu_KD, mu_KD, p=norm, compute_mode='donot_use_mm_for_euclid_dist')
-    pair_KK = group_K[:, None] == group_K[None, :]
-    pair_KK.fill_diagonal_(False)
+    distance_NII = torch.cdist(mu_NID, mu_NID, p=norm, compute_mode='donot_use_mm_for_euclid_dist')
+    pair_NII = (group_NI[:, :, None] == group_NI[:, None, :]) & (group_NI >= 0)[:, :, None]
+    pair_NII.diagonal(dim1=1, dim2=2).fill_(False)
     if push_distance is not None:
-        pair_KK &= box_gaps(box_K4, box_K4) <= push_distance
-    _, index_K = torch.unique(group_K, return_inverse=True)
-    pairs_G = torch.zeros(int(index_K.max()) + 1, dtype=mu_KD.dtype, device=mu_KD.device)
-    pairs_G.index_add_(0, index_K, pair_KK.sum(1).to(mu_KD))
-    hinge_KK = torch.where(pair_KK, _hinge(margin - distance_KK, squared), 0)
-    return (hinge_KK.sum(1) / pairs_G[index_K].clamp(min=1)).sum()
+        box_NI4 = by_picture(box_K4, 0)
+        pair_NII &= box_gaps(box_NI4, box_NI4) <= push_distance
+    hinge_K = torch.where(pair_NII, _hinge(margin - distance_NII, squared), 0).sum(2)[row_K, place_K]
+    pairs_K = pair_NII.sum(2)[row_K, place_K].to(mu_KD)
+    pairs_G = mu_KD.new_zeros(int(group_K.max()) + 1).index_add_(0, group_K, pairs_K)
+    return (hinge_K / pairs_G[group_K].clamp(min=1)).sum()
 
 
 @MODELS.register_module()

@@ -23,7 +23,6 @@ class BatchInstances(NamedTuple):
     image_K: the picture of each instance, ascending.
     class_K: the class of each instance.
     size_K: its number of pixels (float).
-    box_K4: the rows and columns it spans, (top, left, bottom, right), the last ones included.
     """
 
     pixel_P: Tensor
@@ -31,7 +30,6 @@ class BatchInstances(NamedTuple):
     image_K: Tensor
     class_K: Tensor
     size_K: Tensor
-    box_K4: Tensor
 
 
 def number_instances(
@@ -64,8 +62,8 @@ def number_instances(
     if not background_is_instance:
         labelled &= ids != BACKGROUND_INSTANCE
     pixel_P = labelled.nonzero().squeeze(1)
-    ids_P, classes_P = ids[pixel_P], classes[pixel_P]
-    images_P = torch.div(pixel_P, height * width, rounding_mode='floor')
+    ids_P, classes_P = ids.index_select(0, pixel_P), classes.index_select(0, pixel_P)
+    images_P = torch.arange(num_images, device=ids.device).repeat_interleave(height * width).index_select(0, pixel_P)
     if ids_P.numel() and (int(ids_P.min()) < IGNORED_INSTANCE or int(classes_P.min()) < 0):
         raise ValueError(
             f'expected instance ids >= -1 and classes >= 0, got ids from {int(ids_P.min())} and classes from '
@@ -79,18 +77,37 @@ def number_instances(
         names, ids_P = torch.unique(ids_P, return_inverse=True)
         num_ids = len(names)
     key_P = (images_P * num_classes + classes_P) * num_ids + ids_P
-    key_K, instance_P, size_K = torch.unique(key_P, return_inverse=True, return_counts=True)
+    if num_images * num_classes * num_ids <= ids.numel():  # counting is faster than sorting
+        present = torch.bincount(key_P, minlength=1)
+        key_K = present.nonzero().squeeze(1)
+        instance_P, size_K = ((present > 0).cumsum(0) - 1).index_select(0, key_P), present[key_K]
+    else:
+        key_K, instance_P, size_K = torch.unique(key_P, return_inverse=True, return_counts=True)
     image_K = torch.div(key_K, num_classes * num_ids, rounding_mode='floor')
     class_K = torch.div(key_K, num_ids, rounding_mode='floor') % num_classes
+    return BatchInstances(pixel_P, instance_P, image_K, class_K, size_K.float())
 
-    row_P = torch.div(pixel_P, width, rounding_mode='floor') % height
-    column_P = pixel_P % width
-    count = len(key_K)
+
+def instance_boxes(instances: BatchInstances, height: int, width: int) -> Tensor:
+    """The rows and columns that each instance spans on its map, (top, left, bottom, right), the last ones included: (K, 4).
+
+    Args:
+        instances: of :func:`number_instances`.
+        height, width: of the maps.
+
+    Example:
+        >>> ids = torch.tensor([[[0, 7, 7], [0, 0, 7]]])
+        >>> instance_boxes(number_instances(ids, ids), height=2, width=3)
+        tensor([[0, 1, 1, 2]])
+    """
+    row_P = torch.div(instances.pixel_P, width, rounding_mode='floor') % height
+    column_P = instances.pixel_P % width
+    count = len(instances.image_K)
     top_left_K2, bottom_right_K2 = (
         torch.stack(
             [
-                torch.zeros(count, dtype=torch.long, device=ids.device).scatter_reduce_(
-                    0, instance_P, position_P, reduce=reduction, include_self=False
+                torch.zeros(count, dtype=torch.long, device=row_P.device).scatter_reduce_(
+                    0, instances.instance_P, position_P, reduce=reduction, include_self=False
                 )
                 for position_P in (row_P, column_P)
             ],
@@ -98,12 +115,11 @@ def number_instances(
         )
         for reduction in ('amin', 'amax')
     )
-    box_K4 = torch.cat([top_left_K2, bottom_right_K2], dim=1)
-    return BatchInstances(pixel_P, instance_P, image_K, class_K, size_K.float(), box_K4)
+    return torch.cat([top_left_K2, bottom_right_K2], dim=1)
 
 
 def box_gaps(box_K4: Tensor, other_M4: Tensor) -> Tensor:
-    """Euclidean distance, in pixels, between boxes of pixels: 0 where they overlap or touch, (K, M) float.
+    """Euclidean distance, in pixels, between boxes of pixels: 0 where they overlap or touch, (.., K, M) float.
 
     It never exceeds the distance between the objects inside, so no pair nearer than a bound is missed by it.
 
@@ -112,5 +128,6 @@ def box_gaps(box_K4: Tensor, other_M4: Tensor) -> Tensor:
         >>> box_gaps(a, b)
         tensor([[4.]])
     """
-    gap_KM2 = torch.maximum(box_K4[:, None, :2] - other_M4[None, :, 2:], other_M4[None, :, :2] - box_K4[:, None, 2:])
+    box_K14, other_1M4 = box_K4[..., :, None, :], other_M4[..., None, :, :]
+    gap_KM2 = torch.maximum(box_K14[..., :2] - other_1M4[..., 2:], other_1M4[..., :2] - box_K14[..., 2:])
     return (gap_KM2 - 1).clamp(min=0).float().norm(dim=-1)

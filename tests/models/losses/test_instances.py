@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mmseg_instancenet.models.losses import BACKGROUND_INSTANCE, IGNORED_CLASS, IGNORED_INSTANCE, number_instances
-from mmseg_instancenet.models.losses.instances import box_gaps
+from mmseg_instancenet.models.losses.instances import box_gaps, instance_boxes
 
 
 def random_maps(ids, classes=(1, 2, 7), shape=(3, 5, 6), seed=0):
@@ -44,11 +44,12 @@ def test_against_a_dictionary(ids, background_is_instance):
     assert result.class_K.tolist() == [class_ for _, class_, _ in expected]
     assert result.size_K.tolist() == [len(positions) for positions in expected.values()]
     assert result.pixel_P.tolist() == sorted(sum(expected.values(), []))
+    boxes = instance_boxes(result, 5, 6)
     for number, positions in enumerate(expected.values()):
         assert result.pixel_P[result.instance_P == number].tolist() == positions
         rows, columns = zip(*((position // 6 % 5, position % 6) for position in positions))
-        assert result.box_K4[number].tolist() == [min(rows), min(columns), max(rows), max(columns)]
-    assert len(result.box_K4) == len(expected)
+        assert boxes[number].tolist() == [min(rows), min(columns), max(rows), max(columns)]
+    assert len(boxes) == len(expected)
 
 
 def test_one_id_in_two_classes_or_pictures_is_two_instances():
@@ -93,7 +94,8 @@ def test_box_gaps_never_exceed_the_distance_of_the_objects():
         top, left = torch.randint(12, (2,), generator=generator).tolist()
         instance_map[0, top : top + 3, left : left + 2] = id_
     result = number_instances(instance_map, (instance_map > 0).long())
-    gaps = box_gaps(result.box_K4, result.box_K4)
+    boxes = instance_boxes(result, 14, 14)
+    gaps = box_gaps(boxes, boxes)
     position_P2 = torch.stack([result.pixel_P // 14, result.pixel_P % 14], 1).float()
     between = 0
     for first in range(len(gaps)):
