@@ -17,6 +17,10 @@ _NO_MASS = -1e30
 """Logarithm of the mass of a pixel that does not count: finite, so that 0 times it is 0 in the backward pass."""
 
 
+_COARSE = 1e-3
+"""Share of a mean that may be left out where a few embeddings stand for many, which changes means more than that."""
+
+
 class KernelSettings(NamedTuple):
     """What a loop of :func:`mean_shift` is made with; see there."""
 
@@ -193,7 +197,8 @@ def find_neighbourhoods(
     if not counts_N.any():
         return []
     # An embedding attracts itself with its own mass: e^(-delta d^2 / 2) times all masses has to vanish beside it.
-    span = float(log_mass_N.logsumexp(0) - log_mass_N[counts_N].min()) - math.log(torch.finfo(x_ND.dtype).eps)
+    share = torch.finfo(x_ND.dtype).eps if max_keys is None else _COARSE
+    span = float(log_mass_N.logsumexp(0) - log_mass_N[counts_N].min()) - math.log(share)
     return neighbourhoods(
         x_ND,
         settings.bandwidth,

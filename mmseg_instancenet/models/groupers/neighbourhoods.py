@@ -119,13 +119,23 @@ def neighbourhoods(
 
 
 def _hash(x_ND: Tensor) -> Tensor:
-    """A number for each embedding that depends on its values alone and is as good as random, (N,) int64."""
+    """A number for each embedding that is as good as random and takes no notice of their order, (N,) int64.
+
+    It is a hash of the embedding's values, and of how many equal ones come before: which of several equal embeddings has
+    which number makes no difference.
+    """
     bits_ND = x_ND.float().contiguous().view(torch.int32).long()
     factor_D = torch.randint(2**62, (x_ND.shape[1],), generator=torch.Generator().manual_seed(0)) * 2 + 1
-    # Products overflow and wrap around; the high bits are folded into the low ones.
-    hash_N = (bits_ND * factor_D.to(x_ND.device)).sum(1)
-    hash_N = (hash_N ^ (hash_N >> 31)) * -7046029254386353131
-    return hash_N ^ (hash_N >> 29)
+    hash_N, order_N = _mix((bits_ND * factor_D.to(x_ND.device)).sum(1)).sort()  # products overflow and wrap around
+    _, run_N, length_R = torch.unique_consecutive(hash_N, return_inverse=True, return_counts=True)
+    place_N = torch.arange(len(hash_N), device=x_ND.device) - (length_R.cumsum(0) - length_R)[run_N]
+    return torch.empty_like(hash_N).scatter_(0, order_N, _mix(hash_N + place_N))
+
+
+def _mix(number_N: Tensor) -> Tensor:
+    """Spreads a change of any bit over all bits."""
+    number_N = (number_N ^ (number_N >> 31)) * -7046029254386353131
+    return number_N ^ (number_N >> 29)
 
 
 def _crowded_spots(x_ND: Tensor, radius: float, hash_N: Tensor, counts_N: Optional[Tensor]) -> Tensor:
@@ -134,21 +144,19 @@ def _crowded_spots(x_ND: Tensor, radius: float, hash_N: Tensor, counts_N: Option
         hash_N = hash_N.masked_fill(~counts_N, torch.iinfo(hash_N.dtype).max)
     sample = hash_N.topk(min(_SAMPLE, len(hash_N)), largest=False).indices
     x_SD = x_ND[sample]
-    near_SS = torch.cdist(x_SD, x_SD) <= radius
-    if counts_N is not None:
-        near_SS &= counts_N[sample]
-    free_S = torch.ones(len(sample), dtype=torch.bool, device=x_ND.device)
-    neighbours_S = near_SS.sum(1)
+    near_SS = (torch.cdist(x_SD, x_SD) <= radius).float()  # 0 and 1: sums of them are matrix products
+    free_S = near_SS.new_ones(len(sample)) if counts_N is None else counts_N[sample].float()
+    neighbours_S = (near_SS @ free_S) * free_S
     spots = []
     # The most crowded spot first; what it takes crowds no other one.
     while len(spots) < _MOST_CLUMPS:
         most, spot = (int(value) for value in neighbours_S.max(0))
         if most < _LEAST_SAMPLED:
             break
-        taken_S = near_SS[spot] & free_S
-        free_S &= ~taken_S
-        neighbours_S = (neighbours_S - near_SS[:, taken_S].sum(1)).masked_fill_(~free_S, 0)
-        spots.append(x_SD[taken_S].mean(0))
+        taken_S = near_SS[spot] * free_S
+        free_S = free_S - taken_S
+        neighbours_S = (neighbours_S - near_SS @ taken_S) * free_S
+        spots.append(taken_S.to(x_SD) @ x_SD / taken_S.sum())
     return torch.stack(spots) if spots else x_SD[:0]
 
 

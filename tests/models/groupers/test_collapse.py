@@ -42,10 +42,15 @@ def test_mass_and_mean_stay():
     assert (merged.exp()[:, None] * mean).sum(0).tolist() == pytest.approx(expected.tolist(), abs=1e-5)
 
 
-def test_without_a_clump_everything_stays_as_it_is():
-    x = torch.zeros(5, 2)
+def test_without_a_clump_what_lies_in_a_cell_of_the_grid_goes_on_as_one():
+    x = torch.tensor([[0.01, 0.09], [0.11, 0.01], [0.09, 0.02], [-0.01, 0.01], [0.01, 0.09]])
     for hoods in ([], [Neighbourhood(torch.arange(5), torch.arange(5), None, False)]):
         mean, log_mass, onto = collapse(x, None, hoods, radius=1.0)
-        assert mean is x and log_mass is None and onto.tolist() == [0, 1, 2, 3, 4]
-    mean, log_mass, onto = collapse(x, None, [clump_of(*range(5))], radius=1.0)
+        assert log_mass.exp()[onto].tolist() == pytest.approx([3, 1, 3, 1, 3])
+        assert onto[0] == onto[2] == onto[4] and len(mean) == 3
+        assert mean[onto[0]].tolist() == pytest.approx([0.11 / 3, 0.2 / 3])
+
+
+def test_a_clump_on_one_spot():
+    mean, log_mass, onto = collapse(torch.zeros(5, 2), None, [clump_of(*range(5))], radius=1.0)
     assert mean.tolist() == [[0, 0]] and float(log_mass) == pytest.approx(math.log(5)) and onto.tolist() == [0] * 5

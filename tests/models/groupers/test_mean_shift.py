@@ -299,7 +299,7 @@ def test_what_is_left_out_of_a_crowd_changes_nothing(
         sum((a * b[index]).sum() for a, b in zip(expected, direction)).backward()
         counting = slice(None) if mass is None else mass_N > 0
         for a, b in zip(crowd, expected):
-            assert (a[index].double() - b)[counting].abs().max() < 1e-5
+            assert (a[index].double() - b)[counting].abs().max() < 2e-5
         own, theirs = ((grad[index].double() - exact.grad).abs().max() for grad in (crowd_grad, every_pair_grad))
         assert own < 2 * theirs + 1e-5 * exact.grad.abs().max()
         assert theirs < 1e-3 * exact.grad.abs().max()
