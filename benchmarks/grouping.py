@@ -44,11 +44,18 @@ _LARGEST = {
     'one dense loop': 65536,
     'HDBSCAN': 65536,
     'MeanShift, bins': 65536,
+    'MeanShift, bins, narrow': 16384,
     'MeanShift, no bins': 4096,
 }
 """Pixels up to which each is run: beyond, it takes too long."""
 
-_LARGEST_REPEATED = {'dense': 4096, 'HDBSCAN': 16384, 'MeanShift, bins': 16384, 'MeanShift, no bins': 1024}
+_LARGEST_REPEATED = {
+    'dense': 4096,
+    'HDBSCAN': 16384,
+    'MeanShift, bins': 16384,
+    'MeanShift, bins, narrow': 4096,
+    'MeanShift, no bins': 1024,
+}
 """Pixels up to which each is timed as often as ours; beyond, once."""
 
 
@@ -84,7 +91,7 @@ def _one_case(size: int, dims: int, device: str) -> list[Row]:
     rows = compare(NAME, setting, size, device, candidates, agree)
     expected = ['dense', 'hill climb']
     if device == 'cpu':
-        expected += ['HDBSCAN', 'MeanShift, bins', 'MeanShift, no bins']
+        expected += ['HDBSCAN', 'MeanShift, bins', 'MeanShift, bins, narrow', 'MeanShift, no bins']
     missing = [method for method in expected if method not in [row.method for row in rows]]
     return rows + [
         not_measured(NAME, setting, size, method, device, 'takes too long at this size') for method in missing
@@ -109,11 +116,15 @@ def _torch_candidates(x_ND: Tensor) -> list[Candidate]:
 
 
 def _library_candidates(x_ND: Tensor) -> list[Candidate]:
-    bandwidth = flat_bandwidth(CONCENTRATION, x_ND.shape[1])
+    bandwidth, narrow = flat_bandwidth(CONCENTRATION, x_ND.shape[1]), CONCENTRATION**-0.5
     note = f'bandwidth {bandwidth:.2f}, one thread'
     runs = {
         'HDBSCAN': (partial(hdbscan_labels, x_ND), 'noise is one group'),
         'MeanShift, bins': (partial(mean_shift_labels, x_ND, bandwidth, True), note),
+        'MeanShift, bins, narrow': (
+            partial(mean_shift_labels, x_ND, narrow, True),
+            f'bandwidth {narrow:.2f}, that of the kernel, one thread',
+        ),
         'MeanShift, no bins': (partial(mean_shift_labels, x_ND, bandwidth, False), note),
     }
     return [
