@@ -46,8 +46,8 @@ def discriminative_terms(
     receives a gradient. Computed in float32 (float64 for float64 input), also under autocast.
 
     Peak memory above the inputs, backward pass included, is linear in the pixels (measured at D = 4, every pixel
-    labelled: 5.6 times the embeddings) plus, for every picture, 4 values for every pair of the most instances that one has (13
-    with ``push_distance``); nothing of size instances x pixels is made.
+    labelled: 5.6 times the embeddings) plus, for every two instances of one class in one picture, some 3 D + 5 values (20
+    more with ``push_distance``); nothing of size instances x pixels is made.
 
     Args:
         embeddings_NDHW: (N, D, H, W) floating point.
@@ -91,18 +91,19 @@ def discriminative_terms(
         size_K = instances.size_K.to(x_PD)
         mu_KD = x_PD.new_zeros(count, dims).index_add(0, instances.instance_P, x_PD) / size_K[:, None]
 
-        # Weight 1 / K_c of each instance, K_c the number of instances of its class in its picture.
+        # Weight 1 / K_c of each instance, K_c the number of instances of its class in its picture: they lie side by side.
         class_span = int(instances.class_K.max()) + 1
-        group_K = instances.image_K * class_span + instances.class_K
-        _, group_K, group_size_G = torch.unique(group_K, return_inverse=True, return_counts=True)
-        weight_K = 1 / group_size_G[group_K].to(x_PD)
+        _, group_K, size_G = torch.unique_consecutive(
+            instances.image_K * class_span + instances.class_K, return_inverse=True, return_counts=True
+        )
+        weight_K = 1 / size_G[group_K].to(x_PD)
 
         distance_P = torch.linalg.vector_norm(x_PD - mu_KD.index_select(0, instances.instance_P), ord=norm, dim=1)
         pull_P = _hinge(distance_P - pull_margin, squared)
         pull = pull_P @ (weight_K / size_K).index_select(0, instances.instance_P)
         regularization = torch.linalg.vector_norm(mu_KD, ord=norm, dim=1) @ weight_K
         box_K4 = None if push_distance is None else instance_boxes(instances, *instance_map_NHW.shape[1:])
-        push = _push(mu_KD, instances.image_K, group_K, 2 * push_margin, norm, squared, box_K4, push_distance)
+        push = _push(mu_KD, group_K, size_G, 2 * push_margin, norm, squared, box_K4, push_distance)
         return DiscriminativeTerms(
             pull / num_images + zero, push / num_images + zero, regularization / num_images + zero
         )
@@ -115,40 +116,33 @@ def _hinge(x: Tensor, squared: bool) -> Tensor:
 
 def _push(
     mu_KD: Tensor,
-    image_K: Tensor,
     group_K: Tensor,
+    size_G: Tensor,
     margin: float,
     norm: float,
     squared: bool,
     box_K4: Optional[Tensor],
     push_distance: Optional[float],
 ) -> Tensor:
-    """Equation (2) summed over the classes of the pictures: memory pictures x I x I, I the most instances of a picture.
+    """Equation (2) summed over the classes of all pictures: memory D times the pairs.
 
-    group_K: the class of each instance in its picture, numbered 0, 1, .. over the batch.
+    group_K: the class of each instance in its picture, numbered 0, 1, .. over the batch, ascending.
+    size_G: its number of instances.
     """
-    _, per_image_N = torch.unique_consecutive(image_K, return_counts=True)
-    first_N = per_image_N.cumsum(0) - per_image_N
-    row_K = torch.arange(len(per_image_N), device=mu_KD.device).repeat_interleave(per_image_N)
-    place_K = torch.arange(len(image_K), device=mu_KD.device) - first_N[row_K]
-
-    def by_picture(value_K: Tensor, fill: float) -> Tensor:
-        """(pictures, I, ..), rows beyond the instances of a picture filled."""
-        shape = (len(per_image_N), int(per_image_N.max()), *value_K.shape[1:])
-        return value_K.new_full(shape, fill).index_put((row_K, place_K), value_K)
-
-    mu_NID, group_NI = by_picture(mu_KD, 0), by_picture(group_K, -1)
-    # The matrix-product form of cdist loses digits where centers nearly coincide, just where push matters.
-    distance_NII = torch.cdist(mu_NID, mu_NID, p=norm, compute_mode='donot_use_mm_for_euclid_dist')
-    pair_NII = (group_NI[:, :, None] == group_NI[:, None, :]) & (group_NI >= 0)[:, :, None]
-    pair_NII.diagonal(dim1=1, dim2=2).fill_(False)
+    # Each instance k with those of its group that come after it.
+    index_K = torch.arange(len(group_K), device=group_K.device)
+    after_K = size_G.cumsum(0)[group_K] - 1 - index_K
+    first_Q = index_K.repeat_interleave(after_K)
+    begin_K = after_K.cumsum(0) - after_K
+    second_Q = first_Q + 1 + torch.arange(len(first_Q), device=group_K.device) - begin_K[first_Q]
     if push_distance is not None:
-        box_NI4 = by_picture(box_K4, 0)
-        pair_NII &= box_gaps(box_NI4, box_NI4) <= push_distance
-    hinge_K = torch.where(pair_NII, _hinge(margin - distance_NII, squared), 0).sum(2)[row_K, place_K]
-    pairs_K = pair_NII.sum(2)[row_K, place_K].to(mu_KD)
-    pairs_G = mu_KD.new_zeros(int(group_K.max()) + 1).index_add_(0, group_K, pairs_K)
-    return (hinge_K / pairs_G[group_K].clamp(min=1)).sum()
+        near_Q = box_gaps(box_K4[first_Q][:, None], box_K4[second_Q][:, None])[:, 0, 0] <= push_distance
+        first_Q, second_Q = first_Q[near_Q], second_Q[near_Q]
+    difference_QD = mu_KD.index_select(0, first_Q) - mu_KD.index_select(0, second_Q)
+    hinge_Q = _hinge(margin - torch.linalg.vector_norm(difference_QD, ord=norm, dim=1), squared)
+    group_Q = group_K[first_Q]
+    pairs_G = torch.bincount(group_Q, minlength=len(size_G)).to(mu_KD)
+    return hinge_Q @ (1 / pairs_G).index_select(0, group_Q)
 
 
 @MODELS.register_module()

@@ -62,17 +62,19 @@ def number_instances(
     if not background_is_instance:
         labelled &= ids != BACKGROUND_INSTANCE
     pixel_P = labelled.nonzero().squeeze(1)
-    ids_P, classes_P = ids.index_select(0, pixel_P), classes.index_select(0, pixel_P)
-    images_P = torch.arange(num_images, device=ids.device).repeat_interleave(height * width).index_select(0, pixel_P)
-    if ids_P.numel() and (int(ids_P.min()) < IGNORED_INSTANCE or int(classes_P.min()) < 0):
+    images = torch.arange(num_images, device=ids.device)[:, None].expand(-1, height * width).reshape(-1)
+    images_P, classes_P, ids_P = (labels.index_select(0, pixel_P) for labels in (images, classes, ids))
+    lowest_id, highest_id, lowest_class, highest_class = (
+        int(value) for labels_P in (ids_P, classes_P) for value in (labels_P.aminmax() if len(pixel_P) else (0, 0))
+    )
+    if lowest_id < IGNORED_INSTANCE or lowest_class < 0:
         raise ValueError(
-            f'expected instance ids >= -1 and classes >= 0, got ids from {int(ids_P.min())} and classes from '
-            f'{int(classes_P.min())}; use -1 (instance map) and 255 (class map) for pixels to ignore'
+            f'expected instance ids >= -1 and classes >= 0, got ids from {lowest_id} and classes from {lowest_class}; use -1 '
+            '(instance map) and 255 (class map) for pixels to ignore'
         )
 
     # One sortable key a pixel: picture, then class, then id.
-    num_classes = int(classes_P.max()) + 1 if classes_P.numel() else 1
-    num_ids = int(ids_P.max()) + 1 if ids_P.numel() else 1
+    num_classes, num_ids = highest_class + 1, highest_id + 1
     if num_images * num_classes * num_ids > torch.iinfo(torch.long).max:
         names, ids_P = torch.unique(ids_P, return_inverse=True)
         num_ids = len(names)
