@@ -170,7 +170,9 @@ def _for_each(
         if hood.log_scale_R is not None:
             log_scale_1R = hood.log_scale_R[None].to(x_BND)
             log_mass_BR = log_scale_1R if log_mass_BR is None else log_mass_BR + log_scale_1R
-        query_BQD, key_BRD = (x_BND.index_select(1, index) for index in (hood.member_Q, hood.key_R))
+        key_BRD = x_BND.index_select(1, hood.key_R)
+        # One copy less to keep for the backward pass.
+        query_BQD = key_BRD[:, : len(hood.member_Q)] if hood.members_first else x_BND.index_select(1, hood.member_Q)
         results.append(function(query_BQD, key_BRD, log_mass_BR))
     back_N = torch.cat([hood.member_Q for hood in hoods]).argsort()
     return torch.cat(results, dim=1).index_select(1, back_N)
@@ -250,9 +252,14 @@ def _attention(query_BMD: Tensor, key_BND: Tensor, value_BNE: Tensor, concentrat
     """Fused attention. Queries, keys and values are filled up with zeros to one width, a multiple of 4: the fused kernels
     ask for that and would otherwise step aside for one that makes the matrix."""
     width = -(-max(key_BND.shape[2], value_BNE.shape[2]) // 4) * 4
-    query_B1MW, key_B1NW, value_B1NW = (
-        F.pad(x, (0, width - x.shape[2])).unsqueeze(1) for x in (query_BMD, key_BND, value_BNE)
-    )
+
+    def filled(x_BND: Tensor) -> Tensor:
+        missing = width - x_BND.shape[2]
+        return (F.pad(x_BND, (0, missing)) if missing else x_BND).unsqueeze(1)
+
+    query_B1MW, key_B1NW = filled(query_BMD), filled(key_BND)
+    # Where keys are their own values one copy of them is kept for the backward pass.
+    value_B1NW = key_B1NW if value_BNE is key_BND else filled(value_BNE)
     mean_B1MW = F.scaled_dot_product_attention(query_B1MW, key_B1NW, value_B1NW, scale=concentration)
     return mean_B1MW[:, 0, :, : value_BNE.shape[2]]
 

@@ -36,12 +36,14 @@ class Neighbourhood(NamedTuple):
     key_R: indices of those whose kernel reaches them.
     log_scale_R: logarithm of how many embeddings each of ``key_R`` stands for; ``None`` for itself alone.
     is_clump: whether the members lie together, at most four bandwidths from one another.
+    members_first: whether ``key_R`` begins with ``member_Q``.
     """
 
     member_Q: Tensor
     key_R: Tensor
     log_scale_R: Optional[Tensor]
     is_clump: bool
+    members_first: bool = False
 
 
 def neighbourhoods(
@@ -108,12 +110,12 @@ def neighbourhoods(
     result = []
     for index, (member_Q, near_K) in enumerate(zip(members, near_KK.tolist())):
         if len(member_Q):
-            keys = [keys for keys, is_near in zip(kept, near_K) if is_near]
+            keys = [keys for other, (keys, is_near) in enumerate(zip(kept, near_K)) if is_near and other != index]
             # Beside those of the clump itself, a choice of the strays around it does.
             keys.append(_thin(stray_S[near_SK[:, index]], hash_N, log_mass_N, max_keys))
-            result.append(_join(member_Q, keys, is_clump=True))
+            result.append(_join(member_Q, [kept[index], *keys], is_clump=True))
     if len(stray_S):
-        result.append(_join(stray_S, [*kept, (stray_S, 0.0)], is_clump=False))
+        result.append(_join(stray_S, [(stray_S, 0.0), *kept], is_clump=False))
     pairs = sum(len(hood.member_Q) * len(hood.key_R) for hood in result)
     return result if pairs <= _LARGEST_SHARE * len(x_ND) ** 2 else []
 
@@ -175,10 +177,11 @@ def _thin(
 
 
 def _join(member_Q: Tensor, keys: list[tuple[Tensor, float]], is_clump: bool) -> Neighbourhood:
+    """keys: their indices and the logarithm of how many each stands for; first those of the members."""
     key_R = torch.cat([indices for indices, _ in keys])
-    if not any(log_scale for _, log_scale in keys):
-        return Neighbourhood(member_Q, key_R, None, is_clump)
-    log_scale_R = torch.cat(
-        [torch.full((len(indices),), log_scale, device=key_R.device) for indices, log_scale in keys]
-    )
-    return Neighbourhood(member_Q, key_R, log_scale_R, is_clump)
+    log_scale_R = None
+    if any(log_scale for _, log_scale in keys):
+        log_scale_R = torch.cat(
+            [torch.full((len(indices),), log_scale, device=key_R.device) for indices, log_scale in keys]
+        )
+    return Neighbourhood(member_Q, key_R, log_scale_R, is_clump, members_first=keys[0][0] is member_Q)

@@ -35,6 +35,7 @@ def keys_of(hoods, count):
         seen[hood.member_Q] += 1
         key_NN[hood.member_Q[:, None], hood.key_R] = True
         assert len(hood.key_R.unique()) == len(hood.key_R)
+        assert hood.members_first == torch.equal(hood.key_R[: len(hood.member_Q)], hood.member_Q)
     assert (seen == 1).all()  # everything is a member once
     return key_NN
 
