@@ -1,6 +1,7 @@
 """Which embeddings count in one another's kernel means: mean shift then leaves out the pairs that cannot."""
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple, Optional
 
 import torch
@@ -99,13 +100,15 @@ def neighbourhoods(
     sizes = torch.bincount(clump_N, minlength=len(center_KD) + 1).tolist()
     *members, stray_S = torch.argsort(clump_N, stable=True).split(sizes)
 
-    near_KK = torch.cdist(center_KD, center_KD) <= reach + radius_K[:, None] + radius_K
-    near_SK = torch.cat(
-        [
-            torch.cdist(x_ND[stray_B], center_KD) <= reach + radius_K
-            for stray_B in stray_S.split(max(1, _BLOCK // len(center_KD)))
-        ]
-    )
+    def gaps(index_Q: Tensor) -> Iterator[Tensor]:
+        """How far at least some embeddings lie from the members of each clump, block by block, (B, K)."""
+        for index_B in index_Q.split(max(1, _BLOCK // len(center_KD))):
+            yield torch.cdist(x_ND[index_B], center_KD) - radius_K
+
+    none = radius_K.new_full((1, len(center_KD)), math.inf)
+    gap_KK = torch.cat([torch.cat([none, *gaps(member_Q)]).amin(0, keepdim=True) for member_Q in members])
+    near_KK = torch.maximum(gap_KK, gap_KK.T) <= reach
+    near_SK = torch.cat([none, *gaps(stray_S)])[1:] <= reach
     kept = [_thin(member_Q, hash_N, log_mass_N, max_keys) for member_Q in members]
     result = []
     for index, (member_Q, near_K) in enumerate(zip(members, near_KK.tolist())):
