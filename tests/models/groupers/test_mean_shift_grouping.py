@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from dense_mean_shift import blobs, crowds, dense_loops, take
 from mmseg.registry import MODELS
+from peak_memory import peak_memory
 from sklearn.metrics import adjusted_rand_score
 
 from mmseg_instancenet.models import DiscriminativeLoss, MeanShiftGrouping
@@ -233,6 +234,17 @@ def test_shortcuts_in_a_crowd_change_no_group(monkeypatch, dims, even_mass, kern
     assert first == sorted(first)
     order = torch.randperm(3000, generator=torch.Generator().manual_seed(0))
     assert adjusted_rand_score(group_by_mean_shift(x[order], 100, **settings).tolist(), fast[order].tolist()) > 0.999
+
+
+@pytest.mark.parametrize('kernel', ['cosine', 'norm'])
+def test_memory_grows_with_the_pixels_alone(kernel):
+    """Below a crowd, where the loops are computed as they are defined, and in one."""
+    group_by_mean_shift(crowds(100, 16)[0], 100, kernel=kernel)
+    for count in (4000, 32000):
+        x, _ = crowds(count, 16)
+        peak = peak_memory(lambda x=x: group_by_mean_shift(x, 100, kernel=kernel, max_loops=4))
+        # A matrix of pixels by pixels would be 250 and 2000 times the embeddings.
+        assert peak < 10 * x.numel() * 4 + 2**22
 
 
 def test_groups_stay_within_their_class_and_leave_background_and_ignored_pixels():

@@ -7,7 +7,7 @@ import pytest
 import torch
 from mmengine.model import BaseModel
 from mmseg.registry import MODELS
-from torch.profiler import ProfilerActivity, profile
+from peak_memory import peak_memory
 
 from mmseg_instancenet.models.losses import DiscriminativeLoss, discriminative_terms
 
@@ -399,14 +399,6 @@ def test_embeddings_that_are_not_finite(value, id_):
         x[0, 0, 0, 0] = value
         with pytest.raises(ValueError, match='finite embeddings.*lower the learning rate'):
             discriminative_terms(x, maps, classes)
-
-
-def peak_memory(function):
-    """Bytes allocated at once at most while ``function`` runs, temporaries of torch's operators included."""
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-        function()
-    events = [e for e in profiler.profiler.kineto_results.events() if e.name() == '[memory]']
-    return max(itertools.accumulate(e.nbytes() for e in sorted(events, key=lambda e: e.start_ns())))
 
 
 @pytest.mark.parametrize('push_distance', [None, 10])

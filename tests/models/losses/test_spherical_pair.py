@@ -8,7 +8,7 @@ import pytest
 import torch
 from mmengine.model import BaseModel
 from mmseg.registry import MODELS
-from torch.profiler import ProfilerActivity, profile
+from peak_memory import peak_memory
 
 from mmseg_instancenet.models.losses import (
     SphericalPairLoss,
@@ -570,14 +570,6 @@ def test_forward_draws_what_draw_draws():
     expected, _ = reference(x, ids, classes, variant='released', sample_NHW=sample)
     assert given['positive'].item() == pytest.approx(expected[0])
     assert loss(x, ids, classes)['loss_embedding'] != given['loss_embedding']
-
-
-def peak_memory(function):
-    """Bytes allocated at once at most while ``function`` runs, temporaries of torch's operators included."""
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-        function()
-    events = [e for e in profiler.profiler.kineto_results.events() if e.name() == '[memory]']
-    return max(itertools.accumulate(e.nbytes() for e in sorted(events, key=lambda e: e.start_ns())))
 
 
 @pytest.mark.parametrize('variant', VARIANTS)
