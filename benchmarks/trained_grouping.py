@@ -24,6 +24,9 @@ from .results import OURS, Row, not_measured
 _LEAST_PIXELS = 10
 """Regions of fewer pixels are left out: HDBSCAN takes no less than five."""
 
+_MOST_PIXELS = 16384
+"""Regions of more pixels are left out: scikit-learn takes minutes for one of 85,000, ours half a second."""
+
 Labelling = Callable[[Tensor], Tensor]
 """From the pixels (N, D) of a region to their labels (N,)."""
 
@@ -45,7 +48,7 @@ def trained_rows(benchmark: str, name: str, trained: TrainedEmbeddings) -> list[
     regions = foreground_regions(grouper, trained)
     setting = f'{name}, {len(trained.pictures)} pictures, D={trained.pictures[0].embeddings_Dhw.shape[0]}'
     if not regions:
-        reason = f'no region of {_LEAST_PIXELS} pixels or more in any picture'
+        reason = f'no region of {_LEAST_PIXELS} to {_MOST_PIXELS} pixels in any picture'
         return [not_measured(benchmark, setting, None, OURS, 'cpu', reason)]
     others = _alternatives(grouper, settings, regions[0].shape[1])
     if others is None:
@@ -71,13 +74,13 @@ def trained_rows(benchmark: str, name: str, trained: TrainedEmbeddings) -> list[
 
 
 def foreground_regions(grouper: Grouper, trained: TrainedEmbeddings) -> list[Tensor]:
-    """The pixels (N, D) of every region of every picture that the grouper would group, small ones left out."""
+    """The pixels (N, D) of every region of every picture that the grouper would group, very small and very large ones left out."""
     regions = []
     for embeddings_Dhw, class_map_hw in trained.pictures:
         region_hw = grouper.regions(class_map_hw)
         for region in region_hw.unique().tolist():
             inside_hw = region_hw == region
-            if region > 0 and int(inside_hw.sum()) >= _LEAST_PIXELS:
+            if region > 0 and _LEAST_PIXELS <= int(inside_hw.sum()) <= _MOST_PIXELS:
                 regions.append(embeddings_Dhw[:, inside_hw].T.contiguous())
     return regions
 
