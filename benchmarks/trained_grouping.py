@@ -74,7 +74,7 @@ def trained_rows(benchmark: str, name: str, trained: TrainedEmbeddings) -> list[
 
 
 def foreground_regions(grouper: Grouper, trained: TrainedEmbeddings) -> list[Tensor]:
-    """The pixels (N, D) of every region of every picture that the grouper would group, very small and very large ones left out."""
+    """The pixels (N, D) of every region of every picture that the grouper would group, those too small or large left out."""
     regions = []
     for embeddings_Dhw, class_map_hw in trained.pictures:
         region_hw = grouper.regions(class_map_hw)

@@ -25,7 +25,10 @@ CONFIG = Path(__file__).parents[2] / 'configs/recurrent-embedding_digits.py'
     'name, alternatives',
     [
         ('mean_shift_iteration', {'dense'}),
-        ('grouping', {'dense', 'hill climb', 'HDBSCAN', 'MeanShift, bins', 'MeanShift, no bins'}),
+        (
+            'grouping',
+            {'dense', 'hill climb', 'HDBSCAN', 'MeanShift, bins', 'MeanShift, bins, narrow', 'MeanShift, no bins'},
+        ),
         ('center_grouping', {'network'}),
         ('losses', {'loop', 'dense'}),
     ],
