@@ -74,9 +74,9 @@ def format_table(rows: Sequence[Row]) -> str:
 
     Example:
         >>> print(format_table([Row('b', 'D=4', 8, OURS, 'cpu', 0.25, 2**20, repeats=5)]))
-        | setting | size | device | method | time   | memory       | x ours | agreement | note |
-        |---------|------|--------|--------|--------|--------------|--------|-----------|------|
-        | D=4     | 8    | cpu    | ours   | 250 ms | 1.0 MB torch | 1.0    |           |      |
+        | setting | size | device | method | time   | memory        | x ours | agreement | note |
+        |---------|------|--------|--------|--------|---------------|--------|-----------|------|
+        | D=4     | 8    | cpu    | ours   | 250 ms | 1.0 MiB torch | 1.0    |           |      |
     """
     titles = ('setting', 'size', 'device', 'method', 'time', 'memory', 'x ours', 'agreement', 'note')
     cells = [titles, *(_cells(row, ratio) for row, ratio in zip(rows, ratios_to_ours(rows)))]
@@ -96,7 +96,7 @@ def _cells(row: Row, ratio: Optional[float]) -> tuple[str, ...]:
         row.device,
         row.method,
         '' if row.seconds is None else format_seconds(row.seconds),
-        '' if row.peak_bytes is None else f'{row.peak_bytes / 2**20:.1f} MB {row.memory}',
+        '' if row.peak_bytes is None else f'{row.peak_bytes / 2**20:.1f} MiB {row.memory}',
         '' if ratio is None else f'{ratio:.3g}' if ratio >= 10 else f'{ratio:.1f}' if ratio >= 1 else f'{ratio:.2f}',
         ', '.join(f'{name} {value:.4g}' for name, value in row.agreement.items()),
         '; '.join(notes),
@@ -141,19 +141,20 @@ def plot_cost(rows: Sequence[Row], path: Path) -> bool:
     if not curves:
         return False
     with matplotlib.rc_context({'font.size': 8}):
-        figure = Figure(figsize=(9, 3 * len(curves)), layout='constrained')
+        figure = Figure(figsize=(10, 3 * len(curves)), layout='constrained')
         panels = figure.subplots(len(curves), 2, squeeze=False)
         for (left, right), ((setting, device), by_method) in zip(panels, curves.items()):
             for method, of_method in sorted(by_method.items(), key=lambda item: item[0] != OURS):
                 points = sorted(of_method, key=lambda row: row.size)
                 width = 2.5 if method == OURS else 1
                 left.plot([r.size for r in points], [r.seconds for r in points], 'o-', label=method, linewidth=width)
-                known = [r for r in points if r.peak_bytes]
+                # Resident memory is a lower bound: what the process holds free already is not seen again.
+                known = [r for r in points if r.peak_bytes and r.memory == 'torch']
                 right.plot([r.size for r in known], [r.peak_bytes / 2**20 for r in known], 'o-', linewidth=width)
-            for panel, label in ((left, 'seconds'), (right, 'MB above the inputs')):
+            for panel, label in ((left, 'seconds'), (right, 'MiB above the inputs')):
                 panel.set(xscale='log', yscale='log', xlabel='size', ylabel=label, title=f'{setting}, {device}')
                 panel.grid(True, which='both', alpha=0.3)
-            left.legend()
+            right.legend(*left.get_legend_handles_labels(), loc='center left', bbox_to_anchor=(1, 0.5))
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=120)
     return True

@@ -52,8 +52,8 @@ def test_table():
     assert len(lines) == 2 + len(ROWS)
     assert len({len(line) for line in lines}) == 1
     cells = [[cell.strip() for cell in line.strip('|').split('|')] for line in lines]
-    assert cells[3] == ['D=4', '64', 'cpu', 'dense', '2 s', '4.0 MB torch', '4.0', 'largest difference 1e-06', '']
-    assert cells[5] == ['D=4', '256', 'cpu', 'dense', '30 s', '64.0 MB resident', '30', '', 'a note; timed once']
+    assert cells[3] == ['D=4', '64', 'cpu', 'dense', '2 s', '4.0 MiB torch', '4.0', 'largest difference 1e-06', '']
+    assert cells[5] == ['D=4', '256', 'cpu', 'dense', '30 s', '64.0 MiB resident', '30', '', 'a note; timed once']
     assert cells[6] == ['D=4', '1024', 'cpu', 'dense', '', '', '', '', 'not measured: takes too long']
 
 

@@ -201,6 +201,8 @@ def find_neighbourhoods(
     # An embedding attracts itself with its own mass: e^(-delta d^2 / 2) times all masses has to vanish beside it.
     share = torch.finfo(x_ND.dtype).eps if max_keys is None else _COARSE
     span = float(log_mass_N.logsumexp(0) - log_mass_N[counts_N].min()) - math.log(share)
+    if settings.even_mass:  # that of an embedding in a crowd may be one over all
+        span += math.log(len(x_ND))
     return neighbourhoods(
         x_ND,
         settings.bandwidth,
