@@ -34,12 +34,7 @@ def run_network(model: EmbeddingSegmentor, dataset: Dataset, index: int) -> Pict
     with torch.no_grad():
         ((network_pass,),) = views = model.views(batch['inputs'], batch['data_samples'])
         class_HW, _ = model.classify(sample, views, 'predicted')
-    (row_h, inside_h), (column_w, inside_w) = (
-        network_pass.placement.map_to_picture(axis, length, class_HW.device)
-        for axis, length in enumerate(network_pass.embeddings_Dhw.shape[1:])
-    )
-    class_map_hw = class_HW[row_h[inside_h][:, None], column_w[inside_w][None, :]]
-    embeddings_Dhw = network_pass.embeddings_Dhw[:, inside_h][:, :, inside_w].float()
+    embeddings_Dhw, class_map_hw = network_pass.on_picture(class_HW)
     return PictureEmbeddings(embeddings_Dhw.cpu(), class_map_hw.cpu())
 
 

@@ -87,17 +87,10 @@ def labelled_embeddings(model: EmbeddingSegmentor, dataset: Dataset, count: int)
             ((network_pass,),) = views = model.views(batch['inputs'], batch['data_samples'])
         class_HW, _ = model.classify(sample, views, 'ground_truth')
         instance_HW = sample.gt_instance_map.data[0]
-        (row_h, inside_h), (column_w, inside_w) = (
-            network_pass.placement.map_to_picture(axis, length, class_HW.device)
-            for axis, length in enumerate(network_pass.embeddings_Dhw.shape[1:])
-        )
-        row_h1, column_1w = row_h[inside_h][:, None], column_w[inside_w][None, :]
         yield LabelledEmbeddings(
             mmcv.imread(sample.img_path, channel_order='rgb'),
             instance_HW.cpu().numpy(),
-            network_pass.embeddings_Dhw[:, inside_h][:, :, inside_w].float(),
-            instance_HW[row_h1, column_1w],
-            class_HW[row_h1, column_1w],
+            *network_pass.on_picture(instance_HW, class_HW),
         )
 
 

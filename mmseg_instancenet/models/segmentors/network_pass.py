@@ -19,6 +19,17 @@ class NetworkPass(NamedTuple):
     embeddings_Dhw: Tensor
     placement: MapPlacement
 
+    def on_picture(self, *maps_HW: Tensor) -> list[Tensor]:
+        """The cells that lie on the picture, without the padding: their embeddings (D, h', w'), in float32, and what maps of the
+        picture (H, W) say under each, (h', w')."""
+        (row_h, inside_h), (column_w, inside_w) = (
+            self.placement.map_to_picture(axis, length, self.embeddings_Dhw.device)
+            for axis, length in enumerate(self.embeddings_Dhw.shape[1:])
+        )
+        row_h1, column_1w = row_h[inside_h][:, None], column_w[inside_w][None, :]
+        embeddings_Dhw = self.embeddings_Dhw[:, inside_h][:, :, inside_w].float()
+        return [embeddings_Dhw, *(map_HW[row_h1, column_1w] for map_HW in maps_HW)]
+
     def upright_embeddings(self) -> Tensor:
         """The embeddings without the padding and turned as the picture is: (D, h', w'), for looking at."""
         result = self.embeddings_Dhw
