@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.config import Config
 from mmseg.registry import MODELS
+from untrained_digits import untrained_digits
 
 from benchmarks import __main__ as every_benchmark
 from benchmarks import grouping, write_embeddings
@@ -16,7 +16,6 @@ from benchmarks.embedding_files import PictureEmbeddings, TrainedEmbeddings, loa
 from benchmarks.networks import our_config
 from benchmarks.results import OURS, Row, read_rows, write_report
 from benchmarks.training import plain_config
-from mmseg_instancenet.datasets.digits import write_digits
 
 CONFIG = Path(__file__).parents[2] / 'configs/recurrent-embedding_digits.py'
 
@@ -78,21 +77,7 @@ def test_other_files_are_refused(tmp_path):
 
 
 def test_embeddings_of_a_model(tmp_path, capsys):
-    write_digits(tmp_path / 'data', num_train=1, num_val=3)
-    options = [
-        f'test_dataloader.dataset.data_root={tmp_path}/data',
-        'model.backbone.base_channels=4',
-        'model.decode_head.in_channels=32',
-        'model.decode_head.channels=8',
-        'model.decode_head.c1_in_channels=4',
-        'model.decode_head.c1_channels=4',
-    ]
-    config = Config.fromfile(CONFIG)
-    config.merge_from_dict({key: int(value) for key, value in (option.split('=') for option in options[1:])})
-    torch.manual_seed(0)
-    model = MODELS.build(config.model)
-    meta = {'dataset_meta': {'classes': tuple('0123456789'), 'palette': [(0, 0, 0)] * 10}}
-    torch.save({'meta': meta, 'state_dict': model.state_dict()}, tmp_path / 'untrained.pth')
+    _, options = untrained_digits(CONFIG, tmp_path, num_val=3)
     out = tmp_path / 'embeddings/digits.pt'
     write_embeddings.main(
         [

@@ -10,11 +10,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
-from mmengine.registry import init_default_scope
-from mmseg.registry import MODELS
+from untrained_digits import untrained_digits
 
-from mmseg_instancenet.datasets.digits import write_digits
 from mmseg_instancenet.models import MeanShiftGrouping
 from mmseg_instancenet.models.resize import MapPlacement
 from mmseg_instancenet.models.segmentors.network_pass import NetworkPass
@@ -34,25 +31,7 @@ TOOLS = ('gradient_with_loops', 'similarity_by_loop', 'embedding_sphere')
 def digits(tmp_path_factory):
     """The config with a small set of digits and a small network; a checkpoint with its first weights."""
     folder = tmp_path_factory.mktemp('digits')
-    write_digits(folder / 'data', num_train=1, num_val=4)
-    options = [
-        f'test_dataloader.dataset.data_root={folder}/data',
-        'model.backbone.base_channels=4',
-        'model.decode_head.in_channels=32',
-        'model.decode_head.channels=8',
-        'model.decode_head.c1_in_channels=4',
-        'model.decode_head.c1_channels=4',
-    ]
-    config = Config.fromfile(CONFIG)
-    config.merge_from_dict(
-        {key: int(value) if value.isdigit() else value for key, value in (o.split('=') for o in options)}
-    )
-    init_default_scope('mmseg')  # a fixture of a module comes before that of conftest.py
-    torch.manual_seed(0)
-    model = MODELS.build(config.model)
-    model.init_weights()
-    meta = {'dataset_meta': {'classes': tuple('0123456789'), 'palette': [(0, 0, 0)] * 10}}
-    torch.save({'meta': meta, 'state_dict': model.state_dict()}, folder / 'untrained.pth')
+    config, options = untrained_digits(CONFIG, folder, num_val=4)
     return dict(folder=folder, config=config, options=options, checkpoint=str(folder / 'untrained.pth'))
 
 
