@@ -1,8 +1,9 @@
 from .class_count_hook import ClassCountHook
 from .freeze_hook import FreezeHook
 from .load_report_hook import LoadReportHook, load_report
+from .plain_log_hook import PlainLogHook
 from .safe_checkpoint import load_weights_only, register_safe_loaders
 
 register_safe_loaders()
 
-__all__ = ['ClassCountHook', 'FreezeHook', 'LoadReportHook', 'load_report', 'load_weights_only']
+__all__ = ['ClassCountHook', 'FreezeHook', 'LoadReportHook', 'PlainLogHook', 'load_report', 'load_weights_only']

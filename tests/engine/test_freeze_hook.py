@@ -16,7 +16,7 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import Dataset
 
-from mmseg_instancenet.engine import FreezeHook
+from mmseg_instancenet.engine import FreezeHook, load_weights_only
 
 SAMPLES, BATCH, EPOCHS, UNTIL = 12, 2, 4, 2
 
@@ -189,7 +189,7 @@ def test_resumed_training_is_the_uninterrupted_one(tmp_path, stop):
     assert len(rest.record.states) == (EPOCHS - stop) * SAMPLES // BATCH + 1
     assert same(whole.record.states[-1], rest.record.states[-1])
     # Checkpoints of both phases have one shape.
-    first, last = (torch.load(tmp_path / f'parts/epoch_{n}.pth', weights_only=True) for n in (1, EPOCHS))
+    first, last = (load_weights_only(tmp_path / f'parts/epoch_{n}.pth') for n in (1, EPOCHS))
     assert list(first['state_dict']) == list(last['state_dict'])
     groups = [checkpoint['optimizer']['param_groups'][0]['params'] for checkpoint in (first, last)]
     assert groups[0] == groups[1]

@@ -1,64 +1,32 @@
 """Checkpoints are data: nothing in them is run."""
 
+import codecs
 import http.server
+import io
 import os
 import pickle
+import re
 import threading
 from functools import partial
+from pathlib import Path
 
 import mmengine.runner.checkpoint as mmengine_checkpoint
 import numpy as np
 import pytest
 import torch
 from mmengine.logging import HistoryBuffer, MessageHub
-from mmengine.model import BaseModel
-from mmengine.runner import CheckpointLoader, Runner
-from torch import nn
-from torch.utils.data import Dataset
+from mmengine.runner import CheckpointLoader
+from small_training import Network, make_runner
 
-from mmseg_instancenet.engine import load_weights_only
-
-
-class Network(BaseModel):
-    def __init__(self):
-        super().__init__()
-        self.layer = nn.Linear(2, 1)
-
-    def forward(self, inputs, mode='tensor'):
-        return {'loss': self.layer(inputs).square().mean(), 'acc': inputs.mean()}
-
-
-class Points(Dataset):
-    metainfo = {'classes': ('cat', 'dog'), 'palette': [(1, 2, 3), (4, 5, 6)]}
-
-    def __len__(self):
-        return 4
-
-    def __getitem__(self, index):
-        return {'inputs': torch.full((2,), float(index))}
+from mmseg_instancenet.engine import load_weights_only, mmengine_pickle
+from mmseg_instancenet.engine.plain_log_hook import to_plain
 
 
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory):
-    """A runner and the checkpoint that it wrote."""
+    """A runner and the checkpoint that it wrote, as MMEngine writes it."""
     work_dir = tmp_path_factory.mktemp('trained')
-    runner = Runner(
-        Network(),
-        work_dir=str(work_dir),
-        train_dataloader={
-            'dataset': Points(),
-            'batch_size': 2,
-            'sampler': {'type': 'DefaultSampler', 'shuffle': True},
-            'collate_fn': {'type': 'default_collate'},
-        },
-        optim_wrapper={'optimizer': {'type': 'Adam', 'lr': 0.1}},
-        param_scheduler={'type': 'PolyLR', 'power': 0.9, 'begin': 0, 'end': 4, 'by_epoch': False},
-        train_cfg={'by_epoch': True, 'max_epochs': 2},
-        default_hooks={'logger': {'type': 'LoggerHook', 'interval': 1}},
-        default_scope='mmseg',
-        log_level='WARNING',
-        experiment_name='safe_checkpoint',
-    )
+    runner = make_runner(work_dir, plain=False)
     runner.train()
     # Whatever else a run of mmengine may have put there.
     runner.message_hub.update_scalar('train/by_numpy', np.float32(0.5))
@@ -113,6 +81,62 @@ class Attack:
         return os.system, (f'touch {self.marker}',)
 
 
+def test_with_the_hook_a_checkpoint_holds_plain_values_alone(tmp_path):
+    runner = make_runner(tmp_path, plain=True)
+    runner.train()
+    runner.message_hub.update_scalar('train/by_numpy', np.float32(0.5))
+    runner.message_hub.update_info('best', {'score': np.float64(0.25), 'ids': [np.arange(3)]})
+    runner.save_checkpoint(str(tmp_path), 'final.pth')
+    checkpoint = torch.load(tmp_path / 'final.pth', weights_only=True)  # torch's own, which knows nothing of MMEngine
+    hub = checkpoint['message_hub']
+    for name in ('train/loss', 'train/lr', 'train/by_numpy'):
+        values, counts = runner.message_hub.get_scalar(name).data
+        assert len(values) > 0
+        assert hub['log_scalars'][name]['log_history'].tolist() == values.tolist()
+        assert hub['log_scalars'][name]['count_history'].tolist() == counts.tolist()
+        assert hub['log_scalars'][name]['max_length'] == 1000000
+    assert hub['runtime_info']['best']['score'] == 0.25 and type(hub['runtime_info']['best']['score']) is float
+    assert hub['runtime_info']['best']['ids'][0].tolist() == [0, 1, 2]
+    assert hub['resumed_keys'] == runner.message_hub.state_dict()['resumed_keys']
+    # Writing a checkpoint leaves the run as it is, and reading gives MMEngine's own class back.
+    assert isinstance(runner.message_hub.get_scalar('train/loss'), HistoryBuffer)
+    resumed = make_runner(tmp_path / 'resumed', plain=True)
+    resumed.resume(str(tmp_path / 'final.pth'))
+    before, after = (r.message_hub.get_scalar('train/loss') for r in (runner, resumed))
+    assert [a.tolist() for a in after.data] == [a.tolist() for a in before.data]
+    assert after.mean() == before.mean() and after.max_length == before.max_length
+
+
+def test_plain_values_of_other_kinds_stay():
+    value = {'tuple': (1, 'a', None), 'list': [2.5], 'tensor': torch.ones(2), 'size': torch.Size([3])}
+    plain = to_plain(value)
+    assert plain['tuple'] == (1, 'a', None) and plain['list'] == [2.5] and plain['tensor'] is value['tensor']
+    assert plain['size'] is value['size'] and plain is not value
+
+
+@pytest.mark.parametrize('name', ['torch-2.5.1', 'torch-2.15.0'])
+@pytest.mark.parametrize('plain', [False, True])
+def test_trainings_resume_from_files_of_other_versions(name, plain, tmp_path):
+    """Half of a training by torch 2.5.1 and numpy 1, without PlainLogHook, and by torch 2.15.0 and numpy 2, with it.
+
+    Whichever torch runs this test, the second half ends where a training without interruption does.
+    """
+    whole = make_runner(tmp_path / 'whole', plain, shuffle=False)
+    whole.train()
+    file = Path(__file__).parent / 'checkpoints' / f'{name}.pth'
+    runner = make_runner(tmp_path / 'resumed', plain, shuffle=False, load_from=str(file), resume=True)
+    runner.train()
+    assert runner.iter == whole.iter == 4
+    for value, expected in zip(runner.model.state_dict().values(), whole.model.state_dict().values()):
+        torch.testing.assert_close(value, expected, rtol=0, atol=1e-6)
+    losses, expected = (r.message_hub.get_scalar('train/loss').data[0].tolist() for r in (runner, whole))
+    assert losses[-2:] == pytest.approx(expected[-2:], abs=1e-6)
+    if plain or name == 'torch-2.5.1':
+        assert losses == pytest.approx(expected, abs=1e-6) and len(losses) == 4
+    else:  # without the hook MMEngine leaves the history of the log behind, and the training goes on
+        assert len(losses) == 2
+
+
 @pytest.fixture
 def attack(tmp_path):
     """A checkpoint with weights and an attack, and the file that would betray it."""
@@ -144,14 +168,21 @@ def test_code_in_a_checkpoint_is_refused_and_not_run(attack, tmp_path, legacy):
     assert not marker.exists()
 
 
-class Attribute:
-    """Unpickled it is an attribute of something that a checkpoint may name."""
+class Call:
+    """Unpickled it is what a function makes of some arguments, with a state set on it if there is one."""
 
-    def __init__(self, owner, name):
-        self.arguments = owner, name
+    def __init__(self, function, *arguments, state=None):
+        self.content = (function, arguments, state) if state else (function, arguments)
 
     def __reduce__(self):
-        return getattr, self.arguments
+        return self.content
+
+
+def refused(tmp_path, content):
+    torch.save({'meta': content}, tmp_path / 'refused.pth')
+    with pytest.raises(pickle.UnpicklingError, match='refused.pth holds more than weights') as error:
+        load_weights_only(tmp_path / 'refused.pth')
+    return str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -159,11 +190,50 @@ class Attribute:
     [(HistoryBuffer, '__init__'), (HistoryBuffer, '__class__'), (HistoryBuffer, 'update'), (np.ndarray, 'max')],
 )
 def test_of_attributes_only_the_statistics_of_the_log_are_allowed(tmp_path, owner, name):
-    torch.save({'meta': Attribute(HistoryBuffer, 'mean')}, tmp_path / 'mean.pth')
-    assert load_weights_only(tmp_path / 'mean.pth')['meta'] is HistoryBuffer.mean
-    torch.save({'meta': Attribute(owner, name)}, tmp_path / 'attribute.pth')
-    with pytest.raises(pickle.UnpicklingError, match='attribute.pth holds more than weights'):
-        load_weights_only(tmp_path / 'attribute.pth')
+    torch.save({'meta': Call(getattr, HistoryBuffer, 'mean')}, tmp_path / 'mean.pth')
+    assert load_weights_only(tmp_path / 'mean.pth')['meta'] is None  # nothing is looked up for the file
+    assert 'is not part of a checkpoint of MMEngine' in refused(tmp_path, Call(getattr, owner, name))
+
+
+OBJECTS = np.array([{}, []], dtype=object)
+
+
+@pytest.mark.parametrize(
+    'content, cause',
+    [
+        (OBJECTS, "numeric numpy dtype, got 'O8'"),
+        (np.array(['text']), "numeric numpy dtype, got 'U4'"),
+        (Call(np.ndarray, (10,)), 'not callable'),
+        (Call(print, 'text'), 'print is not part of a checkpoint of MMEngine'),
+        (np.random.RandomState(0), 'numpy.random.* is not part of a checkpoint of MMEngine'),
+    ],
+)
+def test_what_mmengine_does_not_write_is_refused(tmp_path, content, cause):
+    assert re.search(cause, refused(tmp_path, content))
+
+
+@pytest.mark.parametrize(
+    'content, cause',
+    [
+        (Call(codecs.encode, 'text', 'rot13'), "written as 'latin1', got 'rot13'"),
+        (Call(torch._utils._rebuild_tensor_v2), 'not a checkpoint of MMEngine: TypeError'),
+    ],
+)
+def test_allowed_functions_with_arguments_that_mmengine_does_not_write(content, cause):
+    with pytest.raises(pickle.UnpicklingError, match=cause):
+        mmengine_pickle.load(io.BytesIO(pickle.dumps(content, protocol=2)))
+
+
+def test_a_checkpoint_cannot_change_the_functions_that_it_may_call(tmp_path):
+    """BUILD, pickle's instruction to set attributes, given the function itself instead of an object that was made."""
+    name = b'ctorch._utils\n_rebuild_tensor_v2\n'
+    stream = b'\x80\x02' + name + b'N}X\x08\x00\x00\x00evil_attK\x01s\x86b.'
+    with pytest.raises(pickle.UnpicklingError, match='may call _rebuild_tensor_v2, not change it'):
+        mmengine_pickle.load(io.BytesIO(stream))
+    stream = b'\x80\x02cmmengine.logging.history_buffer\nHistoryBuffer\nN}X\x04\x00\x00\x00meanK\x01s\x86b.'
+    with pytest.raises(pickle.UnpicklingError, match='not a checkpoint of MMEngine'):
+        mmengine_pickle.load(io.BytesIO(stream))
+    assert callable(HistoryBuffer.mean) and not hasattr(torch._utils._rebuild_tensor_v2, 'evil_att')
 
 
 def test_a_plain_pickle_is_refused_and_not_run(tmp_path):

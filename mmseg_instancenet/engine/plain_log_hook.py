@@ -1,0 +1,59 @@
+"""Checkpoints without classes of MMEngine."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.hooks import Hook
+from mmengine.logging import HistoryBuffer
+from mmengine.runner import Runner
+from mmseg.registry import HOOKS
+
+
+@HOOKS.register_module()
+class PlainLogHook(Hook):
+    """Stores the log's history in checkpoints as tensors and numbers, and reads it back when a training resumes.
+
+    MMEngine pickles the history as objects of its class ``HistoryBuffer``, and ``torch.load``, which reads weights only from torch
+    2.6 on, refuses the file. With this hook a checkpoint is read by ``torch.load(file, weights_only=True)`` of every torch.
+    A numpy array in the runtime information of the message hub becomes a tensor, a numpy scalar a number of Python.
+    """
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        checkpoint['message_hub'] = to_plain(checkpoint['message_hub'])
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        scalars = checkpoint.get('message_hub', {}).get('log_scalars', {})
+        for name, history in scalars.items():
+            if isinstance(history, dict):  # MMEngine's own format needs nothing
+                scalars[name] = HistoryBuffer(
+                    history['log_history'].numpy(), history['count_history'].numpy(), history['max_length']
+                )
+
+
+def to_plain(value: Any) -> Any:
+    """``value`` with numbers for numpy's scalars, tensors for its arrays and dicts of them for ``HistoryBuffer``.
+
+    Args:
+        value: anything; dicts, lists and tuples are copied, what is in them is converted in turn.
+
+    Example:
+        >>> to_plain({'best': np.float64(0.5)})
+        {'best': 0.5}
+    """
+    if isinstance(value, HistoryBuffer):
+        log_history, count_history = value.data
+        return {
+            'log_history': torch.from_numpy(log_history.copy()),
+            'count_history': torch.from_numpy(count_history.copy()),
+            'max_length': value.max_length,
+        }
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return torch.from_numpy(value.copy())
+    if isinstance(value, dict):
+        return {key: to_plain(item) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(map(to_plain, value))
+    return value
