@@ -8,6 +8,10 @@ from .requirements_check import check_requirements
 
 check_requirements()
 
+from .mmcv_operators import provide_operators  # noqa: E402
+
+provide_operators()  # before anything imports mmdet or mmseg, whose modules import mmcv.ops
+
 from . import datasets, engine, evaluation, models, visualization  # noqa: E402
 
 __all__ = ['datasets', 'engine', 'evaluation', 'models', 'visualization']

@@ -8,18 +8,13 @@ import re
 from importlib import metadata
 
 # Distribution names under which a package comes (the onedl forks keep the import names), the oldest version that has
-# what we use, and the command.
+# what we use, and the command. mmcv serves with and without compiled operators (mmcv_operators.py).
 _NEEDED = (
-    ('torch', ('torch',), (2, 4), 'pip install "torch>=2.4"'),  # first with torch.serialization.add_safe_globals
-    ('mmengine', ('mmengine', 'onedl-mmengine'), (0, 10), 'pip install -U openmim && mim install "mmengine>=0.10.0"'),
-    ('mmcv', ('mmcv', 'onedl-mmcv'), (2, 0), 'pip install -U openmim && mim install "mmcv>=2.0.0,<2.2.0"'),
-    ('mmdet', ('mmdet', 'onedl-mmdetection'), (3, 1), 'pip install -U openmim && mim install "mmdet>=3.1.0"'),
-    (
-        'mmseg',
-        ('mmsegmentation', 'onedl-mmsegmentation'),
-        (1, 1),
-        'pip install -U openmim && mim install "mmsegmentation>=1.1.0"',
-    ),
+    ('torch', ('torch',), (2, 4), 'pip install "torch>=2.4"'),  # the oldest that the test suite is run with
+    ('mmengine', ('mmengine', 'onedl-mmengine'), (0, 10), 'pip install "mmengine>=0.10.0"'),
+    ('mmcv', ('mmcv', 'mmcv-lite', 'onedl-mmcv'), (2, 0), 'pip install "mmcv-lite>=2.0.0,<2.2.0"'),
+    ('mmdet', ('mmdet', 'onedl-mmdetection'), (3, 1), 'pip install "mmdet>=3.1.0"'),
+    ('mmseg', ('mmsegmentation', 'onedl-mmsegmentation'), (1, 1), 'pip install "mmsegmentation>=1.1.0"'),
     ('ftfy', ('ftfy',), (0, 0), 'pip install ftfy'),  # mmseg imports these two and does not declare them
     ('regex', ('regex',), (0, 0), 'pip install regex'),
 )
@@ -31,16 +26,12 @@ def check_requirements() -> None:
         version = next(filter(None, map(_version, distributions)), None)
         needed = '.'.join(map(str, oldest))
         if version is None:
-            if package == 'mmcv' and _version('mmcv-lite'):
-                raise ImportError(
-                    f'mmseg_instancenet needs mmcv with compiled operators, found mmcv-lite: pip uninstall mmcv-lite && {command}'
-                )
             raise ImportError(f'mmseg_instancenet needs {package} {needed} or newer, which is not installed: {command}')
         if tuple(int(part) for part in re.findall(r'\d+', version)[: len(oldest)]) < oldest:
             raise ImportError(f'mmseg_instancenet needs {package} {needed} or newer, found {version}: {command}')
 
 
-def _version(distribution: str) -> 'str | None':
+def _version(distribution: str) -> str | None:
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:

@@ -1,0 +1,213 @@
+"""mmcv without compiled operators: what imports, what torchvision computes, what the rest says."""
+
+import importlib.util
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from mmseg_instancenet import mmcv_operators
+from mmseg_instancenet.mmcv_operators import provide_operators
+
+
+def compiled() -> bool:
+    spec = importlib.util.find_spec(mmcv_operators.EXTENSION)
+    return not isinstance(spec.loader, mmcv_operators._OperatorFinder)
+
+
+needs_stand_in = pytest.mark.skipif(compiled(), reason='mmcv has compiled operators here: the stand-in is not used')
+needs_compiled = pytest.mark.skipif(
+    not compiled(), reason='compares with the compiled operators of mmcv, and mmcv-lite has none'
+)
+
+
+def python(program: str) -> subprocess.CompletedProcess:
+    """Runs a program in a process of its own, in which nothing is imported yet."""
+    return subprocess.run([sys.executable, '-W', 'ignore', '-c', program], capture_output=True, text=True)
+
+
+def printed(program: str) -> str:
+    process = python(program)
+    assert process.returncode == 0, process.stderr
+    return process.stdout.strip()
+
+
+@pytest.mark.parametrize('before', ['', 'import mmcv', 'import mmdet', 'import mmseg', 'import mmdet, mmseg, mmengine.runner'])
+def test_mmdet_and_mmseg_import(before):
+    program = f'{before}\nimport mmseg_instancenet, mmcv.ops, mmdet.models, mmdet.apis, mmseg.models, mmseg.apis\nprint("done")'
+    assert printed(program).endswith('done')
+
+
+@needs_stand_in
+@pytest.mark.parametrize('first', ['mmcv.ops', 'mmdet.apis', 'mmseg.models'])
+def test_before_ours_mmcv_gives_its_own_error_and_ours_mends_it(first):
+    process = python(f'import {first}')
+    assert process.returncode == 1
+    assert process.stderr.strip().endswith("ModuleNotFoundError: No module named 'mmcv._ext'")
+    assert printed(f'import mmseg_instancenet, {first}\nprint("done")').endswith('done')
+
+
+@needs_stand_in
+def test_build_information_is_what_mmcv_prints_without_operators():
+    program = (
+        'import mmseg_instancenet\nfrom mmcv.utils import collect_env\nenv = collect_env()\n'
+        'print(env["MMCV Compiler"], env["MMCV CUDA Compiler"])'
+    )
+    assert printed(program).endswith('n/a n/a')
+
+
+@needs_stand_in
+def test_a_missing_operator_raises_one_line_when_it_is_called():
+    from mmcv.ops import RoIPool, sigmoid_focal_loss
+
+    with pytest.raises(mmcv_operators.OperatorNotCompiledError) as error:
+        sigmoid_focal_loss(torch.zeros(2, 3), torch.zeros(2, dtype=torch.long), 2.0, 0.25)
+    message = str(error.value)
+    assert '\n' not in message and 'sigmoid_focal_loss_forward is not compiled' in message
+    assert 'mmseg_instancenet does not need it' in message and 'mim install "mmcv>=2.0.0,<2.2.0"' in message
+    with pytest.raises(mmcv_operators.OperatorNotCompiledError, match='roi_pool_forward'):
+        RoIPool(2)(torch.zeros(1, 1, 4, 4), torch.zeros(1, 5))
+
+
+@needs_stand_in
+def test_maximum_pooling_is_not_silently_an_average():
+    from mmcv.ops import roi_align
+
+    with pytest.raises(mmcv_operators.OperatorNotCompiledError, match="pool_mode='max' is not compiled.*pool_mode='avg'"):
+        roi_align(torch.zeros(1, 1, 4, 4), torch.tensor([[0.0, 0, 0, 3, 3]]), 2, 1.0, 0, 'max', True)
+
+
+def test_with_compiled_operators_nothing_is_touched(tmp_path, monkeypatch):
+    """A module ``mmcv._ext`` on the path, as in a compiled mmcv, is the one that is imported."""
+    program = f"""
+import sys, mmcv
+mmcv.__path__.insert(0, {str(tmp_path)!r})
+before = list(sys.meta_path)
+from importlib import util
+spec = util.spec_from_file_location('stand_in', {mmcv_operators.__file__!r})
+module = util.module_from_spec(spec)
+spec.loader.exec_module(module)
+print(module.provide_operators(), sys.meta_path == before)
+import mmcv._ext
+print(mmcv._ext.nms)
+"""
+    (tmp_path / '_ext.py').write_text('nms = "compiled"\n')
+    assert printed(program).split() == ['False', 'True', 'compiled']
+
+
+def test_a_second_call_changes_nothing():
+    before = list(sys.meta_path)
+    assert provide_operators() is not compiled()
+    assert sys.meta_path == before
+
+
+def boxes_and_scores(count: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    corner = 40 * torch.rand(count, 2, generator=generator)
+    boxes = torch.cat([corner, corner + 1 + 15 * torch.rand(count, 2, generator=generator)], dim=1)
+    return boxes, torch.rand(count, generator=generator)
+
+
+def plain_nms(boxes, scores, threshold, offset):
+    """Box by box, from its definition."""
+    kept = []
+    for index in scores.argsort(descending=True).tolist():
+        x1, y1, x2, y2 = boxes[index].tolist()
+        for other in kept:
+            u1, v1, u2, v2 = boxes[other].tolist()
+            width, height = min(x2, u2) - max(x1, u1) + offset, min(y2, v2) - max(y1, v1) + offset
+            overlap = max(width, 0) * max(height, 0)
+            union = (x2 - x1 + offset) * (y2 - y1 + offset) + (u2 - u1 + offset) * (v2 - v1 + offset) - overlap
+            if overlap / union > threshold:
+                break
+        else:
+            kept.append(index)
+    return kept
+
+
+@pytest.mark.parametrize('offset', [0, 1])
+@pytest.mark.parametrize('threshold', [0.1, 0.5, 0.7])
+def test_nms_is_its_definition(offset, threshold):
+    from mmcv.ops import nms
+
+    boxes, scores = boxes_and_scores(300)
+    expected = plain_nms(boxes, scores, threshold, offset)
+    assert 1 < len(expected) < 300
+    assert mmcv_operators.nms(boxes, scores, threshold, offset).tolist() == expected
+    kept, indices = nms(boxes, scores, threshold, offset)
+    assert indices.tolist() == expected and torch.equal(kept[:, :4], boxes[expected])
+
+
+def plain_roi_align(features_CHW, box, size, scale, sampling_ratio, aligned):
+    """The mean of bilinear samples in each bin, sample by sample."""
+    shift = 0.5 if aligned else 0.0
+    x1, y1, x2, y2 = (float(value) * scale - shift for value in box)
+    width, height = x2 - x1, y2 - y1
+    if not aligned:
+        width, height = max(width, 1.0), max(height, 1.0)
+    _, rows, columns = features_CHW.shape
+    result = torch.zeros(features_CHW.shape[0], size, size)
+    for i in range(size):
+        for j in range(size):
+            for a in range(sampling_ratio):
+                for b in range(sampling_ratio):
+                    y = y1 + (i + (a + 0.5) / sampling_ratio) * height / size
+                    x = x1 + (j + (b + 0.5) / sampling_ratio) * width / size
+                    if not (-1 <= y <= rows and -1 <= x <= columns):
+                        continue
+                    y, x = min(max(y, 0), rows - 1), min(max(x, 0), columns - 1)
+                    top, left = int(y), int(x)
+                    bottom, right = min(top + 1, rows - 1), min(left + 1, columns - 1)
+                    v, u = y - top, x - left
+                    upper = (1 - u) * features_CHW[:, top, left] + u * features_CHW[:, top, right]
+                    lower = (1 - u) * features_CHW[:, bottom, left] + u * features_CHW[:, bottom, right]
+                    result[:, i, j] += (1 - v) * upper + v * lower
+    return result / sampling_ratio**2
+
+
+def regions(count=5, seed=1):
+    boxes, _ = boxes_and_scores(count, seed)
+    return torch.cat([torch.arange(count)[:, None] % 2, boxes], dim=1)
+
+
+@pytest.mark.parametrize('aligned', [False, True])
+@pytest.mark.parametrize('scale', [0.25, 0.4])
+def test_roi_align_and_its_gradient_are_their_definition(aligned, scale):
+    from mmcv.ops import roi_align
+
+    features = torch.randn(2, 3, 14, 15, generator=torch.Generator().manual_seed(2)).requires_grad_()
+    rois = regions()
+    result = roi_align(features, rois, 3, scale, 2, 'avg', aligned)
+    expected = torch.stack([plain_roi_align(features[int(roi[0])], roi[1:], 3, scale, 2, aligned) for roi in rois])
+    torch.testing.assert_close(result, expected, rtol=1e-5, atol=1e-5)
+    weights = torch.randn(result.shape, generator=torch.Generator().manual_seed(3))
+    (gradient,) = torch.autograd.grad((result * weights).sum(), features)
+    (expected,) = torch.autograd.grad((expected * weights).sum(), features)
+    torch.testing.assert_close(gradient, expected, rtol=1e-5, atol=1e-5)
+
+
+@needs_compiled
+@pytest.mark.parametrize('sampling_ratio', [0, 2])
+@pytest.mark.parametrize('aligned', [False, True])
+def test_torchvision_agrees_with_compiled_operators(aligned, sampling_ratio):
+    from mmcv import _ext
+
+    boxes, scores = boxes_and_scores(300, seed=4)
+    for offset in (0, 1):
+        ours, theirs = (module.nms(boxes, scores, iou_threshold=0.5, offset=offset) for module in (mmcv_operators, _ext))
+        assert torch.equal(ours, theirs)
+    features = torch.randn(2, 3, 14, 15, generator=torch.Generator().manual_seed(2))
+    rois, none = regions(20), features.new_zeros(0)
+    settings = dict(
+        aligned_height=3, aligned_width=4, spatial_scale=0.25, sampling_ratio=sampling_ratio, pool_mode=1, aligned=aligned
+    )
+    outputs, gradients = [], []
+    weights = torch.randn(20, 3, 3, 4, generator=torch.Generator().manual_seed(3))
+    for module in (mmcv_operators, _ext):
+        outputs.append(torch.zeros(20, 3, 3, 4))
+        module.roi_align_forward(features, rois, outputs[-1], none, none, **settings)
+        gradients.append(torch.zeros_like(features))
+        module.roi_align_backward(weights, rois, none, none, gradients[-1], **settings)
+    torch.testing.assert_close(*outputs, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(*gradients, rtol=1e-5, atol=1e-5)
