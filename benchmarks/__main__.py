@@ -12,7 +12,6 @@ A benchmark that fails costs only its own rows; the exit status then is 1.
 import subprocess
 import sys
 from collections.abc import Sequence
-from typing import Optional
 
 from .command_line import benchmark_parser
 from .machine import describe_machine
@@ -21,7 +20,7 @@ from .results import read_rows, write_report
 NAMES = ('mean_shift_iteration', 'grouping', 'center_grouping', 'losses', 'training', 'latency')
 
 
-def main(arguments: Optional[Sequence[str]] = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     args = benchmark_parser(__doc__).parse_args(arguments)
     rows, failed = [], {}
     for name in NAMES:

@@ -136,7 +136,7 @@ def loop_discriminative_terms(
         tensor(5.)
     """
     pull = push = regularization = embeddings_NDHW.sum() * 0
-    for x_DHW, instance_HW, class_HW in zip(embeddings_NDHW, instance_map_NHW, class_map_NHW):
+    for x_DHW, instance_HW, class_HW in zip(embeddings_NDHW, instance_map_NHW, class_map_NHW, strict=True):
         for class_ in class_HW.unique().tolist():
             ids = [id_ for id_ in instance_HW[class_HW == class_].unique().tolist() if id_ > 0]
             if class_ == 255 or not ids:
@@ -163,7 +163,7 @@ def dense_pair_terms(embeddings_NDHW: Tensor, instance_map_NHW: Tensor, margin: 
         (tensor(0.), tensor(0.2357))
     """
     positive = negative = embeddings_NDHW.sum() * 0
-    for x_DHW, instance_HW in zip(embeddings_NDHW, instance_map_NHW):
+    for x_DHW, instance_HW in zip(embeddings_NDHW, instance_map_NHW, strict=True):
         unit_PD = F.normalize(x_DHW.flatten(1).T, dim=1)
         _, instance_P, size_K = torch.unique(instance_HW, return_inverse=True, return_counts=True)
         instance_P = instance_P.flatten()

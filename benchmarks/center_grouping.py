@@ -10,7 +10,6 @@ tenth of the pixels mixed between two groups, which found many small groups of t
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Optional
 
 import torch
 from torch import Tensor
@@ -62,7 +61,7 @@ def _one_case(side: int, count: int, mixed_share: float, device: str, network: C
     def ours() -> Tensor:
         return grouper(embeddings_Dhw, class_map_hw)
 
-    def agree(outputs: dict[str, Optional[Tensor]]) -> dict[str, Agreement]:
+    def agree(outputs: dict[str, Tensor | None]) -> dict[str, Agreement]:
         # Mixed pixels belong to nobody, and the class map says what is background.
         compared_N = ~data.is_mixed_N & (data.class_N > 0)
         index = adjusted_rand_index(data.group_N[compared_N], outputs[OURS].reshape(-1)[compared_N])
@@ -78,7 +77,7 @@ def _one_case(side: int, count: int, mixed_share: float, device: str, network: C
     return [dataclasses.replace(rows[0], note=note), *rows[1:]]
 
 
-def main(arguments: Optional[Sequence[str]] = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     args = benchmark_parser(__doc__).parse_args(arguments)
     side, counts = (33, [3, 5]) if args.quick else (513, [20, 100])
     report(NAME, measure_rows(side, counts, args.quick), args.out)

@@ -69,7 +69,7 @@ def largest_difference(results: Sequence[Tensor], expected: Sequence[Tensor], to
     """
     difference = max(
         float((a.double() - b.double()).abs().max() / b.double().abs().max().clamp(min=torch.finfo(torch.float).tiny))
-        for a, b in zip(results, expected)
+        for a, b in zip(results, expected, strict=True)
     )
     if not difference <= tolerance:
         raise DisagreementError(

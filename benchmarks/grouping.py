@@ -15,7 +15,6 @@ the true groups of the pixels that are not mixed. The others are shown with thei
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Optional
 
 from torch import Tensor
 
@@ -84,7 +83,7 @@ def _one_case(size: int, dims: int, device: str) -> list[Row]:
         *(_library_candidates(data.x_ND) if device == 'cpu' else []),
     ]
 
-    def agree(outputs: dict[str, Optional[Tensor]]) -> dict[str, Agreement]:
+    def agree(outputs: dict[str, Tensor | None]) -> dict[str, Agreement]:
         return _agreement({method: label_N for method, label_N in outputs.items() if label_N is not None}, data)
 
     setting = f'D={dims}, {NUM_GROUPS - 1} objects'
@@ -156,7 +155,7 @@ def _agreement(outputs: dict[str, Tensor], data: MixedGroups) -> dict[str, Agree
     return figures
 
 
-def main(arguments: Optional[Sequence[str]] = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = benchmark_parser(__doc__)
     parser.add_argument(
         '--embeddings',

@@ -19,7 +19,7 @@ candidates. Its time is then the network's.
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, Optional
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -109,7 +109,7 @@ class _ReplaceOutput:
 
     def __init__(self, num_classes: int, dims: int) -> None:
         self.num_classes, self.dims = num_classes, dims
-        self.drawn: Optional[Tensor] = None
+        self.drawn: Tensor | None = None
 
     def __call__(self, module: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
         if self.drawn is None or self.drawn.shape != output.shape:
@@ -125,7 +125,7 @@ class _ReplaceOutput:
         return values_NE.T.reshape(1, -1, *size)
 
 
-def main(arguments: Optional[Sequence[str]] = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     args = benchmark_parser(__doc__).parse_args(arguments)
     report(NAME, measure_rows(33 if args.quick else 513, args.quick), args.out)
 

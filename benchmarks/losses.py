@@ -10,7 +10,7 @@ Data (a) of :mod:`benchmarks.data`, every picture drawn by itself, every pixel l
 import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -69,7 +69,7 @@ def make_batch(
     embeddings_NDHW = torch.stack([data.x_ND.T.reshape(dims, side, side) for data in drawn])
     instance_map_NHW, class_map_NHW = (
         torch.stack([labels_N.reshape(side, side) for labels_N in of_pictures])
-        for of_pictures in zip(*((data.group_N, data.class_N) for data in drawn))
+        for of_pictures in zip(*((data.group_N, data.class_N) for data in drawn), strict=True)
     )
     return Batch(
         embeddings_NDHW.contiguous().to(device).requires_grad_(), instance_map_NHW.to(device), class_map_NHW.to(device)
@@ -134,8 +134,8 @@ def _against(
     device: str,
     batch: Batch,
     ours: Callable[[], Tensor],
-    method: Optional[str] = None,
-    alternative: Optional[Callable[[], Tensor]] = None,
+    method: str | None = None,
+    alternative: Callable[[], Tensor] | None = None,
 ) -> list[Row]:
     """Rows of a loss with its gradient, and of the alternative where there is one, after value and gradient agree."""
 
@@ -160,7 +160,7 @@ def _multiple(row: Row, batch: Batch) -> str:
     return f'{row.peak_bytes / batch.embedding_bytes():.1f}'
 
 
-def main(arguments: Optional[Sequence[str]] = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     args = benchmark_parser(__doc__).parse_args(arguments)
     if args.quick:
         rows = measure_rows(side=16, counts=[3, 6], pictures=2)

@@ -3,7 +3,7 @@
 import platform
 from pathlib import Path
 from statistics import median
-from typing import Any, Optional
+from typing import Any
 
 import torch
 
@@ -38,14 +38,14 @@ def matrix_product_gflops(device: str, side: int = _MATRIX_SIDE) -> float:
     return 2 * side**3 / median(seconds_of(lambda: matrix @ matrix, device) for _ in range(5)) / 1e9
 
 
-def available_bytes(device: str) -> Optional[int]:
+def available_bytes(device: str) -> int | None:
     """Memory that is free on a device; ``None`` where the system does not say."""
     if device == 'cuda':
         return torch.cuda.mem_get_info()[0]
     return _memory_line('MemAvailable')
 
 
-def _memory_line(name: str) -> Optional[int]:
+def _memory_line(name: str) -> int | None:
     try:
         lines = Path('/proc/meminfo').read_text().splitlines()
     except OSError:

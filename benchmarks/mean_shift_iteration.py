@@ -11,7 +11,6 @@ N^2 D with the backward pass (the exponentials not counted).
 import dataclasses
 from collections.abc import Callable, Sequence
 from itertools import islice
-from typing import Optional
 
 import torch
 import torch.nn.functional as F
@@ -76,7 +75,7 @@ def _one_case(size: int, dims: int, backward: bool, device: str, peak_gflops: fl
     return rows
 
 
-def _iterate(iterate: Callable[[Tensor], Tensor], x_ND: Tensor, slope_ND: Optional[Tensor]) -> tuple[Tensor, ...]:
+def _iterate(iterate: Callable[[Tensor], Tensor], x_ND: Tensor, slope_ND: Tensor | None) -> tuple[Tensor, ...]:
     """The shifted embeddings and, where a slope is given, the gradient of their product with it."""
     if slope_ND is None:
         with torch.no_grad():
@@ -120,7 +119,7 @@ def _five_loops() -> list[Row]:
     return compare(NAME, f'D={_GPU_DIMS}, {_GPU_LOOPS} loops', _GPU_SIZE, 'cuda', candidates, agree)
 
 
-def main(arguments: Optional[Sequence[str]] = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     args = benchmark_parser(__doc__).parse_args(arguments)
     sizes, dims = ([256, 512], [16]) if args.quick else ([1024, 2048, 4096, 8192, 16384], [16, 64])
     report(NAME, measure_rows(sizes, dims), args.out)

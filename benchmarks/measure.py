@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any, Literal, NamedTuple, Optional
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch.profiler import ProfilerActivity, profile
@@ -43,10 +43,10 @@ class Measurement(NamedTuple):
     """Median of the times, and memory above the inputs (``None`` where the system does not say)."""
 
     seconds: float
-    peak_bytes: Optional[int]
+    peak_bytes: int | None
 
 
-def warm_up(candidates: Sequence[Candidate], device: str) -> tuple[dict[str, Any], dict[str, Optional[int]]]:
+def warm_up(candidates: Sequence[Candidate], device: str) -> tuple[dict[str, Any], dict[str, int | None]]:
     """Runs each candidate once: what it returned and the bytes it needed, by method.
 
     Example:
@@ -83,7 +83,7 @@ def seconds_of(run: Callable[[], Any], device: str) -> float:
     return time.perf_counter() - start
 
 
-def torch_peak(run: Callable[[], Any], device: str) -> tuple[Any, Optional[int]]:
+def torch_peak(run: Callable[[], Any], device: str) -> tuple[Any, int | None]:
     """What ``run`` returns, and the bytes that torch had allocated at once at most in it, above those before.
 
     Example:
@@ -105,7 +105,7 @@ def torch_peak(run: Callable[[], Any], device: str) -> tuple[Any, Optional[int]]
     return output, max(totals, default=0)
 
 
-def resident_peak(run: Callable[[], Any], device: str = 'cpu') -> tuple[Any, Optional[int]]:
+def resident_peak(run: Callable[[], Any], device: str = 'cpu') -> tuple[Any, int | None]:
     """What ``run`` returns, and by how many bytes the process's resident memory rose at most (Linux; else ``None``).
 
     Memory that the process holds free already is not seen again, so that it is a lower bound. Processes that ``run``

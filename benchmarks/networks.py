@@ -91,7 +91,9 @@ def picture_batch(side: int, pictures: int = 1) -> dict[str, list]:
 def labelled_batch(instance_map_NHW: Tensor, class_map_NHW: Tensor) -> dict[str, list]:
     """What a data loader gives ``train_step``: pictures with these label maps."""
     batch = picture_batch(instance_map_NHW.shape[-1], len(instance_map_NHW))
-    for sample, instance_map_HW, class_map_HW in zip(batch['data_samples'], instance_map_NHW, class_map_NHW):
+    for sample, instance_map_HW, class_map_HW in zip(
+        batch['data_samples'], instance_map_NHW, class_map_NHW, strict=True
+    ):
         sample.gt_sem_seg = PixelData(data=class_map_HW[None])
         sample.set_field(PixelData(data=instance_map_HW[None]), 'gt_instance_map', dtype=PixelData)
     return batch

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
@@ -35,11 +35,11 @@ class Row:
 
     benchmark: str
     setting: str
-    size: Optional[int]
+    size: int | None
     method: str
     device: str
-    seconds: Optional[float] = None
-    peak_bytes: Optional[int] = None
+    seconds: float | None = None
+    peak_bytes: int | None = None
     memory: MemoryKind = 'torch'
     repeats: int = 0
     agreement: dict[str, float] = field(default_factory=dict)
@@ -50,12 +50,12 @@ class Row:
         return self.benchmark, self.setting, self.size, self.device
 
 
-def not_measured(benchmark: str, setting: str, size: Optional[int], method: str, device: str, reason: str) -> Row:
+def not_measured(benchmark: str, setting: str, size: int | None, method: str, device: str, reason: str) -> Row:
     """A row that says why there is no figure."""
     return Row(benchmark, setting, size, method, device, note=f'not measured: {reason}')
 
 
-def ratios_to_ours(rows: Sequence[Row]) -> list[Optional[float]]:
+def ratios_to_ours(rows: Sequence[Row]) -> list[float | None]:
     """How many times as long as ours each row took on the same case; ``None`` where one was not measured.
 
     Example:
@@ -79,14 +79,16 @@ def format_table(rows: Sequence[Row]) -> str:
         | D=4     | 8    | cpu    | ours   | 250 ms | 1.0 MiB torch | 1.0    |           |      |
     """
     titles = ('setting', 'size', 'device', 'method', 'time', 'memory', 'x ours', 'agreement', 'note')
-    cells = [titles, *(_cells(row, ratio) for row, ratio in zip(rows, ratios_to_ours(rows)))]
+    cells = [titles, *(_cells(row, ratio) for row, ratio in zip(rows, ratios_to_ours(rows), strict=True))]
     widths = [max(len(line[column]) for line in cells) for column in range(len(titles))]
-    lines = ['| ' + ' | '.join(cell.ljust(width) for cell, width in zip(line, widths)) + ' |' for line in cells]
+    lines = [
+        '| ' + ' | '.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + ' |' for line in cells
+    ]
     lines.insert(1, '|' + '|'.join('-' * (width + 2) for width in widths) + '|')
     return '\n'.join(lines)
 
 
-def _cells(row: Row, ratio: Optional[float]) -> tuple[str, ...]:
+def _cells(row: Row, ratio: float | None) -> tuple[str, ...]:
     notes = [row.note] if row.note else []
     if row.seconds is not None and row.repeats < 5:
         notes.append(f'timed {row.repeats} times' if row.repeats > 1 else 'timed once')
@@ -116,7 +118,7 @@ def write_report(rows: Sequence[Row], path: Path, command: str, machine: dict[st
         'date': date.today().isoformat(),
         'machine': machine,
         **more,
-        'rows': [dict(asdict(row), times_ours=ratio) for row, ratio in zip(rows, ratios_to_ours(rows))],
+        'rows': [dict(asdict(row), times_ours=ratio) for row, ratio in zip(rows, ratios_to_ours(rows), strict=True)],
     }
     path.write_text(json.dumps(report, indent=1) + '\n')
 
@@ -143,7 +145,7 @@ def plot_cost(rows: Sequence[Row], path: Path) -> bool:
     with matplotlib.rc_context({'font.size': 8}):
         figure = Figure(figsize=(10, 3 * len(curves)), layout='constrained')
         panels = figure.subplots(len(curves), 2, squeeze=False)
-        for (left, right), ((setting, device), by_method) in zip(panels, curves.items()):
+        for (left, right), ((setting, device), by_method) in zip(panels, curves.items(), strict=True):
             for method, of_method in sorted(by_method.items(), key=lambda item: item[0] != OURS):
                 points = sorted(of_method, key=lambda row: row.size)
                 width = 2.5 if method == OURS else 1

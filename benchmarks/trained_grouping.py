@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable
 from functools import partial
 from statistics import mean
-from typing import Any, Optional
+from typing import Any
 
 import torch.nn.functional as F
 from mmengine.registry import init_default_scope
@@ -93,7 +93,7 @@ def _settings(grouper: Grouper, trained: TrainedEmbeddings) -> dict[str, Any]:
     return settings.arguments
 
 
-def _alternatives(grouper: Grouper, settings: dict[str, Any], dims: int) -> Optional[dict[str, tuple[Labelling, str]]]:
+def _alternatives(grouper: Grouper, settings: dict[str, Any], dims: int) -> dict[str, tuple[Labelling, str]] | None:
     """Labelling and note by method; ``None`` where nothing else computes what the grouper does."""
     if isinstance(grouper, CenterGrouping) and settings['distance'] == 'norm':
         bandwidth, of_unit_vectors = settings['threshold'], False
@@ -123,4 +123,4 @@ def _alternatives(grouper: Grouper, settings: dict[str, Any], dims: int) -> Opti
 
 
 def _mean_index(reference: list[Tensor], labels: list[Tensor]) -> float:
-    return mean(adjusted_rand_index(a_N, b_N) for a_N, b_N in zip(reference, labels))
+    return mean(adjusted_rand_index(a_N, b_N) for a_N, b_N in zip(reference, labels, strict=True))

@@ -10,7 +10,7 @@ has no embedding branch and no loss on it. Pictures and labels are drawn (:func:
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, Optional
+from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict
@@ -88,7 +88,7 @@ class _Step:
         return self.model.train_step(batch, self.optimizer)
 
 
-def main(arguments: Optional[Sequence[str]] = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     args = benchmark_parser(__doc__).parse_args(arguments)
     side, pictures = (33, 2) if args.quick else (513, 4)
     report(NAME, measure_rows(side, pictures, args.quick), args.out)

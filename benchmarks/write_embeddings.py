@@ -12,7 +12,6 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Optional
 
 import torch
 from mmengine.config import Config, ConfigDict, DictAction
@@ -38,7 +37,7 @@ def run_network(model: EmbeddingSegmentor, dataset: Dataset, index: int) -> Pict
     return PictureEmbeddings(embeddings_Dhw.cpu(), class_map_hw.cpu())
 
 
-def main(arguments: Optional[Sequence[str]] = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', type=Path, help='config file')
     parser.add_argument('checkpoint', help='checkpoint file')

@@ -33,7 +33,9 @@ def printed(program: str) -> str:
     return process.stdout.strip()
 
 
-@pytest.mark.parametrize('before', ['', 'import mmcv', 'import mmdet', 'import mmseg', 'import mmdet, mmseg, mmengine.runner'])
+@pytest.mark.parametrize(
+    'before', ['', 'import mmcv', 'import mmdet', 'import mmseg', 'import mmdet, mmseg, mmengine.runner']
+)
 def test_mmdet_and_mmseg_import(before):
     program = f'{before}\nimport mmseg_instancenet, mmcv.ops, mmdet.models, mmdet.apis, mmseg.models, mmseg.apis\nprint("done")'
     assert printed(program).endswith('done')
@@ -74,7 +76,9 @@ def test_a_missing_operator_raises_one_line_when_it_is_called():
 def test_maximum_pooling_is_not_silently_an_average():
     from mmcv.ops import roi_align
 
-    with pytest.raises(mmcv_operators.OperatorNotCompiledError, match="pool_mode='max' is not compiled.*pool_mode='avg'"):
+    with pytest.raises(
+        mmcv_operators.OperatorNotCompiledError, match="pool_mode='max' is not compiled.*pool_mode='avg'"
+    ):
         roi_align(torch.zeros(1, 1, 4, 4), torch.tensor([[0.0, 0, 0, 3, 3]]), 2, 1.0, 0, 'max', True)
 
 
@@ -195,12 +199,19 @@ def test_torchvision_agrees_with_compiled_operators(aligned, sampling_ratio):
 
     boxes, scores = boxes_and_scores(300, seed=4)
     for offset in (0, 1):
-        ours, theirs = (module.nms(boxes, scores, iou_threshold=0.5, offset=offset) for module in (mmcv_operators, _ext))
+        ours, theirs = (
+            module.nms(boxes, scores, iou_threshold=0.5, offset=offset) for module in (mmcv_operators, _ext)
+        )
         assert torch.equal(ours, theirs)
     features = torch.randn(2, 3, 14, 15, generator=torch.Generator().manual_seed(2))
     rois, none = regions(20), features.new_zeros(0)
     settings = dict(
-        aligned_height=3, aligned_width=4, spatial_scale=0.25, sampling_ratio=sampling_ratio, pool_mode=1, aligned=aligned
+        aligned_height=3,
+        aligned_width=4,
+        spatial_scale=0.25,
+        sampling_ratio=sampling_ratio,
+        pool_mode=1,
+        aligned=aligned,
     )
     outputs, gradients = [], []
     weights = torch.randn(20, 3, 3, 4, generator=torch.Generator().manual_seed(3))

@@ -78,7 +78,7 @@ def main() -> None:
     regressor = model.instance_scorer
     regressor.fit(features_MF, iou_M, args.ridge)
     print(f'\n{len(iou_M)} instances of the training set, mean IoU {iou_M.mean():.3f}; weights per standard deviation:')
-    for name, weight in zip(FEATURES, (regressor.weight * features_MF.std(0, correction=0)).tolist()):
+    for name, weight in zip(FEATURES, (regressor.weight * features_MF.std(0, correction=0)).tolist(), strict=True):
         print(f'{name:<14} {weight:+.4f}')
     report(model, validation, (features_MF, iou_M))
 
@@ -108,7 +108,9 @@ def grouped(
     """Each picture with its groups, class map (H, W) and probability (H, W)."""
     for index, data in enumerate(dataloader):
         batch = model.data_preprocessor(data, False)
-        for sample, view in zip(batch['data_samples'], model.views(batch['inputs'], batch['data_samples'])):
+        for sample, view in zip(
+            batch['data_samples'], model.views(batch['inputs'], batch['data_samples']), strict=True
+        ):
             class_HW, probability_HW = model.classify(sample, [view], model.test_cfg.get('classes', 'predicted'))
             yield sample, group_picture([view], class_HW, model.grouper, model.scorer), class_HW, probability_HW
         if (index + 1) % 50 == 0:
@@ -154,7 +156,7 @@ def report(model: EmbeddingSegmentor, validation: DataLoader, fitted_on: tuple[T
             for metric in metrics[name]:
                 metric.dataset_meta = validation.dataset.metainfo
                 metric.process({}, [dict(sample.metainfo, pred_instances=instances)])
-    sets = {'training': fitted_on, 'validation': [torch.cat(values) for values in zip(*pairs)]}
+    sets = {'training': fitted_on, 'validation': [torch.cat(values) for values in zip(*pairs, strict=True)]}
     print(f'\n{"score":<16}{"rank correlation with IoU":>28}{"validation set":>22}')
     print(f'{"":<16}{"training":>16}{"validation":>12}{"AP":>11}{"AP^r 50":>11}')
     MMLogger.get_current_instance().setLevel(logging.ERROR)

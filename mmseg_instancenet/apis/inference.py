@@ -1,7 +1,6 @@
 """From Python: picture in, instances out."""
 
 from pathlib import Path
-from typing import Union
 
 import mmcv
 import numpy as np
@@ -15,7 +14,7 @@ from ..models import EmbeddingSegmentor
 _ANNOTATION_TRANSFORMS = ('mmdet.LoadAnnotations', 'MasksToMaps')
 
 
-def segment_picture(model: EmbeddingSegmentor, picture: Union[str, Path, np.ndarray]) -> DetDataSample:
+def segment_picture(model: EmbeddingSegmentor, picture: str | Path | np.ndarray) -> DetDataSample:
     """Finds the instances of one picture.
 
     Args:

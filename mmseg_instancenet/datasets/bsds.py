@@ -3,7 +3,6 @@
 import os.path as osp
 from collections.abc import Sequence
 from pathlib import PurePath
-from typing import Optional, Union
 
 from mmengine.fileio import LocalBackend, exists, get_file_backend, list_dir_or_file
 from mmseg.datasets import BaseSegDataset
@@ -29,8 +28,8 @@ class BSDSDataset(BaseSegDataset):
     def __init__(
         self,
         data_root: str,
-        splits: Union[str, Sequence[str]],
-        data_prefix: Optional[dict] = None,
+        splits: str | Sequence[str],
+        data_prefix: dict | None = None,
         **kwargs,
     ) -> None:
         self.splits = [splits] if isinstance(splits, str) else list(splits)

@@ -71,7 +71,7 @@ class CocoInstanceDataset(CocoDataset):
         missing = [name for name in classes if name not in in_json]
         if missing:
             raise ValueError(
-                f"{self.ann_file} has no class {', '.join(map(repr, missing))}; it has {in_json}. Set "
+                f'{self.ann_file} has no class {", ".join(map(repr, missing))}; it has {in_json}. Set '
                 "metainfo=dict(classes=(...)) to the json's names"
             )
         if len(classes) >= 255:
@@ -104,7 +104,7 @@ class CocoInstanceDataset(CocoDataset):
         return data_info
 
     def _check_mask(self, annotation: dict, info: dict) -> None:
-        name = f"annotation {annotation['id']} of picture {info['file_name']}"
+        name = f'annotation {annotation["id"]} of picture {info["file_name"]}'
         segmentation = annotation.get('segmentation')
         if not segmentation:
             raise ValueError(f'{self.ann_file}: {name} has no "segmentation"; pixel embeddings are trained on masks')

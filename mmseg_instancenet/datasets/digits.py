@@ -7,7 +7,7 @@ that a class map alone does not separate them.
 
 import json
 from pathlib import Path
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -71,7 +71,7 @@ def compose(originals: dict[int, np.ndarray], rng: np.random.Generator) -> Canva
             return canvas
 
 
-def _try_compose(originals: dict[int, np.ndarray], rng: np.random.Generator) -> Optional[Canvas]:
+def _try_compose(originals: dict[int, np.ndarray], rng: np.random.Generator) -> Canvas | None:
     ink: list[np.ndarray] = []
     classes: list[int] = []
     for _ in range(rng.choice(_COUNTS)):
@@ -106,7 +106,7 @@ def _place(
     classes: list[int],
     touch: bool,
     rng: np.random.Generator,
-) -> Optional[np.ndarray]:
+) -> np.ndarray | None:
     """The stamp at a random place where it hides little of the others; touching one of its own class if ``touch``."""
     for _ in range(200):
         row, column = rng.integers(0, CANVAS - _SIDE + 1, 2)
@@ -117,7 +117,9 @@ def _place(
         if max(shares, default=0) > _MAX_OVERLAP:
             continue
         if touch and not any(
-            (_grown(mask) & (other > _INK)).any() for other, other_class in zip(ink, classes) if other_class == digit
+            (_grown(mask) & (other > _INK)).any()
+            for other, other_class in zip(ink, classes, strict=True)
+            if other_class == digit
         ):
             continue
         return placed
@@ -143,7 +145,7 @@ def write_digits(folder: Path, num_train: int = 5000, num_val: int = 500, seed: 
             name = f'{image_id:05d}.png'
             cv2.imwrite(str(folder / split / name), canvas.image)
             images.append({'id': image_id, 'file_name': name, 'height': CANVAS, 'width': CANVAS})
-            for mask, digit in zip(canvas.masks, canvas.classes):
+            for mask, digit in zip(canvas.masks, canvas.classes, strict=True):
                 annotations.append(dict(_annotation(mask, int(digit)), id=len(annotations) + 1, image_id=image_id))
         coco = {
             'info': {'description': f"scikit-learn's handwritten digits, composed with seed {seed}"},

@@ -116,7 +116,7 @@ def maps_to_annotations(maps: LabelMaps) -> tuple[list[dict], int]:
     disagreed = ~void & (np.append(0, class_K)[labels] != classes)
     labels[void | disagreed] = count + 1
     annotations = []
-    for category, rle in zip([*class_K.tolist(), IGNORED_CLASS], labels_to_rle(labels, count + 1)):
+    for category, rle in zip([*class_K.tolist(), IGNORED_CLASS], labels_to_rle(labels, count + 1), strict=True):
         area = int(coco_mask.area(rle))
         if area:
             annotations.append(

@@ -1,7 +1,6 @@
 """Training in two phases with one command."""
 
 from collections.abc import Sequence
-from typing import Optional, Union
 
 from mmengine.hooks import Hook
 from mmengine.model import MMDistributedDataParallel, is_model_wrapper
@@ -31,12 +30,12 @@ class FreezeHook(Hook):
     # Before the hooks that look at the model (EMA, checkpoints), so that they see the phase that is to come.
     priority = 'VERY_HIGH'
 
-    def __init__(self, modules: Union[str, Sequence[str]], until: int, by_epoch: bool = True) -> None:
+    def __init__(self, modules: str | Sequence[str], until: int, by_epoch: bool = True) -> None:
         self.modules = [modules] if isinstance(modules, str) else list(modules)
         if until < 0:
             raise ValueError(f'expected until >= 0, got {until}')
         self.until, self.by_epoch = until, by_epoch
-        self._frozen: Optional[bool] = None
+        self._frozen: bool | None = None
 
     def before_train(self, runner: Runner) -> None:
         self._enter(runner)
@@ -45,7 +44,7 @@ class FreezeHook(Hook):
         if self.by_epoch:
             self._enter(runner)
 
-    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Optional[dict] = None) -> None:
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
         if not self.by_epoch:
             self._enter(runner)
         if self._frozen:

@@ -1,10 +1,10 @@
 """Reads the pickles that MMEngine's runner writes into its checkpoints, and no others.
 
-``torch.load(file, weights_only=False, pickle_module=mmengine_pickle)`` unpickles with :class:`Unpickler`. MMEngine's checkpoints hold
-its log beside the weights: a class of its own (``HistoryBuffer``) made of numpy values, and the class's methods by way of
+``torch.load(file, weights_only=False, pickle_module=mmengine_pickle)`` unpickles with :class:`Unpickler`. MMEngine's checkpoints
+hold the log beside the weights: a class of its own (``HistoryBuffer``) made of numpy values, and the class's methods by way of
 ``getattr``. ``torch.load(weights_only=True)`` refuses these. The unpickler here looks every name up in one table: plain
-containers, tensors, numeric numpy values, and the history of the log, which is built anew from its numbers. Any other name is an
-error, before anything of it is imported or called.
+containers, tensors, numeric numpy values, and the history of the log, which is built anew from its numbers. Any other name is
+an error, before anything of it is imported or called.
 """
 
 import pickle

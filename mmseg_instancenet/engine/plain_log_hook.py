@@ -14,8 +14,8 @@ from mmseg.registry import HOOKS
 class PlainLogHook(Hook):
     """Stores the log's history in checkpoints as tensors and numbers, and reads it back when a training resumes.
 
-    MMEngine pickles the history as objects of its class ``HistoryBuffer``, and ``torch.load``, which reads weights only from torch
-    2.6 on, refuses the file. With this hook a checkpoint is read by ``torch.load(file, weights_only=True)`` of every torch.
+    MMEngine pickles the history as objects of its class ``HistoryBuffer``, and ``torch.load``, which from torch 2.6 on reads
+    weights only, refuses the file. With this hook ``torch.load(file, weights_only=True)`` of every torch reads a checkpoint.
     A numpy array in the runtime information of the message hub becomes a tensor, a numpy scalar a number of Python.
     """
 

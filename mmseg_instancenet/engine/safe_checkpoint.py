@@ -1,9 +1,9 @@
 """Checkpoints are data, not programs: nothing in them is run, on any torch.
 
-MMEngine calls ``torch.load`` without ``weights_only``: torch before 2.6 then runs whatever the file holds, torch from 2.6 on refuses
-the checkpoints that MMEngine itself writes, since the log in them holds a class of its own and numpy values. Importing
-this module registers MMEngine's loaders for files and addresses anew. They read weights only, and MMEngine's log
-(:mod:`mmengine_pickle`). :class:`PlainLogHook` writes checkpoints that need no such help.
+MMEngine calls ``torch.load`` without ``weights_only``: torch before 2.6 then runs whatever the file holds, torch from 2.6 on
+refuses the checkpoints that MMEngine itself writes, since the log in them holds a class of its own and numpy values.
+:func:`register_safe_loaders` puts loaders for files and addresses in the place of MMEngine's; they read weights and MMEngine's
+log (:mod:`mmengine_pickle`), nothing else. :class:`PlainLogHook` writes checkpoints that need no such help.
 """
 
 import os

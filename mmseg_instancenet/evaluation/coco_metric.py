@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Optional
 
 import numpy as np
 from mmdet.datasets.api_wrappers import COCO, COCOeval
@@ -36,10 +35,10 @@ class CocoInstanceMetric(CocoMetric):
 
     def __init__(self, *args, metric: Sequence[str] = ('segm', 'bbox'), **kwargs) -> None:
         super().__init__(*args, metric=[metric] if isinstance(metric, str) else list(metric), **kwargs)
-        self._void_of_picture: Optional[dict[int, dict]] = None
+        self._void_of_picture: dict[int, dict] | None = None
 
     @property
-    def dataset_meta(self) -> Optional[dict]:
+    def dataset_meta(self) -> dict | None:
         return self._dataset_meta
 
     @dataset_meta.setter
@@ -66,7 +65,7 @@ class CocoInstanceMetric(CocoMetric):
         if 'segm' in self.metrics and not self.format_only:
             figures['segm_mAP_all'] = self._mean_ap_of_all() if self._uncapped else figures['segm_mAP']
             MMLogger.get_current_instance().info(
-                f"segm_mAP_all (no limit of detections): {figures['segm_mAP_all']:.3f}"
+                f'segm_mAP_all (no limit of detections): {figures["segm_mAP_all"]:.3f}'
             )
         return figures
 
@@ -110,7 +109,7 @@ def _cut_void(prediction: dict, void: dict) -> None:
     for key in ('scores', 'labels', 'mask_scores'):
         if key in prediction:
             prediction[key] = prediction[key][kept]
-    prediction['masks'] = [mask for mask, keep in zip(masks, kept) if keep]
+    prediction['masks'] = [mask for mask, keep in zip(masks, kept, strict=True) if keep]
     box_K4 = np.array([coco_mask.toBbox(mask) for mask in prediction['masks']], np.float32).reshape(-1, 4)
     box_K4[:, 2:] += box_K4[:, :2]  # from (x, y, width, height) to corners
     prediction['bboxes'] = box_K4

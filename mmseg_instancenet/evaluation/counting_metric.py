@@ -63,7 +63,9 @@ class CountingMetric(BaseMetric):
             self.results.append(_figures_of_picture(label_overlap(truth_HW, prediction_HW)))
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        truths, predictions, best_dice, pairs, iou_sums, split, merged = (np.array(column) for column in zip(*results))
+        truths, predictions, best_dice, pairs, iou_sums, split, merged = (
+            np.array(column) for column in zip(*results, strict=True)
+        )
         difference = predictions - truths
         figures = {
             'SBD': float(best_dice.mean()),
@@ -75,7 +77,9 @@ class CountingMetric(BaseMetric):
         names = ('precision', 'recall', 'F1', 'accuracy', 'PQ')
         rows = [['IoU', *names]]
         true, predicted = int(truths.sum()), int(predictions.sum())
-        for threshold, matched, iou_sum in zip(IOU_THRESHOLDS, pairs.sum(0).tolist(), iou_sums.sum(0).tolist()):
+        for threshold, matched, iou_sum in zip(
+            IOU_THRESHOLDS, pairs.sum(0).tolist(), iou_sums.sum(0).tolist(), strict=True
+        ):
             ratios = (
                 _ratio(matched, predicted),
                 _ratio(matched, true),
@@ -83,7 +87,7 @@ class CountingMetric(BaseMetric):
                 _ratio(matched, true + predicted - matched),
                 _ratio(2 * iou_sum, true + predicted),
             )
-            figures.update({f'{name}_{100 * threshold:g}': ratio for name, ratio in zip(names, ratios)})
+            figures.update({f'{name}_{100 * threshold:g}': ratio for name, ratio in zip(names, ratios, strict=True)})
             rows.append([f'{threshold:g}', *(f'{ratio:.3f}' for ratio in ratios)])
         figures['mean_accuracy'] = float(np.mean([figures[f'accuracy_{100 * t:g}'] for t in IOU_THRESHOLDS]))
         MMLogger.get_current_instance().info(f'{true} objects, {predicted} predicted\n{AsciiTable(rows).table}')
@@ -91,7 +95,7 @@ class CountingMetric(BaseMetric):
 
 
 def _figures_of_picture(overlap: LabelOverlap) -> tuple:
-    pairs, iou_sums = zip(*(match_objects(overlap, threshold) for threshold in IOU_THRESHOLDS))
+    pairs, iou_sums = zip(*(match_objects(overlap, threshold) for threshold in IOU_THRESHOLDS), strict=True)
     return (
         len(overlap.truth_area_G),
         len(overlap.prediction_area_K),

@@ -4,7 +4,6 @@ import copy
 import io
 from collections.abc import Sequence
 from contextlib import redirect_stdout
-from typing import Optional
 
 import numpy as np
 import torch
@@ -86,9 +85,7 @@ def class_map_pass(class_HW: Tensor, count: int) -> NetworkPass:
     )
 
 
-def perfect_pass(
-    class_HW: Tensor, instance_HW: Tensor, count: int, size: Optional[tuple[int, int]] = None
-) -> NetworkPass:
+def perfect_pass(class_HW: Tensor, instance_HW: Tensor, count: int, size: tuple[int, int] | None = None) -> NetworkPass:
     """What a network without fault would say: classes and instances of the ground truth, at ``size`` or the own size.
 
     Ignored pixels are background. Instances lie 10 apart in a one-dimensional embedding, farther than any threshold.

@@ -1,7 +1,5 @@
 """mmseg's IoU for data sets whose list of classes has no background."""
 
-from typing import Optional
-
 from mmseg.evaluation import IoUMetric
 from mmseg.registry import METRICS
 
@@ -15,7 +13,7 @@ class ForegroundIoUMetric(IoUMetric):
     """
 
     @property
-    def dataset_meta(self) -> Optional[dict]:
+    def dataset_meta(self) -> dict | None:
         return self._dataset_meta
 
     @dataset_meta.setter

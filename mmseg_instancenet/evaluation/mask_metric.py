@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 import numpy as np
 from pycocotools import mask as coco_mask
@@ -38,9 +38,7 @@ class MaskMetric(CocoInstanceMetric):
         collect_device, prefix: see MMEngine's ``BaseMetric``.
     """
 
-    def __init__(
-        self, ann_file: Optional[str] = None, collect_device: str = 'cpu', prefix: Optional[str] = None
-    ) -> None:
+    def __init__(self, ann_file: str | None = None, collect_device: str = 'cpu', prefix: str | None = None) -> None:
         super().__init__(ann_file=ann_file, metric='segm', collect_device=collect_device, prefix=prefix)
 
     @abstractmethod
@@ -66,7 +64,7 @@ class MaskMetric(CocoInstanceMetric):
             self.cat_ids = coco.get_cat_ids(cat_names=self.dataset_meta['classes'])
             if len(self.cat_ids) != len(self.dataset_meta['classes']):
                 raise ValueError(
-                    f"expected the classes {self.dataset_meta['classes']} in the annotation file, which has "
+                    f'expected the classes {self.dataset_meta["classes"]} in the annotation file, which has '
                     f'{[category["name"] for category in coco.dataset["categories"]]}'
                 )
         if image_id not in coco.imgs:

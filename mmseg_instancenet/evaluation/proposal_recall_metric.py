@@ -1,7 +1,7 @@
 """Average recall of proposals against their number."""
 
 from collections.abc import Sequence
-from typing import Any, Optional
+from typing import Any
 from zlib import crc32
 
 import numpy as np
@@ -51,10 +51,10 @@ class ProposalRecallMetric(MaskMetric):
     def __init__(
         self,
         num_proposals: Sequence[int] = (10, 60),
-        curve_file: Optional[str] = None,
-        ann_file: Optional[str] = None,
+        curve_file: str | None = None,
+        ann_file: str | None = None,
         collect_device: str = 'cpu',
-        prefix: Optional[str] = None,
+        prefix: str | None = None,
     ) -> None:
         super().__init__(ann_file, collect_device, prefix)
         if not all(number >= 1 for number in num_proposals):

@@ -1,7 +1,7 @@
 """AP^r, the average precision of regions."""
 
 from collections.abc import Sequence
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 from mmengine.logging import MMLogger
@@ -45,9 +45,9 @@ class RegionAveragePrecisionMetric(MaskMetric):
         self,
         iou_thresholds: Sequence[float] = (0.5, 0.6, 0.7, 0.8, 0.9),
         classwise: bool = False,
-        ann_file: Optional[str] = None,
+        ann_file: str | None = None,
         collect_device: str = 'cpu',
-        prefix: Optional[str] = None,
+        prefix: str | None = None,
     ) -> None:
         super().__init__(ann_file, collect_device, prefix)
         if not iou_thresholds or not all(0 < threshold < 1 for threshold in iou_thresholds):
@@ -62,7 +62,7 @@ class RegionAveragePrecisionMetric(MaskMetric):
             index_K = np.flatnonzero(masks.labels_K == label)
             detections = [masks.masks_K[index] for index in index_K]
             objects, crowds = (
-                [mask for mask, of in zip(found, labels) if of == label]
+                [mask for mask, of in zip(found, labels, strict=True) if of == label]
                 for found, labels in (
                     (masks.objects_G, masks.object_labels_G),
                     (masks.crowds_J, masks.crowd_labels_J),
@@ -93,7 +93,7 @@ class RegionAveragePrecisionMetric(MaskMetric):
                     average_precision(hit_K[(label_K == label) & ~excused_K], count)
                     for label, count in enumerate(objects_C)
                 ]
-                for hit_K, excused_K in zip(hit_TK, excused_TK)
+                for hit_K, excused_K in zip(hit_TK, excused_TK, strict=True)
             ]
         )
         names = [f'APr_{100 * threshold:g}' for threshold in self.iou_thresholds]
@@ -101,12 +101,12 @@ class RegionAveragePrecisionMetric(MaskMetric):
         if not occurs_C.any():
             MMLogger.get_current_instance().warning('the ground truth has no object: AP^r is not defined')
         mean_T = ap_TC[:, occurs_C].mean(1) if occurs_C.any() else np.full(len(names), np.nan)
-        figures = {'APr': float(mean_T.mean()), **dict(zip(names, mean_T.tolist()))}
+        figures = {'APr': float(mean_T.mean()), **dict(zip(names, mean_T.tolist(), strict=True))}
         if self.classwise:
             rows = [['category', 'objects', 'APr', *names]]
-            for name, count, ap_T in zip(self.dataset_meta['classes'], objects_C, ap_TC.T):
+            for name, count, ap_T in zip(self.dataset_meta['classes'], objects_C, ap_TC.T, strict=True):
                 figures[f'APr_{name}'] = float(ap_T.mean())
-                figures.update({f'{key}_{name}': float(ap) for key, ap in zip(names, ap_T)})
+                figures.update({f'{key}_{name}': float(ap) for key, ap in zip(names, ap_T, strict=True)})
                 rows.append([name, str(count), *(f'{value:.3f}' for value in (ap_T.mean(), *ap_T))])
             MMLogger.get_current_instance().info('\n' + AsciiTable(rows).table)
         return figures

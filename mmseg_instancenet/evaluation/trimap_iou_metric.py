@@ -1,7 +1,6 @@
 """mIoU near the boundaries of the ground truth, as a function of how near (trimap)."""
 
 from collections.abc import Sequence
-from typing import Optional
 
 import cv2
 import numpy as np
@@ -119,9 +118,9 @@ class TrimapIoUMetric(BaseMetric):
         self,
         max_width: int = 40,
         reported: Sequence[int] = (1, 5, 10, 20, 40),
-        out_file: Optional[str] = None,
+        out_file: str | None = None,
         collect_device: str = 'cpu',
-        prefix: Optional[str] = None,
+        prefix: str | None = None,
     ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
         if max_width < 1 or not all(1 <= width <= max_width for width in reported):

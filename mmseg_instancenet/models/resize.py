@@ -80,7 +80,7 @@ def resize_labels(labels_NHW: Tensor, size: tuple[int, int]) -> Tensor:
         tensor([[[        1, 300000001]]])
     """
     index = []
-    for new, old in zip(size, labels_NHW.shape[-2:]):
+    for new, old in zip(size, labels_NHW.shape[-2:], strict=True):
         centers = (torch.arange(new, dtype=torch.float64, device=labels_NHW.device) + 0.5) * old / new
         index.append(torch.floor(centers).long().clamp(max=old - 1))
     return labels_NHW[..., index[0][:, None], index[1][None, :]]

@@ -2,7 +2,6 @@
 
 import colorsys
 from collections.abc import Sequence
-from typing import Optional
 
 import cv2
 import numpy as np
@@ -17,7 +16,7 @@ def distinct_color(index: int) -> tuple[int, int, int]:
     return tuple(round(255 * channel) for channel in colorsys.hsv_to_rgb(hue, saturation, value))
 
 
-def embeddings_to_color(embeddings_Dhw: np.ndarray, foreground_hw: Optional[np.ndarray] = None) -> np.ndarray:
+def embeddings_to_color(embeddings_Dhw: np.ndarray, foreground_hw: np.ndarray | None = None) -> np.ndarray:
     """The three principal directions of an embedding map as red, green and blue: equal colour means near, not equal.
 
     Args:
@@ -43,7 +42,7 @@ def embeddings_to_color(embeddings_Dhw: np.ndarray, foreground_hw: Optional[np.n
     return image
 
 
-def class_map_to_color(class_map_HW: np.ndarray, palette: Optional[Sequence[Sequence[int]]] = None) -> np.ndarray:
+def class_map_to_color(class_map_HW: np.ndarray, palette: Sequence[Sequence[int]] | None = None) -> np.ndarray:
     """A class map in colours: background black, class k + 1 in the palette's k-th colour, ignored pixels grey."""
     count = max(int(class_map_HW.max()), 255) + 1
     table = np.zeros((count, 3), np.uint8)
@@ -77,7 +76,7 @@ def instances_over_picture(image_HW3: np.ndarray, instance_map_HW: np.ndarray, a
 def panel(images: Sequence[np.ndarray], titles: Sequence[str], height: int = 256) -> np.ndarray:
     """Images side by side at one height, each under its title."""
     columns = []
-    for image, title in zip(images, titles):
+    for image, title in zip(images, titles, strict=True):
         scale = height / image.shape[0]
         size = (max(1, round(image.shape[1] * scale)), height)
         image = cv2.resize(image, size, interpolation=cv2.INTER_NEAREST if scale > 1 else cv2.INTER_AREA)

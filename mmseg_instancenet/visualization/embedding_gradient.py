@@ -35,7 +35,9 @@ def gradient_by_loop(labelled: LabelledEmbeddings, loss: nn.Module, grouping: Me
     sample = {'sample_NHW': grouped_hw[None]} if hasattr(loss, 'draw') else {}
     x_PD = labelled.embeddings_Dhw[:, grouped_hw].T.detach().requires_grad_()
     norm_Thw = x_PD.new_zeros(loops + 1, *grouped_hw.shape)
-    for norm_hw, shifted_PD in zip(norm_Thw, shift_embeddings(grouping, x_PD, region_hw[grouped_hw], loops)):
+    for norm_hw, shifted_PD in zip(
+        norm_Thw, shift_embeddings(grouping, x_PD, region_hw[grouped_hw], loops), strict=True
+    ):
         map_hwD = shifted_PD.new_zeros(*grouped_hw.shape, x_PD.shape[1]).index_put((grouped_hw,), shifted_PD)
         result = loss(map_hwD.movedim(2, 0)[None], instance_1hw, labelled.class_hw[None], **sample)
         (gradient_PD,) = torch.autograd.grad(result[loss.loss_name], x_PD, retain_graph=True)

@@ -63,7 +63,7 @@ def _foreground(class_map_HW: np.ndarray, size: Sequence[int]) -> np.ndarray:
     """The foreground on the head's map, for a picture that fills the input."""
     rows, columns = (
         np.minimum((np.arange(new) + 0.5) * old / new, old - 1).astype(int)
-        for new, old in zip(size, class_map_HW.shape)
+        for new, old in zip(size, class_map_HW.shape, strict=True)
     )
     return class_map_HW[rows[:, None], columns[None, :]] > 0
 

@@ -62,7 +62,7 @@ def draw_sphere(axes: Axes, point_P3: np.ndarray, instance_P: np.ndarray, point_
     size_K = point_size * (1 + 0.5 * np.arange(len(ids))[::-1]) ** 2
     near_P = point_P3 @ towards_3 >= 0
     for on_side_P, alpha in ((~near_P, 0.2), (near_P, 1.0)):
-        for rank, (color, size) in enumerate(zip(color_K3, size_K)):
+        for rank, (color, size) in enumerate(zip(color_K3, size_K, strict=True)):
             shown_P = on_side_P & (rank_P == rank)
             axes.scatter(
                 *point_P3[shown_P].T, color=color, s=size, alpha=alpha, linewidths=0, depthshade=False, zorder=3

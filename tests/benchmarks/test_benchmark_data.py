@@ -54,7 +54,7 @@ def test_classes_in_turn():
 
 def test_the_same_in_every_run_and_different_by_seed():
     first, again, other = (mixed_groups(100, 4, 5, seed) for seed in (7, 7, 8))
-    assert all(torch.equal(a, b) for a, b in zip(first, again))
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     assert not torch.equal(first.x_ND, other.x_ND)
     # Of torch's CPU generator, whose numbers do not change from version to version.
     state = torch.get_rng_state()

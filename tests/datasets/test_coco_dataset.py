@@ -5,7 +5,6 @@ import re
 import warnings
 from collections import Counter
 from pathlib import Path
-from typing import Optional
 
 import cv2
 import numpy as np
@@ -46,7 +45,7 @@ def write_set(
     annotations: list[dict],
     classes: tuple[str, ...] = ('cat', 'dog'),
     pictures: int = 1,
-    on_disk: Optional[int] = None,
+    on_disk: int | None = None,
 ) -> None:
     """A COCO-format set: ``instances.json`` with categories 1, 2, .. and pictures ``images/1.png``, .."""
     (folder / 'images').mkdir()

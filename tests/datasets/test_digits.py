@@ -78,7 +78,7 @@ def test_many_digits_touch_one_of_their_own_class(canvases):
     recomputed = [touches_own_class(canvas) for canvas in canvases]
     share = np.mean(np.concatenate(recomputed))
     assert 0.3 <= share < 0.9, f'{share:.2f} of the digits touch one of their class'
-    for canvas, expected in zip(canvases, recomputed):
+    for canvas, expected in zip(canvases, recomputed, strict=True):
         assert canvas.touching.tolist() == expected
 
 
@@ -150,13 +150,13 @@ def test_json_is_valid_coco_and_decodes_to_the_masks(tmp_path, monkeypatch):
         assert len(coco.dataset['images']) == len(expected)
         annotation_ids = [annotation['id'] for annotation in coco.dataset['annotations']]
         assert len(set(annotation_ids)) == len(annotation_ids) == sum(len(canvas.masks) for canvas in expected)
-        for info, canvas in zip(coco.dataset['images'], expected):
+        for info, canvas in zip(coco.dataset['images'], expected, strict=True):
             picture = cv2.imread(str(tmp_path / split / info['file_name']), cv2.IMREAD_UNCHANGED)
             assert (info['height'], info['width']) == picture.shape == (CANVAS, CANVAS)
             np.testing.assert_array_equal(picture, canvas.image)
             annotations = coco.imgToAnns[info['id']]
             assert len(annotations) == len(canvas.masks)
-            for annotation, mask, digit in zip(annotations, canvas.masks, canvas.classes):
+            for annotation, mask, digit in zip(annotations, canvas.masks, canvas.classes, strict=True):
                 np.testing.assert_array_equal(coco.annToMask(annotation), mask)
                 assert coco.cats[annotation['category_id']]['name'] == str(digit)
                 assert annotation['iscrowd'] == 0 and annotation['area'] == mask.sum()

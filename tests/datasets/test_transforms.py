@@ -76,7 +76,7 @@ def test_random_masks_against_painting_pixel_by_pixel():
         height, width = rng.integers(1, 9, 2)
         masks = (rng.random((count, height, width)) < rng.random((count, 1, 1))).astype(np.uint8)
         labels, ignored = rng.integers(0, 80, count), rng.random(count) < 0.3
-        for found, expected in zip(masks_to_maps(masks, labels, ignored), painted(masks, labels, ignored)):
+        for found, expected in zip(masks_to_maps(masks, labels, ignored), painted(masks, labels, ignored), strict=True):
             np.testing.assert_array_equal(found, expected)
 
 
@@ -122,7 +122,7 @@ def same_partition(a: np.ndarray, b: np.ndarray) -> bool:
     """Whether two maps of ids agree up to the names of the positive ids."""
     if not np.array_equal(np.where(a > 0, 1, a), np.where(b > 0, 1, b)):
         return False
-    pairs = set(zip(a[a > 0].tolist(), b[a > 0].tolist()))
+    pairs = set(zip(a[a > 0].tolist(), b[a > 0].tolist(), strict=True))
     return len(pairs) == len({pair[0] for pair in pairs}) == len({pair[1] for pair in pairs})
 
 

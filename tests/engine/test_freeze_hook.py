@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -135,9 +136,9 @@ def check_phases(record, switch, frozen='backbone'):
         assert same(states[0], state, frozen)  # parameters and statistics
     assert none_same(states[0], states[switch], 'decode_head')
     assert none_same(states[0], states[switch], 'neck')
-    for before, after in zip(states[switch:], states[switch + 1 :]):
+    for before, after in pairwise(states[switch:]):
         assert none_same(before, after, frozen)
-    for step, (training, requires_grad) in enumerate(zip(record.training[:-1], record.requires_grad[:-1])):
+    for step, (training, requires_grad) in enumerate(zip(record.training[:-1], record.requires_grad[:-1], strict=True)):
         assert {v for name, v in training.items() if name.startswith(frozen)} == {step >= switch}
         assert {v for name, v in requires_grad.items() if name.startswith(frozen)} == {step >= switch}
         assert training['decode_head']
@@ -257,7 +258,7 @@ def test_distributed_ranks_stay_equal(two_ranks):
     first, second = two_ranks
     switch = len(first) // 2
     assert len(first) == len(second) == 2 * switch + 1
-    for step, (a, b) in enumerate(zip(first, second)):
+    for step, (a, b) in enumerate(zip(first, second, strict=True)):
         for name, value in parameters(a).items():
             assert torch.equal(value, b[name]), f'{name} differs before iteration {step}'
     # They saw different data ...

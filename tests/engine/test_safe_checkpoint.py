@@ -45,7 +45,7 @@ def check_content(checkpoint, runner):
     for name in ('train/loss', 'train/lr', 'train/by_numpy'):
         expected = runner.message_hub.get_scalar(name).data
         assert len(expected[0]) > 0
-        assert all(np.array_equal(a, b) for a, b in zip(scalars[name].data, expected))
+        assert all(np.array_equal(a, b) for a, b in zip(scalars[name].data, expected, strict=True))
     assert scalars['train/loss'].mean() == runner.message_hub.get_scalar('train/loss').mean()
     assert scalars['train/loss'].statistics('mean') == scalars['train/loss'].mean()
 
@@ -127,7 +127,7 @@ def test_trainings_resume_from_files_of_other_versions(name, plain, tmp_path):
     runner = make_runner(tmp_path / 'resumed', plain, shuffle=False, load_from=str(file), resume=True)
     runner.train()
     assert runner.iter == whole.iter == 4
-    for value, expected in zip(runner.model.state_dict().values(), whole.model.state_dict().values()):
+    for value, expected in zip(runner.model.state_dict().values(), whole.model.state_dict().values(), strict=True):
         torch.testing.assert_close(value, expected, rtol=0, atol=1e-6)
     losses, expected = (r.message_hub.get_scalar('train/loss').data[0].tolist() for r in (runner, whole))
     assert losses[-2:] == pytest.approx(expected[-2:], abs=1e-6)

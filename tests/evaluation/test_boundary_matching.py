@@ -17,7 +17,7 @@ def best_matching(predicted: np.ndarray, truth: np.ndarray, reach: float) -> tup
         sums = []
         for chosen in itertools.combinations(firsts, count):
             for partners in itertools.permutations(seconds, count):
-                distances = [math.dist(a, b) for a, b in zip(chosen, partners)]
+                distances = [math.dist(a, b) for a, b in zip(chosen, partners, strict=True)]
                 if max(distances) <= reach:
                     sums.append(sum(distances))
         if sums:

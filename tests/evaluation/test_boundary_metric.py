@@ -93,7 +93,7 @@ def test_equal_maps_are_counted_once_and_alike():
     truth = rng.random((2, 12, 15)) < 0.2
     thresholds = boundary_thresholds(19)
     counts = count_matches(probability, truth, thresholds, max_distance=0.1, thin=False)
-    for row, threshold in zip(counts, thresholds):
+    for row, threshold in zip(counts, thresholds, strict=True):
         alone = count_matches(probability, truth, np.array([threshold]), max_distance=0.1, thin=False)
         assert row.tolist() == alone[0].tolist()
 
@@ -198,7 +198,7 @@ def test_official_counts_at_each_threshold(official_sample):
     """The files give ratios of six digits. Thinned maps have exactly as many pixels; matches differ by at most 0.15 %."""
     _, counts, folder = official_sample
     for (matched_truth, truth, right, predicted), (_, recall, precision, _) in zip(
-        counts.sum(0), np.loadtxt(folder / 'eval_bdry_thr.txt')
+        counts.sum(0), np.loadtxt(folder / 'eval_bdry_thr.txt'), strict=True
     ):
         # With the benchmark's own number of pixels its ratio gives a whole number of matches.
         assert precision * predicted == pytest.approx(round(precision * predicted), abs=0.02)
@@ -210,7 +210,9 @@ def test_official_counts_at_each_threshold(official_sample):
 def test_official_best_of_each_picture(official_sample):
     _, counts, folder = official_sample
     thresholds = boundary_thresholds(5)
-    for counts_T4, (_, threshold, recall, precision, f) in zip(counts, np.loadtxt(folder / 'eval_bdry_img.txt')):
+    for counts_T4, (_, threshold, recall, precision, f) in zip(
+        counts, np.loadtxt(folder / 'eval_bdry_img.txt'), strict=True
+    ):
         found = boundary_figures(counts_T4[None], thresholds)
         assert found['ODS_threshold'] == pytest.approx(threshold, abs=1e-6)
         assert found['ODS_recall'] == pytest.approx(recall, abs=0.002)

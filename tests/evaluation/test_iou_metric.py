@@ -26,7 +26,7 @@ def confusion(pairs: list[tuple[np.ndarray, np.ndarray]], count: int) -> np.ndar
     """Rows: truth, columns: prediction; pixels with truth 255 are left out."""
     matrix = np.zeros((count, count), int)
     for predicted, truth in pairs:
-        for p, t in zip(predicted.ravel().tolist(), truth.ravel().tolist()):
+        for p, t in zip(predicted.ravel().tolist(), truth.ravel().tolist(), strict=True):
             if t != 255:
                 matrix[t, p] += 1
     return matrix

@@ -41,7 +41,7 @@ def match_plainly(iou: np.ndarray, threshold: float) -> tuple[int, float]:
     """Most pairs first, then the largest sum: a pair is worth 1, its IoU less than a pair in all."""
     near = iou >= threshold
     rows, columns = linear_sum_assignment(near + iou * near / (2 * min(iou.shape)), maximize=True)
-    chosen = [(row, column) for row, column in zip(rows, columns) if near[row, column]]
+    chosen = [(row, column) for row, column in zip(rows, columns, strict=True) if near[row, column]]
     return len(chosen), sum(iou[pair] for pair in chosen)
 
 

@@ -60,7 +60,7 @@ def test_matching_of_random_overlaps():
     for count, objects in ((30, 12), (5, 40), (1, 1), (25, 25)):
         iou = rng.random((count, objects)).round(2)
         matched = match_greedily(iou, IOU_THRESHOLDS)
-        for hits, threshold in zip(matched.tolist(), IOU_THRESHOLDS):
+        for hits, threshold in zip(matched.tolist(), IOU_THRESHOLDS, strict=True):
             assert hits == match_plainly(iou.tolist(), threshold)
 
 

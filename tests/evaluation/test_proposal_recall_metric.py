@@ -120,7 +120,7 @@ def test_on_real_detections_against_coco(test_data):
     detections = [
         {'image_id': sample['img_id'], 'category_id': 1, 'score': float(score), 'segmentation': mask}
         for sample in samples
-        for score, mask in zip(sample['pred_instances']['scores'], sample['pred_instances']['masks'])
+        for score, mask in zip(sample['pred_instances']['scores'], sample['pred_instances']['masks'], strict=True)
     ]
     evaluation = COCOeval(coco, coco.loadRes(detections), 'segm')
     evaluation.params.useCats, evaluation.params.maxDets = 0, numbers

@@ -204,7 +204,9 @@ def area_of_coco_matches(ann_file: str, samples: list[dict], thresholds: list[fl
     detections = [
         {'image_id': sample['img_id'], 'category_id': categories[label], 'score': score, 'segmentation': mask}
         for sample in samples
-        for label, score, mask in zip(*(sample['pred_instances'][key] for key in ('labels', 'scores', 'masks')))
+        for label, score, mask in zip(
+            *(sample['pred_instances'][key] for key in ('labels', 'scores', 'masks')), strict=True
+        )
     ]
     detections = [dict(d, score=float(d['score'])) for d in detections]
     evaluation = COCOeval(coco, coco.loadRes(detections), 'segm')
@@ -220,7 +222,9 @@ def area_of_coco_matches(ann_file: str, samples: list[dict], thresholds: list[fl
             ranked = [
                 (-score, place, bool(match))
                 for place, found in enumerate(pictures)
-                for score, match, ignored in zip(found['dtScores'], found['dtMatches'][row], found['dtIgnore'][row])
+                for score, match, ignored in zip(
+                    found['dtScores'], found['dtMatches'][row], found['dtIgnore'][row], strict=True
+                )
                 if not ignored
             ]
             hits = [match for _, _, match in sorted(ranked, key=lambda entry: entry[:2])]

@@ -46,7 +46,7 @@ def loop_curve(pairs: list[tuple[np.ndarray, np.ndarray]], count: int, max_width
     distances = [loop_distance(truth) for _, truth in pairs]
     for width in range(1, max_width + 1):
         matrix = np.zeros((count, count), int)
-        for (predicted, truth), distance in zip(pairs, distances):
+        for (predicted, truth), distance in zip(pairs, distances, strict=True):
             for y, x in np.argwhere(distance <= width):
                 matrix[truth[y, x], predicted[y, x]] += 1
         union = matrix.sum(0) + matrix.sum(1) - np.diag(matrix)
@@ -120,7 +120,7 @@ def test_a_band_over_everything_is_the_miou():
 def test_what_is_predicted_on_void_does_not_count():
     pairs = random_pairs()
     changed = [(np.where(truth == 255, 3 - predicted, predicted), truth) for predicted, truth in pairs]
-    assert any((a[0] != b[0]).any() for a, b in zip(pairs, changed))
+    assert any((a[0] != b[0]).any() for a, b in zip(pairs, changed, strict=True))
     assert figures(TrimapIoUMetric(), pairs, 4) == figures(TrimapIoUMetric(), changed, 4)
 
 

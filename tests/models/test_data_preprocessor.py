@@ -14,7 +14,7 @@ SIZES = [(5, 9), (7, 4)]
 def make_batch(sizes=SIZES, label_sizes=None, seed=0):
     generator = torch.Generator().manual_seed(seed)
     inputs, samples = [], []
-    for size, label_size in zip(sizes, label_sizes or sizes):
+    for size, label_size in zip(sizes, label_sizes or sizes, strict=True):
         inputs.append(torch.randint(256, (3, *size), generator=generator, dtype=torch.uint8))
         sample = DetDataSample(metainfo={'img_shape': size})
         classes = torch.randint(4, (1, *label_size), generator=generator)
@@ -60,7 +60,7 @@ def test_testing_leaves_the_maps_alone():
     expected = make_batch(label_sizes=[(10, 18), (3, 2)])
     result = build()(batch, training=False)
     assert result['inputs'].shape == (2, 3, 7, 9)
-    for sample, before, shape in zip(result['data_samples'], expected['data_samples'], [(10, 18), (3, 2)]):
+    for sample, before, shape in zip(result['data_samples'], expected['data_samples'], [(10, 18), (3, 2)], strict=True):
         assert sample.batch_input_shape == (7, 9)
         for name in ('gt_sem_seg', 'gt_instance_map'):
             assert sample.get(name).data.shape == (1, *shape)

@@ -105,7 +105,7 @@ def test_picture_to_map_reads_what_was_there(flipped, origin, window):
     canvas = torch.full((2, 16, 24), float('nan'), dtype=torch.float64)
     # A cell whose centre lies in the padding is not looked at: the last one inside goes on.
     inside = map_Dhw.clone()
-    last = [min(size // 2, (edge - first) // 2) - 1 for size, edge, first in zip(window, (13, 21), origin)]
+    last = [min(size // 2, (edge - first) // 2) - 1 for size, edge, first in zip(window, (13, 21), origin, strict=True)]
     inside[:, last[0] + 1 :] = inside[:, last[0] : last[0] + 1]
     inside[:, :, last[1] + 1 :] = inside[:, :, last[1] : last[1] + 1]
     at_input = F.interpolate(inside[None], size=window, mode='bilinear', align_corners=False)[0]

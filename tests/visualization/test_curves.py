@@ -39,7 +39,7 @@ def test_draws_what_it_was_given(tmp_path, monkeypatch, log_x):
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ['ours', 'theirs']
     assert (axes.get_xlabel(), axes.get_ylabel()) == ('proposals', 'recall')
     assert axes.get_xscale() == ('log' if log_x else 'linear')
-    for line, (xs, ys) in zip(axes.get_lines(), curves.values()):
+    for line, (xs, ys) in zip(axes.get_lines(), curves.values(), strict=True):
         assert list(line.get_xdata()) == xs and list(line.get_ydata())[:2] == ys[:2]
     # A single point is no line: without a marker nothing would be seen.
     assert axes.get_lines()[1].get_marker() == 'o'

@@ -1,5 +1,7 @@
 """Pictures, pixel by pixel."""
 
+from itertools import pairwise
+
 import cv2
 import numpy as np
 import pytest
@@ -78,7 +80,7 @@ def test_distinct_colors_differ():
     colors = [distinct_color(index) for index in range(100)]
     assert len(set(colors)) == 100
     assert all(0 <= channel <= 255 for color in colors for channel in color)
-    assert min(np.abs(np.subtract(a, b)).max() for a, b in zip(colors, colors[1:])) > 60
+    assert min(np.abs(np.subtract(a, b)).max() for a, b in pairwise(colors)) > 60
 
 
 def painted(image: np.ndarray, ids: np.ndarray, alpha: float) -> np.ndarray:

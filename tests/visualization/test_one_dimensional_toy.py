@@ -62,7 +62,9 @@ def plain_shift(x: list, loops: int) -> list:
 def plain_error(x: list, spots: list, loops: int, every: bool) -> float:
     after = plain_shift(x, loops)
     return sum(
-        (0.5 * a - 0.5 * spot) ** 2 for of_loop in (after if every else after[-1:]) for a, spot in zip(of_loop, spots)
+        (0.5 * a - 0.5 * spot) ** 2
+        for of_loop in (after if every else after[-1:])
+        for a, spot in zip(of_loop, spots, strict=True)
     )
 
 
@@ -84,7 +86,7 @@ def test_updates_follow_the_gradient_of_a_plain_reference(loops, every):
             above[index] += 1e-5
             below[index] -= 1e-5
             slope.append((plain_error(above, spots, loops, every) - plain_error(below, spots, loops, every)) / 2e-5)
-        x = [a - 0.3 * b for a, b in zip(x, slope)]
+        x = [a - 0.3 * b for a, b in zip(x, slope, strict=True)]
     assert updated[2].tolist() == pytest.approx(x, abs=1e-6)
 
 

@@ -45,7 +45,7 @@ def test_negative_pairs_lie_in_one_region():
 def test_a_seed_gives_the_same_pairs():
     instances = torch.arange(50) % 7
     draws = [draw_pairs(instances, torch.ones(50), 20, seeded(seed)) for seed in (1, 1, 2)]
-    assert all(torch.equal(a, b) for a, b in zip(draws[0], draws[1]))
+    assert all(torch.equal(a, b) for a, b in zip(draws[0], draws[1], strict=True))
     assert not torch.equal(draws[0].negative_M2, draws[2].negative_M2)
 
 
@@ -63,7 +63,7 @@ def test_similarities_are_the_papers():
     expected = [
         (
             1
-            + sum(a * b for a, b in zip(x[i].tolist(), x[j].tolist()))
+            + sum(a * b for a, b in zip(x[i].tolist(), x[j].tolist(), strict=True))
             / math.sqrt(float((x[i] ** 2).sum() * (x[j] ** 2).sum()))
         )
         / 2

@@ -41,7 +41,7 @@ def test_every_instance_in_its_color_the_far_side_pale():
     drawn = {}
     for collection in axes.collections:
         x, y, z = (np.asarray(values).tolist() for values in collection._offsets3d)
-        for point in zip(x, y, z):
+        for point in zip(x, y, z, strict=True):
             color = tuple(collection.get_facecolor()[0])
             drawn.setdefault(point, []).append((color, float(collection.get_sizes()[0])))
     grey, second, fourth = (np.array(color) / 255 for color in ((150, 150, 150), distinct_color(1), distinct_color(3)))

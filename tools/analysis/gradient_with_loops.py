@@ -50,13 +50,13 @@ def draw(rows: list, path: str) -> None:
     loops = len(rows[0][2]) - 1
     figure = Figure(figsize=(2.4 * (loops + 2) + 0.8, 2.5 * len(rows)), layout='constrained')
     grid = figure.subplots(len(rows), loops + 2, squeeze=False)
-    for axes, (image, grouped_hw, norm_Thw) in zip(grid, rows):
+    for axes, (image, grouped_hw, norm_Thw) in zip(grid, rows, strict=True):
         axes[0].imshow(image)
         total_T11 = norm_Thw.sum((1, 2), keepdims=True)
         percent_Thw = 100 * norm_Thw / np.where(total_T11 > 0, total_T11, 1)
         # One scale for a picture; a few extreme pixels do not set it.
         highest = np.percentile(percent_Thw[:, grouped_hw], 99) if grouped_hw.any() else 1
-        for one, percent_hw in zip(axes[1:], percent_Thw):
+        for one, percent_hw in zip(axes[1:], percent_Thw, strict=True):
             shown = one.imshow(
                 np.ma.masked_array(percent_hw, ~grouped_hw), cmap='viridis', vmin=0, vmax=max(highest, 1e-6)
             )
@@ -65,7 +65,7 @@ def draw(rows: list, path: str) -> None:
         for one in axes:
             one.set(xticks=[], yticks=[])
     titles = ['true instances', 'no loop', *(f'{loop} loop{"s" if loop > 1 else ""}' for loop in range(1, loops + 1))]
-    for one, title in zip(grid[0], titles):
+    for one, title in zip(grid[0], titles, strict=True):
         one.set_title(title, fontsize=10)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=100)
@@ -93,7 +93,7 @@ def main() -> None:
         f'{num_near} of {num_all} grouped pixels ({100 * num_near / max(num_all, 1):.1f} %) lie within {args.radius} of '
         'another instance; they receive'
     )
-    for loop, (near, total) in enumerate(zip(near_T.tolist(), all_T.tolist())):
+    for loop, (near, total) in enumerate(zip(near_T.tolist(), all_T.tolist(), strict=True)):
         share = f'{100 * near / total:5.1f} %' if total > 0 else '    -  '
         print(f'loops {loop}: {share} of the gradient (length in all {total:.4g})')
     out = args.out or osp.join(config.work_dir, 'gradient_with_loops.png')

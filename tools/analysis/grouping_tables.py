@@ -80,7 +80,7 @@ def main() -> None:
         for index, data in enumerate(dataloader):
             batch = model.data_preprocessor(data, False)
             views = model.views(batch['inputs'], batch['data_samples'])
-            for sample, view in zip(batch['data_samples'], views):
+            for sample, view in zip(batch['data_samples'], views, strict=True):
                 classified = {classes: model.classify(sample, [view], classes) for classes in CLASSES}
                 for one in (*table_1, *table_2, *baselines):
                     one.add(sample, [view], classified[one.classes], model.num_classes)

@@ -84,7 +84,7 @@ def main() -> None:
     draw_histogram(grid[0, 1], 'no training, after 5 loops', {'points': (COLORS['start'], shifted_N)})
     draw_trajectories(grid[0, 2], 'trained without loops', without_UN, shown_M, 'tab:green')
     draw_histogram(grid[0, 3], 'trained without loops', {'points': ('tab:green', without_UN[-1])})
-    for axes, loops in zip(grid[1:], args.loops):
+    for axes, loops in zip(grid[1:], args.loops, strict=True):
         number = f'{loops} loop{"s" if loops > 1 else ""}'
         updates = {name: update_points(x_N, loops, every_loop=name == 'every') for name in ('last', 'every')}
         names = {'last': 'loss after the last', 'every': 'loss after every loop'}
@@ -94,7 +94,7 @@ def main() -> None:
         after = {name: (color, shift_points(x, 5)[-1]) for name, (color, x) in ends.items()}
         draw_histogram(axes[0], f'trained through {number}', ends)
         draw_histogram(axes[1], f'trained through {number}, after 5 loops', after)
-        for one, (name, x_UN) in zip(axes[2:], updates.items()):
+        for one, (name, x_UN) in zip(axes[2:], updates.items(), strict=True):
             draw_trajectories(one, f'{number}, {names[name]}', x_UN, shown_M, COLORS[name])
     Path(args.out).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(args.out, dpi=100)

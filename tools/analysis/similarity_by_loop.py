@@ -13,7 +13,6 @@ similarity, (1 + cos) / 2. Printed: its mean and quantiles.
 import argparse
 import os.path as osp
 from pathlib import Path
-from typing import Optional
 
 import numpy as np
 import torch
@@ -50,7 +49,7 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def draw(similarity_TM: dict[str, Tensor], margin: Optional[float], path: str) -> None:
+def draw(similarity_TM: dict[str, Tensor], margin: float | None, path: str) -> None:
     """``similarity_TM``: for each kind of pairs their similarities after 0 .. T loops, (T + 1, M)."""
     count = len(next(iter(similarity_TM.values())))
     columns = min(4, count)
@@ -61,7 +60,7 @@ def draw(similarity_TM: dict[str, Tensor], margin: Optional[float], path: str) -
         if loop >= count:
             axes.set_axis_off()
             continue
-        for (kind, color), values_TM in zip(KINDS.items(), similarity_TM.values()):
+        for (kind, color), values_TM in zip(KINDS.items(), similarity_TM.values(), strict=True):
             weights = torch.full_like(values_TM[loop], 100 / max(values_TM.shape[1], 1))
             axes.hist(
                 values_TM[loop].numpy(),
@@ -103,7 +102,7 @@ def main() -> None:
             pairs = draw_pairs(labelled.instance_hw[grouped_hw], region_hw[grouped_hw], args.pairs, generator)
             x_PD = labelled.embeddings_Dhw[:, grouped_hw].T
             shifted = shift_embeddings(model.grouper, x_PD, region_hw[grouped_hw], args.loops)
-            for kind, pairs_M2 in zip(KINDS, pairs):
+            for kind, pairs_M2 in zip(KINDS, pairs, strict=True):
                 parts[kind].append(torch.stack([calibrated_similarities(x, pairs_M2).cpu() for x in shifted]))
     similarity_TM = {kind: torch.cat(of_pictures, dim=1) for kind, of_pictures in parts.items()}
     print(f'{"similarity":<24}{"pairs":>8}{"mean":>8}' + ''.join(f'{f"{100 * q:g} %":>8}' for q in QUANTILES))

@@ -71,8 +71,8 @@ def write(split: str, pictures: list[AnnotatedPicture], folder: Path) -> None:
     file.write_text(json.dumps(content))
     usual = '' if counts['pictures'] == _USUAL[split] else f' (of the {_USUAL[split]} of the complete set)'
     print(
-        f"{file}: {counts['pictures']} pictures{usual}, {counts['objects']} objects, "
-        f"{100 * counts['void'] / counts['pixels']:.1f} % void; of it {counts['disagreed']} pixels on which class map and "
+        f'{file}: {counts["pictures"]} pictures{usual}, {counts["objects"]} objects, '
+        f'{100 * counts["void"] / counts["pixels"]:.1f} % void; of it {counts["disagreed"]} pixels on which class map and '
         'object map do not agree'
     )
 

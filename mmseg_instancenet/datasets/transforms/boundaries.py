@@ -1,7 +1,6 @@
 """From the boundaries that several annotators drew to a label to train on."""
 
 import io
-from typing import Optional
 
 import numpy as np
 from mmcv.transforms import BaseTransform
@@ -72,7 +71,7 @@ class LoadBSDSBoundaries(BaseTransform):
         backend_args: where the file lies, as in mmcv's ``LoadImageFromFile``.
     """
 
-    def __init__(self, backend_args: Optional[dict] = None) -> None:
+    def __init__(self, backend_args: dict | None = None) -> None:
         self.backend_args = backend_args
 
     def transform(self, results: dict) -> dict:

@@ -1,7 +1,6 @@
 """Embeddings from several stages of a backbone, fused to one boundary."""
 
 from collections.abc import Sequence
-from typing import Optional
 
 import torch
 import torch.nn.functional as F
@@ -55,8 +54,8 @@ class BoundaryHead(BaseDecodeHead):
         in_channels: Sequence[int],
         in_index: Sequence[int],
         embedding_dims: int = 3,
-        loss_embedding: Optional[dict] = None,
-        loss_decode: Optional[dict] = None,
+        loss_embedding: dict | None = None,
+        loss_decode: dict | None = None,
     ) -> None:
         if embedding_dims < 2:
             raise ValueError(f'expected embedding_dims >= 2, values whose directions can turn, got {embedding_dims}')
@@ -83,7 +82,7 @@ class BoundaryHead(BaseDecodeHead):
         super().init_weights()  # last, so that a pretrained head keeps its weights
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
-        maps = [convolve(x) for convolve, x in zip(self.conv_embedding, self._transform_inputs(inputs))]
+        maps = [convolve(x) for convolve, x in zip(self.conv_embedding, self._transform_inputs(inputs), strict=True)]
         return torch.cat([_interpolate(x, maps[0].shape[2:]) for x in maps], dim=1)
 
     def directions(self, output_NEhw: Tensor) -> Tensor:

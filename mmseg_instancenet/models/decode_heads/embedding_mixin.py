@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Optional
 
 import torch
 from mmengine.model import xavier_init
@@ -51,9 +50,9 @@ class EmbeddingMixin:
         self,
         *args,
         embedding_dims: int = 4,
-        loss_embedding: Optional[dict] = None,
+        loss_embedding: dict | None = None,
         coordinates: bool = False,
-        hidden_channels: Optional[int] = None,
+        hidden_channels: int | None = None,
         unit_length: bool = False,
         **kwargs,
     ) -> None:
@@ -79,7 +78,7 @@ class EmbeddingMixin:
                 nn.Conv2d(hidden_channels, embedding_dims, kernel_size=1),
             )
         self.loss_embedding = None if loss_embedding is None else MODELS.build(loss_embedding)
-        self._position: Optional[dict] = None
+        self._position: dict | None = None
 
     def init_weights(self) -> None:
         for layer in self.conv_embedding.modules():

@@ -1,7 +1,6 @@
 """What every grouper shares: the regions in which groups are found, and what happens to them afterwards."""
 
 from abc import ABCMeta, abstractmethod
-from typing import Optional
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +34,7 @@ class Grouper(nn.Module, metaclass=ABCMeta):
         background_groups: bool = False,
         connected: bool = False,
         min_size: int = 1,
-        max_instances: Optional[int] = None,
+        max_instances: int | None = None,
     ) -> None:
         super().__init__()
         if min_size < 1:

@@ -2,7 +2,6 @@
 
 import math
 import warnings
-from typing import Optional
 
 import torch
 from mmseg.registry import MODELS
@@ -23,7 +22,7 @@ def group_by_centers(
     shift: bool = True,
     norm: float = 2,
     distance: Distance = 'norm',
-    generator: Optional[torch.Generator] = None,
+    generator: torch.Generator | None = None,
 ) -> Tensor:
     r"""Groups the pixels of one class by repeated thresholding around a center (Gao 2020, "Post processing").
 

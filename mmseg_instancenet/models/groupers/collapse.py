@@ -1,7 +1,6 @@
 """Embeddings that mean shift has brought together go on as one."""
 
 from collections.abc import Sequence
-from typing import Optional
 
 import torch
 from torch import Tensor
@@ -10,8 +9,8 @@ from .neighbourhoods import Neighbourhood
 
 
 def collapse(
-    x_ND: Tensor, log_mass_N: Optional[Tensor], hoods: Sequence[Neighbourhood], radius: float
-) -> tuple[Tensor, Optional[Tensor], Tensor]:
+    x_ND: Tensor, log_mass_N: Tensor | None, hoods: Sequence[Neighbourhood], radius: float
+) -> tuple[Tensor, Tensor | None, Tensor]:
     """Replaces what lies within ``radius`` of the mean of its clump by its own mean, with the mass of all of it.
 
     Where there is no clump, it is what lies in one cell, a tenth of the radius wide, of a grid. A kernel's sum over points

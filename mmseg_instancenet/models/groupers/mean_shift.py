@@ -1,8 +1,8 @@
 """Blurring mean shift as attention (Kong & Fowlkes 2018, equation 3)."""
 
 import math
-from collections.abc import Iterator, Sequence
-from typing import Callable, Literal, NamedTuple, Optional
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -50,7 +50,7 @@ def mean_shift(
     *,
     kernel: Kernel = 'cosine',
     step_size: float = 1.0,
-    mass_BN: Optional[Tensor] = None,
+    mass_BN: Tensor | None = None,
     even_mass: bool = False,
 ) -> Iterator[Tensor]:
     r"""The embeddings before the first loop of blurring mean shift, after it, after the second, and so on without end.
@@ -109,7 +109,7 @@ def mean_shift(
             masses = [None] * len(x_BND) if log_mass_BN is None else log_mass_BN.split(1)
             shifted = [
                 shift(x_1ND, log_mass_1N, settings, find_neighbourhoods(x_1ND, log_mass_1N, settings))
-                for x_1ND, log_mass_1N in zip(x_BND.split(1), masses)
+                for x_1ND, log_mass_1N in zip(x_BND.split(1), masses, strict=True)
             ]
             x_BND = torch.cat(shifted)
         else:
@@ -125,7 +125,7 @@ def prepare(x: Tensor, kernel: Kernel) -> Tensor:
 
 def shift(
     x_BND: Tensor,
-    log_mass_BN: Optional[Tensor],
+    log_mass_BN: Tensor | None,
     settings: KernelSettings,
     hoods: Sequence[Neighbourhood] = (),
 ) -> Tensor:
@@ -139,10 +139,10 @@ def shift(
     """
     concentration, kernel, step_size, even_mass = settings
 
-    def log_density(query_BMD: Tensor, key_BND: Tensor, log_mass_BN: Optional[Tensor]) -> Tensor:
+    def log_density(query_BMD: Tensor, key_BND: Tensor, log_mass_BN: Tensor | None) -> Tensor:
         return _log_density(query_BMD.detach(), key_BND.detach(), concentration, kernel, log_mass_BN)
 
-    def mean(query_BMD: Tensor, key_BND: Tensor, log_mass_BN: Optional[Tensor]) -> Tensor:
+    def mean(query_BMD: Tensor, key_BND: Tensor, log_mass_BN: Tensor | None) -> Tensor:
         return kernel_mean(query_BMD, key_BND, key_BND, concentration, kernel, log_mass_BN)
 
     with torch.autocast(device_type=x_BND.device.type, enabled=False):
@@ -157,9 +157,9 @@ def shift(
 
 def _for_each(
     hoods: Sequence[Neighbourhood],
-    function: Callable[[Tensor, Tensor, Optional[Tensor]], Tensor],
+    function: Callable[[Tensor, Tensor, Tensor | None], Tensor],
     x_BND: Tensor,
-    log_mass_BN: Optional[Tensor],
+    log_mass_BN: Tensor | None,
 ) -> Tensor:
     """What a function of queries, keys and the keys' masses gives for every embedding, neighbourhood by neighbourhood."""
     if not hoods:
@@ -180,7 +180,7 @@ def _for_each(
 
 @torch.no_grad()
 def find_neighbourhoods(
-    x_1ND: Tensor, log_mass_1N: Optional[Tensor], settings: KernelSettings, max_keys: Optional[int] = None
+    x_1ND: Tensor, log_mass_1N: Tensor | None, settings: KernelSettings, max_keys: int | None = None
 ) -> list[Neighbourhood]:
     """What :func:`shift` may restrict itself to without a mean changing by more than it is rounded; nothing for a picture
     of few embeddings.
@@ -219,7 +219,7 @@ def kernel_mean(
     value_BNE: Tensor,
     concentration: float,
     kernel: Kernel,
-    log_mass_BN: Optional[Tensor] = None,
+    log_mass_BN: Tensor | None = None,
 ) -> Tensor:
     r"""Kernel-weighted means :math:`\sum_j m_j K_{ij} v_j / \sum_j m_j K_{ij}`, (B, M, E), without the kernel matrix.
 
@@ -241,7 +241,7 @@ def _from_mean(key_BND: Tensor, *x_BND: Tensor) -> list[Tensor]:
     return [x - origin_B1D for x in x_BND]
 
 
-def _key_bias(key_BND: Tensor, concentration: float, kernel: Kernel, log_mass_BN: Optional[Tensor]) -> Optional[Tensor]:
+def _key_bias(key_BND: Tensor, concentration: float, kernel: Kernel, log_mass_BN: Tensor | None) -> Tensor | None:
     """What a key adds to its logits whatever the query, over the concentration: (B, N, 1), or None for nothing."""
     bias_BN = None if log_mass_BN is None else log_mass_BN / concentration
     if kernel == 'norm':
@@ -267,7 +267,7 @@ def _attention(query_BMD: Tensor, key_BND: Tensor, value_BNE: Tensor, concentrat
 
 
 def _log_density(
-    query_BMD: Tensor, key_BND: Tensor, concentration: float, kernel: Kernel, log_mass_BN: Optional[Tensor]
+    query_BMD: Tensor, key_BND: Tensor, concentration: float, kernel: Kernel, log_mass_BN: Tensor | None
 ) -> Tensor:
     r"""Logarithm of :math:`\rho_i = \sum_j m_j K_{ij} / K_{ii}`, (B, M), from one more pass of the same attention.
 

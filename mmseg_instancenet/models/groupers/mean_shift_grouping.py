@@ -3,7 +3,6 @@
 import math
 import warnings
 from collections.abc import Iterator
-from typing import Optional
 
 import torch
 from mmseg.registry import MODELS
@@ -161,7 +160,7 @@ class MeanShiftGrouping(Grouper):
         self.kernel_settings.check()
         _check_loops(max_loops, tolerance)
         self.max_loops, self.tolerance = max_loops, tolerance
-        self._margins: Optional[EmbeddingMargins] = None
+        self._margins: EmbeddingMargins | None = None
         self._warned = False
 
     def group(self, x_ND: Tensor) -> Tensor:
@@ -200,7 +199,7 @@ class MeanShiftGrouping(Grouper):
         ]
         x_QD, index_Q = x_NPD.flatten(0, 1), torch.cat(indices)
         parts = [mean_shift(x_QD[index][None], **self.kernel_settings._asdict()) for index in indices]
-        for of_parts in zip(*parts):
+        for of_parts in zip(*parts, strict=True):
             shifted_QD = torch.cat(of_parts, dim=1)[0]
             yield x_QD.to(shifted_QD).index_put((index_Q,), shifted_QD).view(x_NPD.shape)
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -42,7 +42,7 @@ class Neighbourhood(NamedTuple):
 
     member_Q: Tensor
     key_R: Tensor
-    log_scale_R: Optional[Tensor]
+    log_scale_R: Tensor | None
     is_clump: bool
     members_first: bool = False
 
@@ -52,9 +52,9 @@ def neighbourhoods(
     bandwidth: float,
     reach: float,
     *,
-    counts_N: Optional[Tensor] = None,
-    log_mass_N: Optional[Tensor] = None,
-    max_keys: Optional[int] = None,
+    counts_N: Tensor | None = None,
+    log_mass_N: Tensor | None = None,
+    max_keys: int | None = None,
 ) -> list[Neighbourhood]:
     """Splits embeddings into clumps and strays, and leaves out, clump by clump, what lies beyond the kernel's reach.
 
@@ -91,7 +91,7 @@ def neighbourhoods(
         return []
 
     nearest = [torch.cdist(x_BD, center_KD).min(1) for x_BD in x_ND.split(max(1, _BLOCK // len(center_KD)))]
-    distance_N, clump_N = (torch.cat(parts) for parts in zip(*nearest))
+    distance_N, clump_N = (torch.cat(parts) for parts in zip(*nearest, strict=True))
     inside_N = distance_N <= 2 * bandwidth
     if counts_N is not None:
         inside_N &= counts_N
@@ -111,9 +111,13 @@ def neighbourhoods(
     near_SK = torch.cat([none, *gaps(stray_S)])[1:] <= reach
     kept = [_thin(member_Q, hash_N, log_mass_N, max_keys) for member_Q in members]
     result = []
-    for index, (member_Q, near_K) in enumerate(zip(members, near_KK.tolist())):
+    for index, (member_Q, near_K) in enumerate(zip(members, near_KK.tolist(), strict=True)):
         if len(member_Q):
-            keys = [keys for other, (keys, is_near) in enumerate(zip(kept, near_K)) if is_near and other != index]
+            keys = [
+                keys
+                for other, (keys, is_near) in enumerate(zip(kept, near_K, strict=True))
+                if is_near and other != index
+            ]
             # Beside those of the clump itself, a choice of the strays around it does.
             keys.append(_thin(stray_S[near_SK[:, index]], hash_N, log_mass_N, max_keys))
             result.append(_join(member_Q, [kept[index], *keys], is_clump=True))
@@ -143,7 +147,7 @@ def _mix(number_N: Tensor) -> Tensor:
     return number_N ^ (number_N >> 29)
 
 
-def _crowded_spots(x_ND: Tensor, radius: float, hash_N: Tensor, counts_N: Optional[Tensor]) -> Tensor:
+def _crowded_spots(x_ND: Tensor, radius: float, hash_N: Tensor, counts_N: Tensor | None) -> Tensor:
     """Means of what lies within ``radius`` of the spots where a sample of the embeddings is densest, (K, D)."""
     if counts_N is not None:
         hash_N = hash_N.masked_fill(~counts_N, torch.iinfo(hash_N.dtype).max)
@@ -165,9 +169,7 @@ def _crowded_spots(x_ND: Tensor, radius: float, hash_N: Tensor, counts_N: Option
     return torch.stack(spots) if spots else x_SD[:0]
 
 
-def _thin(
-    index_Q: Tensor, hash_N: Tensor, log_mass_N: Optional[Tensor], max_keys: Optional[int]
-) -> tuple[Tensor, float]:
+def _thin(index_Q: Tensor, hash_N: Tensor, log_mass_N: Tensor | None, max_keys: int | None) -> tuple[Tensor, float]:
     """Those of some embeddings that are keys, and the logarithm of how many each stands for."""
     if max_keys is None or len(index_Q) <= max_keys:
         return index_Q, 0.0

@@ -46,7 +46,7 @@ def balanced_logistic(logits_NHW: Tensor, label_NHW: Tensor, ignore_index: int =
     if logits_NHW.dtype != torch.float64:
         logits_NHW = logits_NHW.float()
     loss = zero_of(logits_NHW)
-    for inside_NHW, sign in zip(is_class_NHW, (1, -1)):
+    for inside_NHW, sign in zip(is_class_NHW, (1, -1), strict=True):
         sum_N = (F.softplus(sign * logits_NHW) * inside_NHW).sum((1, 2))
         loss = loss + (sum_N / inside_NHW.sum((1, 2)).clamp(min=1)).mean() / 2
     return loss

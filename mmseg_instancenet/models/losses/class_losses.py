@@ -5,7 +5,6 @@ counts ignored pixels in the denominator and pools all classes, so that a rare o
 """
 
 from collections.abc import Sequence
-from typing import Optional
 
 import torch
 import torch.nn.functional as F
@@ -34,7 +33,7 @@ class WeightedCrossEntropyLoss(nn.Module):
         self.loss_name = loss_name
 
     def forward(
-        self, scores_NCHW: Tensor, label_NHW: Tensor, weight: Optional[Tensor] = None, ignore_index: int = 255
+        self, scores_NCHW: Tensor, label_NHW: Tensor, weight: Tensor | None = None, ignore_index: int = 255
     ) -> Tensor:
         """Scalar; ``weight`` (N, H, W) is mmseg's pixel sampler's."""
         if len(self.class_weight) != scores_NCHW.shape[1]:
@@ -70,7 +69,7 @@ class ClassDiceLoss(nn.Module):
         self.loss_weight, self.eps, self.loss_name = loss_weight, eps, loss_name
 
     def forward(
-        self, scores_NCHW: Tensor, label_NHW: Tensor, weight: Optional[Tensor] = None, ignore_index: int = 255
+        self, scores_NCHW: Tensor, label_NHW: Tensor, weight: Tensor | None = None, ignore_index: int = 255
     ) -> Tensor:
         """Scalar; ``weight`` (N, H, W) is mmseg's pixel sampler's."""
         labelled_NHW = (label_NHW != ignore_index).float()

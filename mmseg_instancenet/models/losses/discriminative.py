@@ -1,6 +1,6 @@
 """InstanceNet's pull and push loss (Gao 2020)."""
 
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 import torch
 from mmseg.registry import MODELS
@@ -30,7 +30,7 @@ def discriminative_terms(
     squared: bool = False,
     class_agnostic: bool = False,
     background_is_instance: bool = False,
-    push_distance: Optional[float] = None,
+    push_distance: float | None = None,
 ) -> DiscriminativeTerms:
     r"""Pull, push and regularisation terms of InstanceNet (Gao 2020, equations 1, 2, 3 and the sum of 5).
 
@@ -123,8 +123,8 @@ def _push(
     margin: float,
     norm: float,
     squared: bool,
-    box_K4: Optional[Tensor],
-    push_distance: Optional[float],
+    box_K4: Tensor | None,
+    push_distance: float | None,
 ) -> Tensor:
     """Equation (2) summed over the classes of all pictures: memory D times the pairs.
 
@@ -180,7 +180,7 @@ class DiscriminativeLoss(nn.Module):
         squared: bool = False,
         class_agnostic: bool = False,
         background_is_instance: bool = False,
-        push_distance: Optional[float] = None,
+        push_distance: float | None = None,
         loss_weight: float = 1.0,
         loss_name: str = 'loss_embedding',
     ) -> None:

@@ -4,7 +4,6 @@ All margins are calibrated cosine similarities s = (1 + cos) / 2, from 0 (opposi
 """
 
 import math
-from typing import Optional
 
 # Smallest possible largest cosine of N points on the sphere in R^3 (Tammes' problem), for the N for which an optimum is
 # proven: 7 to 9 Schuette and van der Waerden (1951), 10 and 11 Danzer (1963), 12 Fejes Toth (1943), 13 and 14 Musin and
@@ -102,7 +101,7 @@ def asymptotic_margin(num_instances: int) -> float:
     return 1 - 2 * math.pi / (math.sqrt(3) * num_instances)
 
 
-def _exact_margin(num_instances: int, dims: int) -> Optional[float]:
+def _exact_margin(num_instances: int, dims: int) -> float | None:
     if num_instances < 1 or dims < 2:
         raise ValueError(f'expected at least 1 instance and D >= 2, got {num_instances} instances and D = {dims}')
     if num_instances == 1:

@@ -1,7 +1,5 @@
 """A loss on embeddings through the loops of mean shift (Kong & Fowlkes 2018, section 3.3)."""
 
-from typing import Optional
-
 import torch
 from mmseg.registry import MODELS
 from torch import Tensor, nn
@@ -53,7 +51,7 @@ class RecurrentLoss(nn.Module):
         every_loop: bool = True,
         fresh_samples: bool = True,
         foreground_only: bool = False,
-        max_pixels: Optional[int] = None,
+        max_pixels: int | None = None,
     ) -> None:
         super().__init__()
         if loops < 1:

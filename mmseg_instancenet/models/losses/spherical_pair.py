@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 import torch
 from mmseg.registry import MODELS
@@ -34,7 +34,7 @@ def spherical_pair_terms(
     variant: str = 'paper',
     class_agnostic: bool = True,
     background_is_instance: bool = True,
-    sample_NHW: Optional[Tensor] = None,
+    sample_NHW: Tensor | None = None,
 ) -> SphericalPairTerms:
     r"""Positive and negative part of Kong & Fowlkes' pair loss (2018, equation 2), over all pixels or a sample.
 
@@ -255,13 +255,13 @@ class SphericalPairLoss(nn.Module):
 
     def __init__(
         self,
-        margin: Optional[float] = 0.5,
-        num_instances: Optional[int] = None,
+        margin: float | None = 0.5,
+        num_instances: int | None = None,
         variant: str = 'paper',
         positive_weight: float = 1.0,
         negative_weight: float = 1.0,
-        sample_ratio: Optional[float] = None,
-        max_samples: Optional[int] = None,
+        sample_ratio: float | None = None,
+        max_samples: int | None = None,
         class_agnostic: bool = True,
         background_is_instance: bool = True,
         loss_weight: float = 1.0,
@@ -319,7 +319,7 @@ class SphericalPairLoss(nn.Module):
         """Distances that a loss of zero guarantees: instances are points, 1 - cos apart at least twice 1 - alpha."""
         return EmbeddingMargins('cosine', within=0.0, between=2 * (1 - self.resolve_margin(embedding_dims)))
 
-    def draw(self, instance_map_NHW: Tensor, class_map_NHW: Tensor) -> Optional[Tensor]:
+    def draw(self, instance_map_NHW: Tensor, class_map_NHW: Tensor) -> Tensor | None:
         """Draws the pixels that enter, uniformly among those of a picture that are not ignored: (N, H, W) bool.
 
         ``None`` without ``sample_ratio`` and ``max_samples``: all enter. The draw is made by torch's global generator on the
@@ -345,7 +345,7 @@ class SphericalPairLoss(nn.Module):
         embeddings_NDHW: Tensor,
         instance_map_NHW: Tensor,
         class_map_NHW: Tensor,
-        sample_NHW: Optional[Tensor] = None,
+        sample_NHW: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Returns the total under ``loss_name`` and the parts as ``positive`` and ``negative``.
 

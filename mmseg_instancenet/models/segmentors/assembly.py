@@ -41,7 +41,7 @@ def _unite_views(views: Sequence[View], class_HW: Tensor, grouper: Grouper, scor
         return _compact(*_group_view(views[0], class_HW, grouper, scorer))
     results = [_group_view(view, class_HW, grouper, scorer) for view in views]
     labels_HW, names = vote_groups([labels for labels, _ in results])
-    return _compact(labels_HW, _mean_scores(list(zip(names, (score for _, score in results)))))
+    return _compact(labels_HW, _mean_scores(list(zip(names, (score for _, score in results), strict=True))))
 
 
 def _group_view(view: View, class_HW: Tensor, grouper: Grouper, scorer: nn.Module) -> tuple[Tensor, Tensor]:
@@ -93,7 +93,7 @@ def _drop_background(groups: PictureGroups, class_HW: Tensor) -> PictureGroups:
 
 def _mean_scores(parts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
     """Mean score of each united group, (K + 1,), from the names and scores (both with entry 0 = no group) of its parts."""
-    name_M, score_M = (torch.cat(values) for values in zip(*parts))
+    name_M, score_M = (torch.cat(values) for values in zip(*parts, strict=True))
     total_K = torch.zeros(int(name_M.max()) + 1, device=score_M.device).index_add_(0, name_M, score_M.float())
     return total_K / torch.bincount(name_M).clamp(min=1)
 

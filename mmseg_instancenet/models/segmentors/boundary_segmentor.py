@@ -1,7 +1,5 @@
 """The model for boundary detection."""
 
-from typing import Optional
-
 from mmdet.structures import DetDataSample
 from mmengine.structures import PixelData
 from mmseg.models.segmentors import EncoderDecoder
@@ -42,11 +40,11 @@ class BoundarySegmentor(EncoderDecoder):
                 'seen as a whole'
             )
 
-    def predict(self, inputs: Tensor, data_samples: Optional[list[DetDataSample]] = None) -> list[DetDataSample]:
+    def predict(self, inputs: Tensor, data_samples: list[DetDataSample] | None = None) -> list[DetDataSample]:
         size = tuple(inputs.shape[2:])
         if data_samples is None:
             data_samples = [DetDataSample(metainfo={'ori_shape': size, 'img_shape': size}) for _ in inputs]
-        for sample, output_Ehw in zip(data_samples, self.decode_head(self.extract_feat(inputs))):
+        for sample, output_Ehw in zip(data_samples, self.decode_head(self.extract_feat(inputs)), strict=True):
             output_EHW = _on_picture(output_Ehw.float(), sample.metainfo, size)
             probability_HW = self.decode_head.fuse(output_EHW[None])[0, 0].sigmoid()
             if self.test_cfg.get('non_maximum_suppression', True):

@@ -1,7 +1,6 @@
 """The model: network, groups, scored instances."""
 
 from collections.abc import Iterator, Sequence
-from typing import Optional
 
 import torch
 from mmdet.structures import DetDataSample
@@ -45,7 +44,7 @@ class EmbeddingSegmentor(EncoderDecoder):
     """
 
     def __init__(
-        self, *args, grouper: dict, scorer: Optional[dict] = None, instance_scorer: Optional[dict] = None, **kwargs
+        self, *args, grouper: dict, scorer: dict | None = None, instance_scorer: dict | None = None, **kwargs
     ) -> None:
         super().__init__(*args, **kwargs)
         if not isinstance(self.decode_head, EmbeddingMixin):
@@ -68,11 +67,14 @@ class EmbeddingSegmentor(EncoderDecoder):
             grouper.check_margins(loss.margins(self.decode_head.embedding_dims))
         return grouper
 
-    def predict(self, inputs: Tensor, data_samples: Optional[list[DetDataSample]] = None) -> list[DetDataSample]:
+    def predict(self, inputs: Tensor, data_samples: list[DetDataSample] | None = None) -> list[DetDataSample]:
         if data_samples is None:
             size = tuple(inputs.shape[2:])
             data_samples = [DetDataSample(metainfo={'ori_shape': size, 'img_shape': size}) for _ in inputs]
-        return [self.assemble(sample, [view]) for sample, view in zip(data_samples, self.views(inputs, data_samples))]
+        return [
+            self.assemble(sample, [view])
+            for sample, view in zip(data_samples, self.views(inputs, data_samples), strict=True)
+        ]
 
     def views(self, inputs: Tensor, data_samples: Sequence[DetDataSample]) -> list[View]:
         """Runs the network: for each picture of the batch the passes (one, or one a window) that cover it."""
@@ -82,9 +84,9 @@ class EmbeddingSegmentor(EncoderDecoder):
             size = tuple(window.shape[2:])
             with self.decode_head.at(metas, size, origin):
                 scores_NChw, embeddings_NDhw = self.decode_head.split(self.decode_head(self.extract_feat(window)))
-            for view, meta, scores_Chw, embeddings_Dhw in zip(views, metas, scores_NChw, embeddings_NDhw):
+            for view, meta, scores_Chw, embeddings_Dhw in zip(views, metas, scores_NChw, embeddings_NDhw, strict=True):
                 placement = MapPlacement.from_meta(meta, size, origin)
-                if any(start >= length for start, length in zip(origin, placement.image_size)):
+                if any(start >= length for start, length in zip(origin, placement.image_size, strict=True)):
                     continue  # the window lies in the padding
                 view.append(NetworkPass(scores_Chw, embeddings_Dhw, placement))
         return views
@@ -95,7 +97,9 @@ class EmbeddingSegmentor(EncoderDecoder):
             return
         starts = [
             _window_starts(length, crop, stride)
-            for length, crop, stride in zip(inputs.shape[2:], self.test_cfg['crop_size'], self.test_cfg['stride'])
+            for length, crop, stride in zip(
+                inputs.shape[2:], self.test_cfg['crop_size'], self.test_cfg['stride'], strict=True
+            )
         ]
         height, width = self.test_cfg['crop_size']
         for top in starts[0]:
@@ -172,9 +176,10 @@ class EmbeddingTTAModel(BaseTTAModel):
             self.module.data_preprocessor({key: value[index] for key, value in data.items()}, False)
             for index in range(len(data['inputs']))
         ]
-        views = zip(*(self.module.views(batch['inputs'], batch['data_samples']) for batch in batches))
+        views = zip(*(self.module.views(batch['inputs'], batch['data_samples']) for batch in batches), strict=True)
         return [
-            self.module.assemble(sample, of_picture) for sample, of_picture in zip(batches[0]['data_samples'], views)
+            self.module.assemble(sample, of_picture)
+            for sample, of_picture in zip(batches[0]['data_samples'], views, strict=True)
         ]
 
     def merge_preds(self, data_samples_list: Sequence) -> None:

@@ -1,7 +1,5 @@
 """From a label map to scored instances in mmdet's structures."""
 
-from typing import Optional
-
 import numpy as np
 import torch
 from mmengine.structures import InstanceData
@@ -36,7 +34,7 @@ def labels_to_rle(labels_HW: np.ndarray, count: int) -> list[dict]:
     order = np.argsort(label, kind='stable')
     first = np.searchsorted(label[order], np.arange(1, count + 2))
     masks = []
-    for begin, end in zip(first[:-1], first[1:]):
+    for begin, end in zip(first[:-1], first[1:], strict=True):
         runs = order[begin:end]
         # Lengths of the runs in turn outside and inside the mask.
         edges = np.stack([start[runs], stop[runs]], axis=1).reshape(-1)
@@ -64,7 +62,7 @@ def make_instances(
     class_HW: Tensor,
     probability_HW: Tensor,
     num_classes: int,
-    instance_scorer: Optional[nn.Module] = None,
+    instance_scorer: nn.Module | None = None,
 ) -> InstanceData:
     r"""Scored instances of a picture.
 

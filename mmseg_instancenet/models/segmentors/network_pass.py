@@ -78,9 +78,11 @@ def average_classes(views: Sequence[View], picture_size: tuple[int, int]) -> tup
     for top in range(0, height, rows_at_once):
         bottom = min(height, top + rows_at_once)
         sum_CRW = torch.zeros(num_classes, bottom - top, width, device=device)
-        for view, view_axes in zip(views, axes):
+        for view, view_axes in zip(views, axes, strict=True):
             view_CRW, total_RW = torch.zeros_like(sum_CRW), torch.zeros_like(sum_CRW[0])
-            for network_pass, ((row, rows, row_weight), (column, columns, column_weight)) in zip(view, view_axes):
+            for network_pass, ((row, rows, row_weight), (column, columns, column_weight)) in zip(
+                view, view_axes, strict=True
+            ):
                 first, last = max(top, rows.start), min(bottom, rows.stop)
                 if first >= last or columns.start >= columns.stop:
                     continue

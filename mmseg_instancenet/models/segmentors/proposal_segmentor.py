@@ -102,6 +102,6 @@ def _best_of_each_pixel(labels: Sequence[Tensor], place_M: Tensor, count: int) -
         count: of proposals.
     """
     best_HW = torch.full_like(labels[0], count)
-    for labels_HW, place_K in zip(labels, place_M.split([int(labels_HW.max()) for labels_HW in labels])):
+    for labels_HW, place_K in zip(labels, place_M.split([int(labels_HW.max()) for labels_HW in labels]), strict=True):
         best_HW = torch.minimum(best_HW, torch.cat([place_K.new_tensor([count]), place_K])[labels_HW])
     return (best_HW + 1) * (best_HW < count)

@@ -66,7 +66,7 @@ def unit(x_NDhw):
 def stages_by_hand(head, inputs, size):
     """Unit vectors of each stage at a size, (N, D, H, W): the convolution as a sum of products."""
     result = []
-    for convolution, x in zip(head.conv_embedding, (inputs[0], inputs[2], inputs[3])):
+    for convolution, x in zip(head.conv_embedding, (inputs[0], inputs[2], inputs[3]), strict=True):
         weight, bias = convolution.weight[:, :, 0, 0], convolution.bias
         embedding = torch.einsum('dc,nchw->ndhw', weight, x) + bias[None, :, None, None]
         for step in (FINE, size):
@@ -151,7 +151,7 @@ def test_second_phase_is_the_balanced_logistic_loss_of_the_fused_embeddings():
     losses = head.loss(inputs, make_samples(label), None)
     assert set(losses) == {'loss_logistic'}
     expected = 0
-    for z, y in zip(logits_by_hand(head, stages_by_hand(head, inputs, SIZE)), label):
+    for z, y in zip(logits_by_hand(head, stages_by_hand(head, inputs, SIZE)), label, strict=True):
         of_boundary, of_background = torch.log1p(torch.exp(-z[y == 1])), torch.log1p(torch.exp(z[y == 0]))
         expected += (of_boundary.mean() + of_background.mean()) / 4
     torch.testing.assert_close(losses['loss_logistic'], expected)
@@ -220,7 +220,7 @@ def test_half_precision():
 def test_initialisation():
     head = MODELS.build({'type': 'BoundaryHead', 'in_channels': (400, 60), 'in_index': (0, 1), 'embedding_dims': 20})
     head.init_weights()
-    for convolution, channels in zip(head.conv_embedding, (400, 60)):
+    for convolution, channels in zip(head.conv_embedding, (400, 60), strict=True):
         bound = math.sqrt(6 / (channels + 20))
         assert 0.97 * bound < convolution.weight.abs().max() <= bound
         assert not convolution.bias.any()

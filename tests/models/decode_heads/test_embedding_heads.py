@@ -62,7 +62,7 @@ def label_maps(images=2, size=(16, 24)):
 
 def make_samples(ids, classes, **metainfo):
     samples = []
-    for ids_HW, classes_HW in zip(ids, classes):
+    for ids_HW, classes_HW in zip(ids, classes, strict=True):
         sample = DetDataSample(
             metainfo={'img_shape': tuple(ids_HW.shape), 'ori_shape': tuple(ids_HW.shape), **metainfo}
         )
@@ -304,7 +304,7 @@ def test_hidden_layer_of_the_embedding_branch():
 def recorded(head):
     """Lists of what enters the class scores' and the embedding's convolution."""
     lists = ([], [])
-    for module, arguments in zip((head.conv_seg, head.conv_embedding), lists):
+    for module, arguments in zip((head.conv_seg, head.conv_embedding), lists, strict=True):
         record(module, arguments)
     return lists
 
@@ -353,7 +353,7 @@ def test_coordinates_come_from_the_data_samples():
     # The same crop in a batch that was padded to twice its size.
     head.predict(features(), [{**CROPPED, 'batch_input_shape': (32, 48)}] * 2, {})
     assert len(to_embeddings) == 3
-    for seen, scale in zip(to_embeddings, (1, 1, 2)):
+    for seen, scale in zip(to_embeddings, (1, 1, 2), strict=True):
         torch.testing.assert_close(seen[:, -2:], grid(scale * 10 * X, scale * 10 * Y))
 
 

@@ -72,7 +72,7 @@ def test_equals_the_dense_reference(dims, concentration, kernel, step_size, with
     direction = torch.randn(4, *x.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     exact = x.double().requires_grad_()
     expected = dense_loops(exact, concentration, 3, kernel, step_size, mass, even_mass)
-    sum((a * b).sum() for a, b in zip(expected, direction)).backward()
+    sum((a * b).sum() for a, b in zip(expected, direction, strict=True)).backward()
     x.requires_grad_()
     loops = mean_shift(
         x[None],
@@ -83,10 +83,10 @@ def test_equals_the_dense_reference(dims, concentration, kernel, step_size, with
         even_mass=even_mass,
     )
     actual = [y[0] for y in take(loops, 4)]
-    sum((a * b).sum() for a, b in zip(actual, direction.float())).backward()
+    sum((a * b).sum() for a, b in zip(actual, direction.float(), strict=True)).backward()
     assert actual[-1].dtype == torch.float32
     assert (expected[-1] - expected[0]).abs().max() > 0.02  # something moved
-    for a, b in zip(actual, expected):
+    for a, b in zip(actual, expected, strict=True):
         assert (a.double() - b).abs().max() < 1e-5
     tolerance = 1e-4 if concentration == 100 else 1e-5
     assert (x.grad.double() - exact.grad).abs().max() < tolerance * exact.grad.abs().max()
@@ -136,7 +136,7 @@ def test_autocast_changes_nothing(kernel, even_mass):
     expected = take(mean_shift(x, 100, kernel=kernel, even_mass=even_mass), 3)
     with torch.autocast('cpu', dtype=torch.bfloat16):
         actual = take(mean_shift(x, 100, kernel=kernel, even_mass=even_mass), 3)
-    assert all(torch.equal(a, b) and a.dtype == torch.float32 for a, b in zip(actual, expected))
+    assert all(torch.equal(a, b) and a.dtype == torch.float32 for a, b in zip(actual, expected, strict=True))
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
@@ -249,9 +249,9 @@ def test_kernel_mean_of_other_values(kernel):
             weights = []
             for n in range(7):
                 q, k = query[b, m].tolist(), key[b, n].tolist()
-                log_kernel = sum(i * j for i, j in zip(q, k))
+                log_kernel = sum(i * j for i, j in zip(q, k, strict=True))
                 if kernel == 'norm':
-                    log_kernel = -sum((i - j) ** 2 for i, j in zip(q, k)) / 2
+                    log_kernel = -sum((i - j) ** 2 for i, j in zip(q, k, strict=True)) / 2
                 weights.append(float(mass[b, n]) * math.exp(2 * log_kernel))
             expected = [sum(w * float(value[b, n, e]) for n, w in enumerate(weights)) / sum(weights) for e in range(6)]
             assert actual[b, m].tolist() == pytest.approx(expected, abs=1e-5)
@@ -289,16 +289,16 @@ def test_what_is_left_out_of_a_crowd_changes_nothing(
         assert (0 < sum(len(hood.member_Q) * len(hood.key_R) for hood in hoods) < 0.7 * 400**2) == (crowd == 300)
         y = x.clone().requires_grad_()
         loops = take(mean_shift(y, mass_BN=mass, **settings._asdict()), 4)
-        sum((a * b).sum() for a, b in zip(loops, direction)).backward()
+        sum((a * b).sum() for a, b in zip(loops, direction, strict=True)).backward()
         results.append((loops, y.grad))
     (crowd, crowd_grad), (every_pair, every_pair_grad) = results
     for index in range(2):
         exact = x[index].double().requires_grad_()
         mass_N = None if mass is None else mass[index]
         expected = dense_loops(exact, concentration, 3, kernel, step_size, mass_N, even_mass)
-        sum((a * b[index]).sum() for a, b in zip(expected, direction)).backward()
+        sum((a * b[index]).sum() for a, b in zip(expected, direction, strict=True)).backward()
         counting = slice(None) if mass is None else mass_N > 0
-        for a, b in zip(crowd, expected):
+        for a, b in zip(crowd, expected, strict=True):
             assert (a[index].double() - b)[counting].abs().max() < 2e-5
         own, theirs = ((grad[index].double() - exact.grad).abs().max() for grad in (crowd_grad, every_pair_grad))
         assert own < 2 * theirs + 1e-5 * exact.grad.abs().max()

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from itertools import pairwise
 
 import pytest
 import torch
@@ -181,7 +182,7 @@ def test_groups_are_components_of_what_the_loops_leave(concentration, kernel, se
 
     x = blobs(3, seed=seed, spread=0.5)
     loops = dense_loops(x, concentration, 20, kernel)
-    moves = [float((b - a).norm(dim=1).max()) for a, b in zip(loops, loops[1:])]
+    moves = [float((b - a).norm(dim=1).max()) for a, b in pairwise(loops)]
     rest = next((i for i, move in enumerate(moves) if move <= 0.01 / concentration**0.5), 19) + 1
     expected = connected_components((torch.cdist(loops[rest], loops[rest]) <= concentration**-0.5).numpy())[1]
     assert same_groups(group_by_mean_shift(x, concentration, kernel=kernel), torch.from_numpy(expected))
@@ -196,7 +197,7 @@ def test_tolerance_and_max_loops_end_the_loops(monkeypatch):
 
     monkeypatch.setattr('mmseg_instancenet.models.groupers.mean_shift_grouping.shift', counting)
     x = blobs(3)
-    moves = [float((b - a).norm(dim=1).max()) * 10 for a, b in zip(*(lambda s: (s, s[1:]))(dense_loops(x, 100, 12)))]
+    moves = [float((b - a).norm(dim=1).max()) * 10 for a, b in pairwise(dense_loops(x, 100, 12))]
     for settings, loops in (
         (dict(max_loops=1, tolerance=0), 1),
         (dict(max_loops=7, tolerance=0), 7),
@@ -331,7 +332,7 @@ def test_loops_of_whole_pictures(kernel):
     loops = take(grouper.loops(embeddings, torch.ones(2, 6, 7, dtype=torch.long)), 3)
     for image in range(2):
         x = embeddings[image].flatten(1).T
-        for actual, expected in zip(loops, dense_loops(x, 15, 2, kernel, 0.5, even_mass=True)):
+        for actual, expected in zip(loops, dense_loops(x, 15, 2, kernel, 0.5, even_mass=True), strict=True):
             assert actual.shape == embeddings.shape
             assert (actual[image].flatten(1).T - expected).abs().max() < 1e-5
 

@@ -119,7 +119,7 @@ def test_crowded_strokes_and_gaps_near_the_radius(seed):
     """Many points to a cell, at any place in it, and gaps of 7/8 and 9/8 of the radius between strokes of points."""
     rng = np.random.default_rng(seed)
     position, start, group, of_stroke = [], 0.0, 0, []
-    for length, joins_next in zip(rng.uniform(0, 3, 30), rng.random(30) < 0.5):
+    for length, joins_next in zip(rng.uniform(0, 3, 30), rng.random(30) < 0.5, strict=True):
         position.append(np.concatenate([[start, start + length], rng.uniform(start, start + length, 80)]))
         of_stroke.append(group)
         start += length + (0.875 if joins_next else 1.125)

@@ -72,7 +72,7 @@ def test_the_order_does_not_matter(max_keys):
     settings = dict(bandwidth=0.1, reach=REACH, max_keys=max_keys, log_mass_N=None)
     first = neighbourhoods(x, **settings)
     second = neighbourhoods(x[order], **settings)
-    for a, b in zip(first, second):
+    for a, b in zip(first, second, strict=True):
         assert sorted(a.member_Q.tolist()) == sorted(order[b.member_Q].tolist())
         assert sorted(a.key_R.tolist()) == sorted(order[b.key_R].tolist())
     assert len(first) == len(second)
@@ -97,7 +97,7 @@ def test_some_stand_for_all():
         thinned = neighbourhoods(x, bandwidth=0.1, reach=REACH, max_keys=40, log_mass_N=masses)
         assert len(thinned) == len(whole)
         mass = torch.ones(1500) if masses is None else masses.exp()
-        for a, b in zip(whole, thinned):
+        for a, b in zip(whole, thinned, strict=True):
             assert torch.equal(a.member_Q, b.member_Q)
             # The masses of the keys, scaled, sum to what they were.
             scale = torch.ones(len(b.key_R)) if b.log_scale_R is None else b.log_scale_R.exp()

@@ -13,10 +13,10 @@ from mmseg_instancenet.models.losses import balanced_logistic
 def by_hand(logits, label):
     """The formula, pixel by pixel."""
     pictures = []
-    for picture, truth in zip(logits.tolist(), label.tolist()):
+    for picture, truth in zip(logits.tolist(), label.tolist(), strict=True):
         of_class = {0: [], 1: []}
-        for row, true_row in zip(picture, truth):
-            for z, y in zip(row, true_row):
+        for row, true_row in zip(picture, truth, strict=True):
+            for z, y in zip(row, true_row, strict=True):
                 if y != 255:
                     of_class[y].append(math.log1p(math.exp(-z if y == 1 else z)))
         pictures.append(sum(sum(values) / len(values) / 2 for values in of_class.values() if values))
@@ -90,7 +90,7 @@ def test_gradient():
     # Both classes pull alike where the network knows nothing yet.
     zero = torch.zeros_like(logits, requires_grad=True)
     (gradient,) = torch.autograd.grad(balanced_logistic(zero, label), zero)
-    for of_picture, truth in zip(gradient, label):
+    for of_picture, truth in zip(gradient, label, strict=True):
         assert of_picture[truth == 1].sum().item() == pytest.approx(-1 / 4 / len(label))
         assert of_picture[truth == 0].sum().item() == pytest.approx(1 / 4 / len(label))
 

@@ -33,7 +33,7 @@ def dice_reference(scores, label, eps=1.0, weight=None, ignore_index=255):
             predicted[c] += p
             both[c] += p * (c == class_)
             true[c] += w * (c == class_)
-    losses = [1 - (2 * b + eps) / (p + t + eps) for b, p, t in zip(both, predicted, true) if t > 0]
+    losses = [1 - (2 * b + eps) / (p + t + eps) for b, p, t in zip(both, predicted, true, strict=True) if t > 0]
     return sum(losses) / len(losses) if losses else 0.0
 
 

@@ -21,7 +21,7 @@ def vector_norm(vector, order):
 
 
 def difference(first, second):
-    return [a - b for a, b in zip(first, second)]
+    return [a - b for a, b in zip(first, second, strict=True)]
 
 
 def boxes_apart(first_pixels, second_pixels):
@@ -48,7 +48,9 @@ def reference_terms(
     """Formulas (1), (2), (3), summed over the classes of a picture and averaged over the pictures, in Python floats."""
     totals = [0.0, 0.0, 0.0]
     num_images = len(embeddings)
-    for x_DHW, ids, classes in zip(embeddings.double().tolist(), instance_map.tolist(), class_map.tolist()):
+    for x_DHW, ids, classes in zip(
+        embeddings.double().tolist(), instance_map.tolist(), class_map.tolist(), strict=True
+    ):
         pixels = {}  # class -> id -> positions
         for row, id_row in enumerate(ids):
             for column, id_ in enumerate(id_row):
@@ -61,7 +63,7 @@ def reference_terms(
             means = {}
             for id_, positions in instances.items():
                 vectors = [[plane[row][column] for plane in x_DHW] for row, column in positions]
-                mean = [sum(values) / len(vectors) for values in zip(*vectors)]
+                mean = [sum(values) / len(vectors) for values in zip(*vectors, strict=True)]
                 means[id_] = mean
                 hinges = [max(0.0, vector_norm(difference(mean, v), norm) - pull_margin) for v in vectors]
                 totals[0] += sum(h**2 if squared else h for h in hinges) / len(vectors) / count
@@ -200,14 +202,14 @@ def test_batch_is_the_mean_over_pictures():
     ids[1] = 0
     alone = [discriminative_terms(x[i : i + 1], ids[i : i + 1], classes[i : i + 1]) for i in range(3)]
     assert alone[1].pull == alone[1].push == alone[1].regularization == 0
-    for together, *parts in zip(discriminative_terms(x, ids, classes), *alone):
+    for together, *parts in zip(discriminative_terms(x, ids, classes), *alone, strict=True):
         torch.testing.assert_close(together, sum(parts) / 3)
 
 
 def test_picture_is_the_sum_over_classes():
     x, ids, classes = random_batch(images=1)
     alone = [discriminative_terms(x, torch.where(classes == c, ids, -1), classes) for c in (0, 1, 2)]
-    for together, *parts in zip(discriminative_terms(x, ids, classes), *alone):
+    for together, *parts in zip(discriminative_terms(x, ids, classes), *alone, strict=True):
         torch.testing.assert_close(together, sum(parts))
 
 
@@ -261,7 +263,7 @@ def test_computes_in_float32(dtype):
     x = x.to(dtype).requires_grad_()
     expected = discriminative_terms(x.detach().float(), ids, classes)
     terms = discriminative_terms(x, ids, classes)
-    for term, value in zip(terms, expected):
+    for term, value in zip(terms, expected, strict=True):
         assert term.dtype == torch.float32
         assert term == value
         assert torch.isfinite(term)
@@ -337,7 +339,7 @@ def test_log_keys_are_not_counted_twice():
     assert total == losses['loss_pixels']
     expected = reference_terms(x, ids, classes)
     assert total.item() == pytest.approx(0.5 * (expected[0] + expected[1] + 0.001 * expected[2]))
-    for name, value in zip(('pull', 'push', 'regularization'), expected):
+    for name, value in zip(('pull', 'push', 'regularization'), expected, strict=True):
         assert log[name].item() == pytest.approx(value)
         assert not losses[name].requires_grad
 

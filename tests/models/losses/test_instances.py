@@ -19,7 +19,7 @@ def random_maps(ids, classes=(1, 2, 7), shape=(3, 5, 6), seed=0):
 def reference(instance_map, class_map, background_is_instance):
     """(picture, class, id) -> flat positions, in the order in which they should be numbered."""
     pixels = {}
-    flat = enumerate(zip(instance_map.flatten().tolist(), class_map.flatten().tolist()))
+    flat = enumerate(zip(instance_map.flatten().tolist(), class_map.flatten().tolist(), strict=True))
     picture_size = instance_map[0].numel()
     for position, (id_, class_) in flat:
         if id_ == -1 or class_ == 255 or (id_ == 0 and not background_is_instance):
@@ -47,7 +47,7 @@ def test_against_a_dictionary(ids, background_is_instance):
     boxes = instance_boxes(result, 5, 6)
     for number, positions in enumerate(expected.values()):
         assert result.pixel_P[result.instance_P == number].tolist() == positions
-        rows, columns = zip(*((position // 6 % 5, position % 6) for position in positions))
+        rows, columns = zip(*((position // 6 % 5, position % 6) for position in positions), strict=True)
         assert boxes[number].tolist() == [min(rows), min(columns), max(rows), max(columns)]
     assert len(boxes) == len(expected)
 
@@ -64,7 +64,7 @@ def test_one_id_in_two_classes_or_pictures_is_two_instances():
 def test_small_integer_types():
     instance_map, class_map = random_maps((0, 1, 200), classes=(1, 80, 255))
     wide, small = number_instances(instance_map, class_map), number_instances(instance_map.int(), class_map.byte())
-    assert all(torch.equal(a, b) for a, b in zip(wide, small))
+    assert all(torch.equal(a, b) for a, b in zip(wide, small, strict=True))
 
 
 def test_errors():

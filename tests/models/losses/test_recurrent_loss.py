@@ -78,7 +78,7 @@ def dense_maps(name, embeddings, counts, loops, region=None):
             if inside.any():
                 shifted = dense_loops(embeddings[image][:, inside].T, concentration, loops, kernel)
                 where = (torch.tensor(image), *inside.nonzero(as_tuple=True))
-                maps = [x.index_put(where, y) for x, y in zip(maps, shifted)]
+                maps = [x.index_put(where, y) for x, y in zip(maps, shifted, strict=True)]
     return [x.movedim(3, 1) for x in maps]
 
 
@@ -316,7 +316,7 @@ def test_samples_of_the_pair_loss(fresh_samples):
     samples = [pairs.draw(ids, classes) for _ in range(3 if fresh_samples else 1)]
     samples = samples if fresh_samples else samples * 3
     expected = 0
-    for x, sample in zip(dense_maps('SphericalPairLoss', embeddings, counts_of(ids, classes), 2), samples):
+    for x, sample in zip(dense_maps('SphericalPairLoss', embeddings, counts_of(ids, classes), 2), samples, strict=True):
         terms = spherical_pair_terms(x, ids, classes, margin=0.5, sample_NHW=sample)
         expected += float(terms.positive + 2 * terms.negative)
     assert float(actual) == pytest.approx(expected, rel=1e-4)
@@ -394,7 +394,7 @@ def test_gradient_descent_through_loops_pulls_instances_apart():
         history.append(float(total))
     assert history[-1] < 0.05 * history[0]
     labels = MeanShiftGrouping(25)(embeddings.detach()[0], torch.ones(8, 8, dtype=torch.long))
-    assert len(set(zip(ids.flatten().tolist(), labels.flatten().tolist()))) == int(labels.max()) == 3
+    assert len(set(zip(ids.flatten().tolist(), labels.flatten().tolist(), strict=True))) == int(labels.max()) == 3
 
 
 def large_background(class_of_small):

@@ -22,7 +22,7 @@ VARIANTS = ['paper', 'released']
 
 
 def dot(first, second):
-    return sum(a * b for a, b in zip(first, second))
+    return sum(a * b for a, b in zip(first, second, strict=True))
 
 
 def reference(
@@ -99,7 +99,7 @@ def check(embeddings, instance_map, class_map, margin=0.5, **settings):
     values, gradients = reference(embeddings, instance_map, class_map, margin, **settings)
     x = embeddings.detach().clone().requires_grad_()
     terms = spherical_pair_terms(x, instance_map, class_map, margin=margin, **settings)
-    for term, value, gradient in zip(terms, values, gradients):
+    for term, value, gradient in zip(terms, values, gradients, strict=True):
         assert term.item() == pytest.approx(value, rel=1e-10, abs=1e-14)
         (actual,) = torch.autograd.grad(term, x, retain_graph=True)
         torch.testing.assert_close(actual, gradient, rtol=1e-9, atol=1e-12)
@@ -288,7 +288,7 @@ def test_many_pixels_against_dense_torch(variant):
         (pairs * (s - 0.55).clamp(min=0) ** power * ~same).sum(),
     ]
     terms = spherical_pair_terms(x, ids, classes, margin=0.55, variant=variant)
-    for term, value in zip(terms, expected):
+    for term, value in zip(terms, expected, strict=True):
         assert term.item() == pytest.approx(value.item(), rel=1e-5)
         (actual,) = torch.autograd.grad(term, x, retain_graph=True)
         (gradient,) = torch.autograd.grad(value, x, retain_graph=True)
@@ -365,7 +365,7 @@ def test_computes_in_float32(dtype, variant):
     with torch.autocast('cpu', dtype=torch.bfloat16):
         terms = spherical_pair_terms(x, ids, classes, margin=0.5, variant=variant)
         sum(terms).backward()
-    for term, value in zip(terms, expected):
+    for term, value in zip(terms, expected, strict=True):
         assert term.dtype == torch.float32
         assert term == value
     assert x.grad.dtype == dtype
@@ -457,7 +457,7 @@ def test_a_collapse_has_no_gradient_but_is_left_once_disturbed(variant):
     for spread in (1e-4, 1e-3):
         x = (direction + spread * noise).requires_grad_()
         sum(spherical_pair_terms(x, ids, ids, margin=0.5, variant=variant)).backward()
-        gradients.append(x.grad.norm())
+        gradients.append(x.grad.norm().item())
     assert gradients[1] == pytest.approx(10 * gradients[0], rel=0.1)
     x = (direction + 1e-3 * noise).requires_grad_()
     optimizer = torch.optim.SGD([x], lr=50 if variant == 'paper' else 10)
@@ -478,7 +478,7 @@ def test_log_keys_are_not_counted_twice():
     assert total == losses['loss_pixels']
     expected, _ = reference(x.detach(), ids, classes, margin=0.4)
     assert total.item() == pytest.approx(0.5 * (2 * expected[0] + 5 * expected[1]))
-    for name, value in zip(('positive', 'negative'), expected):
+    for name, value in zip(('positive', 'negative'), expected, strict=True):
         assert log[name].item() == pytest.approx(value)
         assert not losses[name].requires_grad
 

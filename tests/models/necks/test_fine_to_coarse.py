@@ -9,5 +9,5 @@ def test_order_is_turned_round():
     maps = [torch.zeros(1, 2, size, size) for size in (4, 8, 16)]
     result = neck(maps)
     assert isinstance(result, tuple)
-    assert all(a is b for a, b in zip(result, maps[::-1]))
+    assert all(a is b for a, b in zip(result, maps[::-1], strict=True))
     assert len(result) == 3

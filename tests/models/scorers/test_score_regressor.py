@@ -103,7 +103,7 @@ def test_features_by_hand():
     classes, probability = labels * 3, labels * 0.5
     classes[2, 6] = 2
     features = features_of(labels, classes, probability.float(), torch.tensor([0.9]))[0]
-    values = dict(zip(FEATURES, features.tolist()))
+    values = dict(zip(FEATURES, features.tolist(), strict=True))
     assert values == pytest.approx(
         {
             'score': 0.9 * 4 * 0.5 / 5,

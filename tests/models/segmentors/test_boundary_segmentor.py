@@ -14,6 +14,7 @@ from mmengine.structures import PixelData
 from mmseg.registry import MODELS
 from torch import nn
 
+from mmseg_instancenet.engine import load_weights_only
 from mmseg_instancenet.models.non_maxima import suppress_non_maxima
 from mmseg_instancenet.visualization.panel_hook import draw_panel
 
@@ -66,9 +67,9 @@ def boundary_by_hand(model, map_3hw, size, image_size):
     result = np.zeros(size)
     for row in range(size[0]):
         for column in range(size[1]):
-            position = [(p + 0.5) * n / m - 0.5 for p, m, n in zip((row, column), size, image_size)]
-            position = [min(max(p, 0), n - 1) for p, n in zip(position, image_size)]
-            low = [min(int(p), n - 2) for p, n in zip(position, image_size)]
+            position = [(p + 0.5) * n / m - 0.5 for p, m, n in zip((row, column), size, image_size, strict=True)]
+            position = [min(max(p, 0), n - 1) for p, n in zip(position, image_size, strict=True)]
+            low = [min(int(p), n - 2) for p, n in zip(position, image_size, strict=True)]
             x = np.zeros(3)
             for i in (0, 1):
                 for j in (0, 1):
@@ -105,10 +106,10 @@ def test_a_batch_of_unequal_pictures_at_their_original_sizes():
     model = known_network(non_maximum_suppression=False)
     inputs = torch.randn(3, 3, 16, 24, generator=torch.Generator().manual_seed(2))
     sizes, image_sizes = [(13, 20), (30, 21), (8, 12)], [(13, 20), (16, 11), (16, 24)]
-    samples = [sample(*pair) for pair in zip(sizes, image_sizes)]
+    samples = [sample(*pair) for pair in zip(sizes, image_sizes, strict=True)]
     samples[2].set_metainfo({'flip': True, 'flip_direction': 'horizontal'})
     results = model.predict(inputs, samples)
-    for index, (result, size, image_size) in enumerate(zip(results, sizes, image_sizes)):
+    for index, (result, size, image_size) in enumerate(zip(results, sizes, image_sizes, strict=True)):
         expected = boundary_by_hand(model, inputs[index], size, image_size)
         expected = expected[:, ::-1] if index == 2 else expected
         np.testing.assert_allclose(result.pred_boundary.data[0].detach(), expected, atol=2e-5)
@@ -216,7 +217,7 @@ def make_runner(folder, work_dir, until, max_epochs, resume=False):
 
 
 def fusion_of(path):
-    return torch.load(path, weights_only=True)['state_dict']['decode_head.conv_seg.weight']
+    return load_weights_only(path)['state_dict']['decode_head.conv_seg.weight']
 
 
 def keys_logged(runner):

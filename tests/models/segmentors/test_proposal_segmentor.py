@@ -103,8 +103,8 @@ def plain_pool(masks, scores, sources, duplicate_iou):
 
     used = sorted(set(sources))
     ranks = []
-    for m, score in zip(masks, scores):
-        best = [max(iou(m, other) for other, s in zip(masks, sources) if s == source) for source in used]
+    for m, score in zip(masks, scores, strict=True):
+        best = [max(iou(m, other) for other, s in zip(masks, sources, strict=True) if s == source) for source in used]
         ranks.append(score * sum(best) / len(used))
     kept = []
     for index in sorted(range(len(masks)), key=lambda i: -ranks[i]):
@@ -165,7 +165,7 @@ def test_proposals_of_a_known_network():
         (parts == 3, 48 / 56 * (1 + 0.5) / 2),
     ]
     assert proposals.scores.tolist() == pytest.approx([score for _, score in expected], rel=1e-4)
-    for mask, box, (truth, _) in zip(proposals.masks, proposals.bboxes.tolist(), expected):
+    for mask, box, (truth, _) in zip(proposals.masks, proposals.bboxes.tolist(), expected, strict=True):
         assert np.array_equal(coco_mask.decode(mask), truth)
         rows, columns = np.nonzero(truth)
         assert box == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]

@@ -83,7 +83,7 @@ def test_instances_against_loops():
             label = int(instances.labels[index])
             assert votes[label + 1] == votes.max()  # one of the most frequent
             total = 0.0
-            for row, column in zip(*np.nonzero(inside)):
+            for row, column in zip(*np.nonzero(inside), strict=True):
                 if classes[row, column] == label + 1:
                     total += float(probability[row, column])
             expected = float(group_score[index]) * total / inside.sum()
