@@ -8,9 +8,10 @@ from .requirements_check import check_requirements
 
 check_requirements()
 
-from .mmcv_operators import provide_operators  # noqa: E402
+from .mmcv_operators import mend_search_for_extension, provide_operators  # noqa: E402
 
 provide_operators()  # before anything imports mmdet or mmseg, whose modules import mmcv.ops
+mend_search_for_extension()
 
 from . import datasets, engine, evaluation, models, visualization  # noqa: E402
 

@@ -11,15 +11,20 @@ that one module, so that the imports succeed:
 Where mmcv has compiled operators nothing is changed. The package calls :func:`provide_operators` at its own import, before it
 imports mmdet or mmseg. A program that imports ``mmcv.ops``, ``mmdet.apis`` or ``mmseg.models`` earlier gets mmcv's
 ``ModuleNotFoundError: No module named 'mmcv._ext'``; ``import mmseg_instancenet`` above that line mends it.
+
+MMEngine 0.10 looks for the extension by ``pkgutil.find_loader`` when it builds an optimizer; Python 3.14 no longer has it:
+:func:`mend_search_for_extension`.
 """
 
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import pkgutil
 import sys
 from collections.abc import Callable, Sequence
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
+import mmengine.utils.dl_utils.misc as mmengine_search
 import torch
 
 EXTENSION = 'mmcv._ext'
@@ -45,6 +50,13 @@ def provide_operators() -> bool:
         return False
     sys.meta_path.append(_OperatorFinder())
     return True
+
+
+def mend_search_for_extension() -> None:
+    """Lets MMEngine 0.10 look for ``mmcv._ext`` on Python 3.14; does nothing on Python that has ``pkgutil.find_loader``."""
+    if not hasattr(pkgutil, 'find_loader'):
+        # The name in MMEngine's module alone: Python's own pkgutil stays as it is.
+        mmengine_search.pkgutil = SimpleNamespace(find_loader=importlib.util.find_spec)
 
 
 class _OperatorFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):

@@ -100,6 +100,22 @@ print(mmcv._ext.nms)
     assert printed(program).split() == ['False', 'True', 'compiled']
 
 
+@pytest.mark.parametrize('interpreter', ['as it is', 'without find_loader'])
+def test_mmengine_finds_the_extension_with_and_without_pkgutil_find_loader(interpreter):
+    """Python 3.14 has no ``pkgutil.find_loader``; older ones are made to lack it."""
+    program = (
+        'import pkgutil\nvars(pkgutil).pop("find_loader", None)\n'
+        if interpreter == 'without find_loader'
+        else 'import pkgutil\n'
+    )
+    program += (
+        'has_it = hasattr(pkgutil, "find_loader")\nimport mmseg_instancenet\n'
+        'from mmengine.utils.dl_utils import mmcv_full_available\n'
+        'print(mmcv_full_available(), hasattr(pkgutil, "find_loader") == has_it)'
+    )
+    assert printed(program).endswith('True True')
+
+
 def test_a_second_call_changes_nothing():
     before = list(sys.meta_path)
     assert provide_operators() is not compiled()
