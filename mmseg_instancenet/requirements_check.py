@@ -1,9 +1,10 @@
-"""Says which package is missing or too old, and the command that mends it.
+"""Names the package that is missing, too old or does not load, and the command that mends it.
 
-Looks at what is installed without importing it: a broken or missing package shall give this line, not a traceback from
-inside another.
+Looks at what is installed without importing it (OpenCV alone is imported): a broken or missing package shall give this line, not
+a traceback from inside another.
 """
 
+import importlib
 import re
 from importlib import metadata
 
@@ -21,7 +22,7 @@ _NEEDED = (
 
 
 def check_requirements() -> None:
-    """Raises ImportError for the first package that is missing or too old."""
+    """Raises ImportError for the first package that is missing or too old, or if OpenCV does not load."""
     for package, distributions, oldest, command in _NEEDED:
         version = next(filter(None, map(_version, distributions)), None)
         needed = '.'.join(map(str, oldest))
@@ -29,6 +30,13 @@ def check_requirements() -> None:
             raise ImportError(f'mmseg_instancenet needs {package} {needed} or newer, which is not installed: {command}')
         if tuple(int(part) for part in re.findall(r'\d+', version)[: len(oldest)]) < oldest:
             raise ImportError(f'mmseg_instancenet needs {package} {needed} or newer, found {version}: {command}')
+    try:
+        importlib.import_module('cv2')
+    except ImportError as error:  # opencv-python needs libraries of a desktop, which servers and containers lack
+        raise ImportError(
+            f'mmseg_instancenet needs OpenCV, which does not load ({error}). On a machine without a desktop, install its twin '
+            "without windows: pip uninstall -y opencv-python && pip install 'opencv-python-headless<5'"
+        ) from error
 
 
 def _version(distribution: str) -> str | None:

@@ -127,3 +127,15 @@ def test_the_first_in_order_is_named(install):
     install({})
     with pytest.raises(ImportError, match='needs torch'):
         check_requirements()
+
+
+def test_opencv_without_the_libraries_of_a_desktop(install, monkeypatch):
+    def import_module(name):
+        raise ImportError(f'libGL.so.1: cannot open shared object file, for {name}')
+
+    install(INSTALLED)
+    monkeypatch.setattr(requirements_check.importlib, 'import_module', import_module)
+    with pytest.raises(ImportError) as error:
+        check_requirements()
+    assert str(error.value).startswith('mmseg_instancenet needs OpenCV, which does not load (libGL.so.1: cannot open')
+    assert str(error.value).endswith("pip uninstall -y opencv-python && pip install 'opencv-python-headless<5'")
