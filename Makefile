@@ -1,16 +1,20 @@
-# make demo   environment, digits, training, test, pictures: COCO AP on the screen in about a quarter of an hour
+# make demo   environment, digits, training, test, pictures: COCO AP on the screen in about ten minutes
 # make test   environment and test suite
 # make lint   what the pre-commit file and CI run
 # make bench  environment, then speed and memory against the alternatives: tables on the screen, the rest in work_dirs/benchmarks
-# PYTHON=python3.10 make ... chooses the interpreter (3.9 to 3.12)
+# PYTHON=python3.13 make ... chooses the interpreter (3.10 to 3.14)
+# make test STACK=onedl      the onedl forks of OpenMMLab, in .venv-onedl
+# make test STACK=oldest     the oldest versions that are supported, in .venv-oldest (PYTHON=python3.10)
 
-PY := .venv/bin/python
+STACK := openmmlab
+VENV := .venv$(if $(filter-out openmmlab,$(STACK)),-$(STACK))
+PY := $(VENV)/bin/python
 DIGITS := work_dirs/instancenet_digits
 
 .PHONY: env demo test lint format bench
 
 env:
-	@bash tools/make_environment.sh
+	@bash tools/make_environment.sh $(STACK)
 
 demo: env
 	$(PY) tools/train.py configs/instancenet_digits.py

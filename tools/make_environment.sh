@@ -1,15 +1,18 @@
 #!/usr/bin/env bash
-# Builds the pinned environment in .venv:  bash tools/make_environment.sh
+# Builds a pinned environment:
 #
-# PYTHON=python3.10 bash tools/make_environment.sh   to choose the interpreter
+#   bash tools/make_environment.sh                   # requirements/environment.txt in .venv
+#   bash tools/make_environment.sh onedl             # requirements/environment-onedl.txt in .venv-onedl
+#   PYTHON=python3.13 bash tools/make_environment.sh # to choose the interpreter
 #
-# mmcv's operators are compiled from its source distribution (5 to 9 minutes on two cores). The wheel is kept
-# under the user's cache folder by mmcv, torch and Python version, so that a second checkout does not compile.
+# Nothing is compiled. What pip prints goes to install.log in the environment's folder.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-MMCV_VERSION=2.1.0
-VENV=.venv
+stack=${1:-openmmlab}
+suffix=$([ "$stack" = openmmlab ] || echo "-$stack")
+venv=.venv$suffix
+requirements=requirements/environment$suffix.txt
 
 stop() {
   echo "make_environment: $*" >&2
@@ -17,104 +20,66 @@ stop() {
 }
 
 is_supported_python() {
-  "$1" -c 'import sys; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null
+  "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null
 }
 
 choose_python() {
   if [ -n "${PYTHON:-}" ]; then
     is_supported_python "$PYTHON" || stop "PYTHON=$PYTHON is $("$PYTHON" --version 2>&1 | head -n 1);" \
-      "expected Python 3.9 to 3.12. Install one of them (e.g. apt install python3.11 python3.11-venv python3.11-dev) and set PYTHON to it."
+      "expected Python 3.10 to 3.14. Install one of them and set PYTHON to it."
     echo "$PYTHON"
     return
   fi
   local candidate
-  for candidate in python3 python3.12 python3.11 python3.10 python3.9; do
+  for candidate in python3 python3.14 python3.13 python3.12 python3.11 python3.10; do
     if is_supported_python "$candidate"; then
       echo "$candidate"
       return
     fi
   done
-  stop "no supported Python found: python3 is $(python3 --version 2>&1 | head -n 1); expected Python 3.9 to 3.12." \
-    "Install one of them (e.g. apt install python3.11 python3.11-venv python3.11-dev)."
+  stop "no supported Python found: python3 is $(python3 --version 2>&1 | head -n 1); expected Python 3.10 to 3.14." \
+    "Install one of them (Debian, Ubuntu: apt install python3 python3-venv)."
 }
 
-check_compiler() {
-  local compiler=${CXX:-c++}
-  command -v "$compiler" >/dev/null || stop "no C++ compiler: '$compiler' not found, and mmcv's operators must be" \
-    "compiled. Install one (Debian, Ubuntu: apt install g++; Fedora: dnf install gcc-c++; macOS: xcode-select --install)."
+run_pip() { # its output into the log, whose end is shown if it fails
+  "$venv/bin/python" -m pip --disable-pip-version-check "$@" >>"$log" 2>&1 && return
+  tail -n 20 "$log" >&2
+  stop "pip failed; the end of $log is above."
 }
 
-check_python_headers() {
-  "$1" - <<'CHECK' || stop "the headers of $("$1" --version) are missing, and mmcv's operators must be compiled. \
-Install them (Debian, Ubuntu: apt install python3-dev; Fedora: dnf install python3-devel)."
-import os, sys, sysconfig
-sys.exit(not os.path.exists(os.path.join(sysconfig.get_path('include'), 'Python.h')))
-CHECK
-}
-
-# Prints "compiling mmcv: [12/77]" on one line from ninja's own counter; the whole output goes to a log.
-show_progress() {
-  local line
-  while IFS= read -r line; do
-    printf '%s\n' "$line" >>"$1"
-    if [[ $line =~ \[([0-9]+)/([0-9]+)\] ]]; then
-      if [ -t 1 ]; then
-        printf '\rcompiling mmcv %s: %s of %s files' "$MMCV_VERSION" "${BASH_REMATCH[1]}" "${BASH_REMATCH[2]}"
-      elif ((BASH_REMATCH[1] % 10 == 0 || BASH_REMATCH[1] == BASH_REMATCH[2])); then
-        echo "compiling mmcv $MMCV_VERSION: ${BASH_REMATCH[1]} of ${BASH_REMATCH[2]} files"
-      fi
-    fi
-  done
-  echo
-}
-
-build_mmcv_wheel() { # into folder $1
-  local building log
-  building=$(mktemp -d)
-  log=$VENV/mmcv-build.log
-  : >"$log"
-  echo "compiling mmcv $MMCV_VERSION for torch $torch_version, once for this user (5 to 9 minutes on two cores; log: $log)"
-  # No build isolation: the operators must be compiled against the torch of this environment.
-  # No pip cache: pip names the wheel it built without saying for which torch.
-  # No CUDA: nothing here uses mmcv's operators on a GPU, and an nvcc that does not match torch would stop the build.
-  if ! CUDA_VISIBLE_DEVICES='' FORCE_CUDA=0 MMCV_WITH_OPS=1 MAX_JOBS="${MAX_JOBS:-$(getconf _NPROCESSORS_ONLN)}" \
-    "$VENV/bin/python" -m pip wheel -v --no-build-isolation --no-cache-dir --no-deps --no-binary mmcv \
-    --wheel-dir "$building" "mmcv==$MMCV_VERSION" 2>&1 | show_progress "$log"; then
-    tail -n 30 "$log" >&2
-    stop "mmcv did not compile; the end of $log is above."
-  fi
-  mkdir -p "$1"
-  mv "$building"/mmcv-*.whl "$1"
-  rmdir "$building"
-}
-
+[ -f "$requirements" ] || stop "STACK=$stack: expected one of $(cd requirements && echo environment*.txt), no $requirements."
 python=$(choose_python)
-requirements_hash=$(cat requirements/environment.txt requirements/tests.txt tools/make_environment.sh setup.py | cksum | cut -d' ' -f1)
-stamp=$VENV/complete-$requirements_hash
+without_dependencies=requirements/environment$suffix-without-dependencies.txt
+[ -f "$without_dependencies" ] || without_dependencies=
+# shellcheck disable=SC2086  (empty where a stack has no such file)
+inputs_hash=$(cat "$requirements" $without_dependencies requirements/tests.txt tools/make_environment.sh setup.py | cksum | cut -d' ' -f1)
+stamp=$venv/complete-$inputs_hash
 if [ -f "$stamp" ]; then
   exit 0
 fi
-rm -f "$VENV"/complete-*
+rm -f "$venv"/complete-*
 
-if ! [ -x "$VENV/bin/python" ] || ! is_supported_python "$VENV/bin/python"; then
-  "$python" -m venv "$VENV" || stop "$("$python" --version) cannot make a virtual environment. Install its venv module" \
+SECONDS=0
+log=$venv/install.log
+if ! [ -x "$venv/bin/python" ] || ! is_supported_python "$venv/bin/python"; then
+  "$python" -m venv --clear "$venv" || stop "$("$python" --version) cannot make a virtual environment. Install its venv module" \
     "(Debian, Ubuntu: apt install python3-venv)."
 fi
-pip() { "$VENV/bin/python" -m pip --disable-pip-version-check "$@"; }
-echo "installing the pinned packages into $VENV (about 3 GB to download where torch is not in pip's cache)"
-pip install --quiet 'setuptools<81' wheel ninja psutil
-pip install --quiet -r requirements/environment.txt -r requirements/tests.txt
-
-torch_version=$("$VENV/bin/python" -c 'import torch; print(torch.__version__)')
-tag=$("$VENV/bin/python" -c 'import sys, platform; print(f"cp{sys.version_info.major}{sys.version_info.minor}-{platform.machine()}")')
-wheels=${XDG_CACHE_HOME:-$HOME/.cache}/mmseg_instancenet/mmcv-$MMCV_VERSION-torch-$torch_version-$tag
-if ! compgen -G "$wheels/mmcv-$MMCV_VERSION-*.whl" >/dev/null; then
-  check_compiler
-  check_python_headers "$VENV/bin/python"
-  build_mmcv_wheel "$wheels"
+: >"$log"
+echo "1/3 $("$venv/bin/python" --version) in $venv; pip's output goes to $log"
+echo "2/3 installing $requirements (3 GB to download where pip has not cached them)"
+run_pip install -r "$requirements" -r requirements/tests.txt
+if [ -n "$without_dependencies" ]; then
+  run_pip install --no-deps -r "$without_dependencies"
 fi
-pip install --quiet --no-cache-dir "$wheels"/mmcv-"$MMCV_VERSION"-*.whl
-pip install --quiet --no-build-isolation --no-deps -e .
-"$VENV/bin/python" -c 'import mmcv.ops, mmdet, mmseg, mmseg_instancenet'
+if ! "$venv/bin/python" -c 'import cv2' >>"$log" 2>&1; then
+  # opencv-python needs libGL, which servers often lack; its twin without windows does not, and serves as well.
+  version=$("$venv/bin/python" -c 'from importlib import metadata; print(metadata.version("opencv-python"))')
+  echo "    opencv-python does not load here (see $log): taking opencv-python-headless"
+  run_pip uninstall -y opencv-python
+  run_pip install --no-deps "opencv-python-headless==$version"
+fi
+run_pip install --no-deps -e .
+"$venv/bin/python" -c 'import mmseg_instancenet, mmcv.ops, mmdet.models, mmseg.models' || stop "the packages do not import; see above."
 touch "$stamp"
-echo "environment ready in $VENV"
+echo "3/3 environment ready after $SECONDS s"
