@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
+from devices import DEVICES
 from mmengine.registry import init_default_scope
 
 import mmseg_instancenet  # noqa: F401  (registers its components)
@@ -13,6 +15,18 @@ import mmseg_instancenet  # noqa: F401  (registers its components)
 def mmseg_scope() -> None:
     """Names of the registry are looked up in mmseg first, as in a run of ``tools/train.py``."""
     init_default_scope('mmseg')
+
+
+@pytest.fixture(params=DEVICES)
+def device(request, monkeypatch) -> str:
+    """Where a test computes: on the CPU, and where torch sees a GPU there as well. Without one there is nothing to skip.
+
+    Inputs are drawn on the CPU and moved, so that they are the same everywhere; what to expect is computed on the CPU.
+    """
+    if request.param == 'cuda':
+        # A GPU's convolutions would round float32 to ten bits unless told not to.
+        monkeypatch.setattr(torch.backends.cudnn, 'allow_tf32', False)
+    return request.param
 
 
 @pytest.fixture(scope='session')

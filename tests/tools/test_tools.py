@@ -56,7 +56,7 @@ def digits(tmp_path_factory):
 
 
 def losses(output: str) -> list:
-    return [float(value) for value in re.findall(r'Epoch\(train\).*? loss: ([0-9.]+)', output)]
+    return [float(value) for value in re.findall(r'Epoch\(train\).*? loss: (\S+)', output)]  # nan and inf as well
 
 
 def test_training_falls_validates_and_resumes(digits):
@@ -231,13 +231,27 @@ def test_mixed_precision_without_a_gpu_is_refused(tmp_path):
     assert '--amp needs a GPU' in output and 'Traceback' not in output
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='mixed precision needs a GPU')
+def test_mixed_precision_trains_on_a_gpu(digits, tmp_path):
+    output = run(
+        'tools/train.py', DIGITS, '--amp', '--work-dir', tmp_path, *digits['options'],
+        'train_cfg.max_epochs=2', 'train_cfg.val_interval=2',
+    )  # fmt: skip
+    # Two values an epoch: sixteen steps, of which the first few look for a scale of the loss.
+    assert len(losses(output)) == 4 and np.isfinite(losses(output)).all()
+    assert losses(output)[-1] < losses(output)[0]
+    assert 'coco/segm_mAP:' in output
+
+
 def test_two_processes_train_alike(digits, tmp_path):
     """DistributedDataParallel over gloo, as tools/dist_train.sh starts it."""
     process = subprocess.run(
         ['bash', 'tools/dist_train.sh', DIGITS, '2', '--work-dir', tmp_path, *digits['options'],
          'train_cfg.max_epochs=1', 'train_cfg.val_interval=1', 'default_hooks.logger.interval=1'],
         cwd=REPOSITORY, capture_output=True, text=True, timeout=600,
-        env=dict(os.environ, PATH=f'{Path(sys.executable).parent}:{os.environ["PATH"]}', OMP_NUM_THREADS='1', PORT='29617'),
+        # Without a GPU: two processes on the only one of a machine would not start.
+        env=dict(os.environ, PATH=f'{Path(sys.executable).parent}:{os.environ["PATH"]}', OMP_NUM_THREADS='1', PORT='29617',
+                 CUDA_VISIBLE_DEVICES=''),
     )  # fmt: skip
     output = process.stdout + process.stderr
     assert process.returncode == 0, output[-3000:]

@@ -33,11 +33,11 @@ def build(fused=True, **settings):
     return head
 
 
-def features(images=2):
+def features(images=2, device='cpu'):
     """Four maps, of which the second is no stage of the head."""
     generator = torch.Generator().manual_seed(1)
     sizes = [(CHANNELS[0], 4, 6), (3, 4, 6), (CHANNELS[1], 2, 3), (CHANNELS[2], 2, 3)]
-    return [torch.randn(images, *size, generator=generator, requires_grad=True) for size in sizes]
+    return [torch.randn(images, *size, generator=generator).to(device).requires_grad_() for size in sizes]
 
 
 def label_map(images=2):
@@ -116,11 +116,14 @@ def test_errors():
         build(fused=False).loss(features(), [DetDataSample()] * 2, None)
 
 
-def test_values_of_the_forward_pass():
-    head, inputs = build(), features()
-    output, expected = head(inputs), stages_by_hand(head, inputs, FINE)
-    torch.testing.assert_close(head.directions(output), torch.stack(expected, dim=1))
-    torch.testing.assert_close(head.fuse(output)[:, 0], logits_by_hand(head, expected))
+def test_values_of_the_forward_pass(device):
+    head = build()
+    expected = stages_by_hand(head, features(), FINE)
+    logits = logits_by_hand(head, expected)
+    head.to(device)
+    output = head(features(device=device))
+    torch.testing.assert_close(head.directions(output).cpu(), torch.stack(expected, dim=1))
+    torch.testing.assert_close(head.fuse(output)[:, 0].cpu(), logits)
 
 
 def test_predict_gives_the_logit_at_the_size_of_the_input():
@@ -130,9 +133,10 @@ def test_predict_gives_the_logit_at_the_size_of_the_input():
         torch.testing.assert_close(head.predict(inputs, [meta] * 2, {})[:, 0], expected)
 
 
-def test_first_phase_is_the_pair_loss_of_each_stage_at_the_size_of_the_labels():
+def test_first_phase_is_the_pair_loss_of_each_stage_at_the_size_of_the_labels(device):
     head, inputs, label = build(fused=False), features(), label_map()
-    losses = head.loss(inputs, make_samples(label), None)
+    losses = build(fused=False).to(device).loss(features(device=device), make_samples(label.to(device)), None)
+    losses = {name: value.cpu() for name, value in losses.items()}
     assert set(losses) == {f'{name}_{s}' for name in ('loss_embedding', 'positive', 'negative') for s in range(3)}
     expected = 0
     for stage, x_NDHW in enumerate(stages_by_hand(head, inputs, SIZE)):
@@ -146,24 +150,24 @@ def test_first_phase_is_the_pair_loss_of_each_stage_at_the_size_of_the_labels():
     torch.testing.assert_close(total_of(losses), expected)
 
 
-def test_second_phase_is_the_balanced_logistic_loss_of_the_fused_embeddings():
+def test_second_phase_is_the_balanced_logistic_loss_of_the_fused_embeddings(device):
     head, inputs, label = build(), features(), label_map()
-    losses = head.loss(inputs, make_samples(label), None)
+    losses = build().to(device).loss(features(device=device), make_samples(label.to(device)), None)
     assert set(losses) == {'loss_logistic'}
     expected = 0
     for z, y in zip(logits_by_hand(head, stages_by_hand(head, inputs, SIZE)), label, strict=True):
         of_boundary, of_background = torch.log1p(torch.exp(-z[y == 1])), torch.log1p(torch.exp(z[y == 0]))
         expected += (of_boundary.mean() + of_background.mean()) / 4
-    torch.testing.assert_close(losses['loss_logistic'], expected)
+    torch.testing.assert_close(losses['loss_logistic'].cpu(), expected)
 
 
 @pytest.mark.parametrize('value', [None, 0, 1, 255])
 @pytest.mark.parametrize('fused', [False, True])
-def test_every_parameter_that_is_trained_gets_a_gradient(fused, value):
+def test_every_parameter_that_is_trained_gets_a_gradient(fused, value, device):
     """Also of pictures without boundaries, without background, and without any label."""
-    head, inputs = build(fused), features()
+    head, inputs = build(fused).to(device), features(device=device)
     label = label_map() if value is None else torch.full((2, *SIZE), value)
-    losses = head.loss(inputs, make_samples(label), None)
+    losses = head.loss(inputs, make_samples(label.to(device)), None)
     total_of(losses).backward()
     for name, parameter in head.named_parameters():
         if not fused and name.startswith('conv_seg'):

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from devices import assert_same
 from mmdet.structures import DetDataSample
 from mmengine.model import BaseModel
 from mmengine.structures import PixelData
@@ -41,13 +42,14 @@ def build(name, **settings):
     return head
 
 
-def features(images=2, size=(8, 12)):
+def features(images=2, size=(8, 12), device='cpu'):
     generator = torch.Generator().manual_seed(1)
     fine = torch.randn(images, 5, *size, generator=generator)
-    return [fine, torch.randn(images, 8, size[0] // 2, size[1] // 2, generator=generator)]
+    coarse = torch.randn(images, 8, size[0] // 2, size[1] // 2, generator=generator)
+    return [fine.to(device), coarse.to(device)]
 
 
-def label_maps(images=2, size=(16, 24)):
+def label_maps(images=2, size=(16, 24), device='cpu'):
     """Three objects of two classes, and an ignored corner."""
     ids, classes = torch.zeros(images, *size, dtype=torch.long), torch.zeros(images, *size, dtype=torch.long)
     for id_, (rows, columns, class_) in {
@@ -57,7 +59,7 @@ def label_maps(images=2, size=(16, 24)):
     }.items():
         ids[:, slice(*rows), slice(*columns)], classes[:, slice(*rows), slice(*columns)] = id_, class_
     ids[0, :, 20:], classes[0, :, 20:] = -1, 255
-    return ids, classes
+    return ids.to(device), classes.to(device)
 
 
 def make_samples(ids, classes, **metainfo):
@@ -78,22 +80,22 @@ def record(module, arguments):
 
 
 @pytest.mark.parametrize('name', HEADS)
-def test_forward_is_mmsegs_head_and_the_embedding_of_the_same_features(name):
-    head, (plain_type, config) = build(name).eval(), HEADS[name]
-    plain = plain_type(**config).eval()
+def test_forward_is_mmsegs_head_and_the_embedding_of_the_same_features(name, device):
+    head, (plain_type, config) = build(name).eval().to(device), HEADS[name]
+    plain = plain_type(**config).eval().to(device)
     missing, extra = plain.load_state_dict(head.state_dict(), strict=False)
     assert not missing
     assert extra == ['conv_embedding.weight', 'conv_embedding.bias']
 
     seen = []
     record(head.conv_seg, seen)
-    output = head(features())
+    output = head(features(device=device))
     assert output.shape[:2] == (2, NUM_CLASSES + DIMS)
     scores, embeddings = head.split(output)
-    assert torch.equal(scores, plain(features()))
-    weight, bias = head.conv_embedding.weight[:, :, 0, 0], head.conv_embedding.bias
-    expected = torch.einsum('dc,nchw->ndhw', weight, seen[0]) + bias[None, :, None, None]
-    torch.testing.assert_close(embeddings, expected)
+    assert_same(scores, plain(features(device=device)))
+    weight, bias = head.conv_embedding.weight[:, :, 0, 0].cpu(), head.conv_embedding.bias.cpu()
+    expected = torch.einsum('dc,nchw->ndhw', weight, seen[0].cpu()) + bias[None, :, None, None]
+    torch.testing.assert_close(embeddings.cpu(), expected)
     assert embeddings.std() > 0.1
 
 
@@ -128,13 +130,14 @@ def test_dropout_acts_on_the_scores_alone(name):
 
 
 @pytest.mark.parametrize('name', HEADS)
-def test_loss(name):
-    head = build(name).eval()
-    ids, classes = label_maps()
-    losses = head.loss(features(), make_samples(ids, classes), None)
+def test_loss(name, device):
+    head = build(name).eval().to(device)
+    losses = head.loss(features(device=device), make_samples(*label_maps(device=device)), None)
+    losses = {key: value.cpu() for key, value in losses.items()}
     assert set(losses) == {'loss_ce', 'acc_seg', 'loss_embedding', 'pull', 'push', 'regularization'}
 
-    scores, embeddings = head.split(head(features()))
+    scores, embeddings = head.split(head(features(device=device)).cpu())
+    ids, classes = label_maps()
     at_label_size = F.interpolate(scores, size=(16, 24), mode='bilinear', align_corners=False)
     # mmseg's cross-entropy divides by all pixels, ignored ones too.
     cross_entropy = F.cross_entropy(at_label_size, classes, ignore_index=255, reduction='sum') / classes.numel()
@@ -153,12 +156,13 @@ def test_loss(name):
 @pytest.mark.parametrize('content', ['objects', 'background', 'ignored'])
 @pytest.mark.parametrize('coordinates', [False, True])
 @pytest.mark.parametrize('name', HEADS)
-def test_every_parameter_gets_a_gradient(name, coordinates, content):
-    head = build(name, coordinates=coordinates).train()
-    ids, classes = label_maps()
+def test_every_parameter_gets_a_gradient(name, coordinates, content, device):
+    head = build(name, coordinates=coordinates).train().to(device)
+    ids, classes = label_maps(device=device)
     if content != 'objects':
         ids, classes = (torch.full_like(ids, v) for v in {'background': (0, 0), 'ignored': (-1, 255)}[content])
-    total, _ = BaseModel.parse_losses(None, head.loss(features(), make_samples(ids, classes), None))
+    losses = head.loss(features(device=device), make_samples(ids, classes), None)
+    total, _ = BaseModel.parse_losses(None, losses)
     total.backward()
     assert torch.isfinite(total)
     for parameter_name, parameter in head.named_parameters():

@@ -37,18 +37,17 @@ def plain_grouping(x, threshold, shift, order, norm):
 @pytest.mark.parametrize('shift', [False, True])
 @pytest.mark.parametrize('norm', [1, 2, float('inf')])
 @pytest.mark.parametrize('seed', range(5))
-def test_agrees_with_the_plain_reference_pixel_for_pixel(shift, norm, seed):
+def test_agrees_with_the_plain_reference_pixel_for_pixel(shift, norm, seed, device):
     rng = np.random.default_rng(seed)
     # Blobs that overlap, so that the order of the draws and the shifts matter.
     centers = rng.normal(size=(6, 3)) * 2
     x = centers[rng.integers(6, size=150)] + rng.normal(size=(150, 3)) * 0.5
     order = torch.randperm(150, generator=torch.Generator().manual_seed(seed)).numpy()
     expected = plain_grouping(x, 1.2, shift, order, norm)
-    actual = group_by_centers(
-        torch.from_numpy(x), 1.2, shift=shift, norm=norm, generator=torch.Generator().manual_seed(seed)
-    )
+    generator = torch.Generator().manual_seed(seed)
+    actual = group_by_centers(torch.from_numpy(x).to(device), 1.2, shift=shift, norm=norm, generator=generator)
     assert expected.max() > 3
-    np.testing.assert_array_equal(actual.numpy(), expected)
+    np.testing.assert_array_equal(actual.cpu().numpy(), expected)
 
 
 def test_shift_and_fixed_differ_where_the_first_pixel_is_an_outlier():
@@ -84,9 +83,9 @@ def test_same_picture_same_groups_whatever_came_before():
     assert torch.equal(first, grouper(embeddings, classes))
 
 
-def test_groups_stay_within_their_class_and_leave_background_and_ignored_pixels():
-    embeddings = torch.zeros(2, 2, 4)
-    classes = torch.tensor([[1, 1, 3, 3], [0, 255, 3, 1]])
+def test_groups_stay_within_their_class_and_leave_background_and_ignored_pixels(device):
+    embeddings = torch.zeros(2, 2, 4, device=device)
+    classes = torch.tensor([[1, 1, 3, 3], [0, 255, 3, 1]], device=device)
     labels = CenterGrouping()(embeddings, classes)
     assert labels.tolist() == [[1, 1, 2, 2], [0, 0, 2, 1]]
     together = CenterGrouping(class_agnostic=True)(embeddings, classes)
@@ -107,8 +106,8 @@ def test_the_background_is_grouped_with_the_others():
     assert grouper(embeddings, torch.zeros(2, 4, dtype=torch.long)).unique().tolist() == [1, 2]
 
 
-def test_no_foreground_gives_no_group():
-    labels = CenterGrouping()(torch.randn(4, 3, 3), torch.zeros(3, 3, dtype=torch.long))
+def test_no_foreground_gives_no_group(device):
+    labels = CenterGrouping()(torch.randn(4, 3, 3).to(device), torch.zeros(3, 3, dtype=torch.long, device=device))
     assert labels.tolist() == [[0] * 3] * 3
 
 

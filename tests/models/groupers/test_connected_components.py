@@ -22,13 +22,14 @@ def reference(labels: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize('size', [(12, 17), (1, 30), (30, 1), (1, 1), (2, 2), (40, 7)])
 @pytest.mark.parametrize('groups, share', [(1, 0.5), (3, 0.9), (5, 0.4), (2, 1.0)])
-def test_random_maps(size, groups, share):
+def test_random_maps(size, groups, share, device):
     rng = np.random.default_rng(0)
     for _ in range(5):
         labels = rng.integers(1, groups + 1, size) * (rng.random(size) < share)
-        found = split_components(torch.from_numpy(labels))
+        found = split_components(torch.from_numpy(labels).to(device))
         assert found.dtype == torch.long
-        np.testing.assert_array_equal(found.numpy(), reference(labels))
+        assert found.device.type == device
+        np.testing.assert_array_equal(found.cpu().numpy(), reference(labels))
 
 
 def test_smooth_maps():

@@ -110,15 +110,16 @@ PLACEMENTS = {
 
 
 @pytest.mark.parametrize('placement', PLACEMENTS.values(), ids=PLACEMENTS.keys())
-def test_random_maps_against_loops(placement):
+def test_random_maps_against_loops(placement, device):
     rng = np.random.default_rng(0)
     grouped = 0
     for size in ((10, 14), (5, 7)):
         x_Dhw, labels_hw, region_hw, region_HW = random_scene(rng, size, placement.picture_size)
         expected = allowed_labels(x_Dhw, labels_hw, region_hw, region_HW, placement)
         found, rows, columns = label_picture(
-            *(torch.from_numpy(array) for array in (x_Dhw, labels_hw, region_hw, region_HW)), placement
+            *(torch.from_numpy(array).to(device) for array in (x_Dhw, labels_hw, region_hw, region_HW)), placement
         )
+        found = found.cpu()
         assert {(r, c) for r in range(rows.start, rows.stop) for c in range(columns.start, columns.stop)} == set(
             expected
         )
@@ -193,12 +194,12 @@ def test_region_without_a_group_stays_without():
     assert labels.tolist() == [[1, 1, 0, 0], [0, 0, 0, 0]]
 
 
-def test_map_without_any_group():
+def test_map_without_any_group(device):
     labels, *_ = label_picture(
-        torch.zeros(2, 2, 2),
-        torch.zeros(2, 2, dtype=torch.long),
-        torch.ones(2, 2, dtype=torch.long),
-        torch.ones(8, 8, dtype=torch.long),
+        torch.zeros(2, 2, 2, device=device),
+        torch.zeros(2, 2, dtype=torch.long, device=device),
+        torch.ones(2, 2, dtype=torch.long, device=device),
+        torch.ones(8, 8, dtype=torch.long, device=device),
         MapPlacement((8, 8), (8, 8), (8, 8)),
     )
     assert labels.shape == (8, 8) and not labels.any()

@@ -58,13 +58,14 @@ def test_errors(x, radius, message):
 
 @pytest.mark.parametrize(('dims', 'spread'), [(1, 80.0), (2, 12.0), (3, 6.0), (16, 2.0), (64, 2.0)])
 @pytest.mark.parametrize('seed', range(3))
-def test_equals_connected_components(dims, spread, seed):
+def test_equals_connected_components(dims, spread, seed, device):
     radius = 1.5
     x = away_from_the_rim(np.random.default_rng(seed), 120, dims, radius, spread, branches=0.7)
     expected = reference(x, radius)
     assert 5 < max(expected) < 115
-    assert merge_modes(torch.from_numpy(x), radius).tolist() == expected
-    assert merge_modes(torch.from_numpy(x).float(), radius).tolist() == expected
+    x = torch.from_numpy(x).to(device)
+    assert merge_modes(x, radius).tolist() == expected
+    assert merge_modes(x.float(), radius).tolist() == expected
 
 
 @pytest.mark.parametrize('seed', range(3))

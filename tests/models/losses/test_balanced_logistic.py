@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from devices import gradcheck
 from mmseg.registry import MODELS
 
 from mmseg_instancenet.models.losses import balanced_logistic
@@ -49,9 +50,10 @@ def test_errors():
         MODELS.build({'type': 'BalancedLogisticLoss'})(logits[:, None].repeat(1, 2, 1, 1), label)
 
 
-def test_value():
+def test_value(device):
     logits, label = make_case()
     expected = by_hand(logits, label)
+    logits, label = logits.to(device), label.to(device)
     assert balanced_logistic(logits, label).item() == pytest.approx(expected, abs=1e-12)
     loss = MODELS.build({'type': 'BalancedLogisticLoss', 'loss_weight': 0.3})
     assert loss(logits[:, None], label).item() == pytest.approx(0.3 * expected, abs=1e-12)
@@ -72,19 +74,19 @@ def test_is_holistically_nested_edge_detections_loss_up_to_a_factor():
 
 
 @pytest.mark.parametrize(('value', 'expected'), [(255, 0.0), (0, math.log(2) / 2), (1, math.log(2) / 2)])
-def test_pictures_of_one_label(value, expected):
-    logits = torch.zeros(2, 4, 5, requires_grad=True)
-    loss = balanced_logistic(logits, torch.full((2, 4, 5), value))
+def test_pictures_of_one_label(value, expected, device):
+    logits = torch.zeros(2, 4, 5, requires_grad=True, device=device)
+    loss = balanced_logistic(logits, torch.full((2, 4, 5), value, device=device))
     loss.backward()
     assert loss.item() == pytest.approx(expected, abs=1e-6)
     assert torch.isfinite(logits.grad).all()
     assert bool(logits.grad.any()) == (value != 255)
 
 
-def test_gradient():
-    logits, label = make_case()
+def test_gradient(device):
+    logits, label = (x.to(device) for x in make_case())
     logits.requires_grad_()
-    assert torch.autograd.gradcheck(lambda x: balanced_logistic(x, label), logits)
+    assert gradcheck(lambda x: balanced_logistic(x, label), logits)
     (gradient,) = torch.autograd.grad(balanced_logistic(logits, label), logits)
     assert not gradient[label == 255].any()
     # Both classes pull alike where the network knows nothing yet.

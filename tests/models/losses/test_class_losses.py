@@ -1,10 +1,12 @@
 """The class losses for rare classes."""
 
+import copy
 import math
 
 import pytest
 import torch
 import torch.nn.functional as F
+from devices import assert_same
 from mmseg.registry import MODELS
 
 from mmseg_instancenet.models.losses import ClassDiceLoss, WeightedCrossEntropyLoss
@@ -38,15 +40,16 @@ def dice_reference(scores, label, eps=1.0, weight=None, ignore_index=255):
 
 
 @pytest.mark.parametrize('class_weight', [(1, 1, 1), (0.1, 1, 7.5), (1, 0, 2)])
-def test_cross_entropy_is_torchs_weighted_mean(class_weight):
+def test_cross_entropy_is_torchs_weighted_mean(class_weight, device):
     scores, label = random_batch()
     known = label != 255
     expected = F.cross_entropy(scores.movedim(1, 3)[known], label[known], torch.tensor(class_weight).float())
     loss = MODELS.build({'type': 'WeightedCrossEntropyLoss', 'class_weight': class_weight, 'loss_weight': 3.0})
-    torch.testing.assert_close(loss(scores, label), 3 * expected)
+    actual = loss.to(device)(scores.to(device), label.to(device))
+    torch.testing.assert_close(actual.cpu(), 3 * expected)
 
 
-def test_cross_entropy_against_a_loop_with_pixel_weights():
+def test_cross_entropy_against_a_loop_with_pixel_weights(device):
     scores, label = random_batch()
     class_weight, pixel_weight = [0.5, 1.0, 4.0], torch.rand(2, 5, 6)
     total = norm = 0.0
@@ -55,17 +58,19 @@ def test_cross_entropy_against_a_loop_with_pixel_weights():
         weight = class_weight[class_] * pixel_weight[n, y, x].item()
         total += weight * (math.log(sum(map(math.exp, values))) - values[class_])
         norm += weight
-    value = WeightedCrossEntropyLoss(class_weight)(scores, label, weight=pixel_weight).item()
+    loss = WeightedCrossEntropyLoss(class_weight).to(device)
+    value = loss(scores.to(device), label.to(device), weight=pixel_weight.to(device)).item()
     assert value == pytest.approx(total / norm, rel=1e-5)
 
 
-def test_dice_against_a_loop():
+def test_dice_against_a_loop(device):
     scores, label = random_batch()
-    assert ClassDiceLoss()(scores, label).item() == pytest.approx(dice_reference(scores, label), rel=1e-5)
+    inputs = scores.to(device), label.to(device)
+    assert ClassDiceLoss()(*inputs).item() == pytest.approx(dice_reference(scores, label), rel=1e-5)
     loss = MODELS.build({'type': 'ClassDiceLoss', 'loss_weight': 0.5, 'eps': 0.01})
-    assert loss(scores, label).item() == pytest.approx(0.5 * dice_reference(scores, label, eps=0.01), rel=1e-5)
+    assert loss(*inputs).item() == pytest.approx(0.5 * dice_reference(scores, label, eps=0.01), rel=1e-5)
     weight = torch.rand(2, 5, 6)
-    value = ClassDiceLoss()(scores, label, weight=weight).item()
+    value = ClassDiceLoss()(*inputs, weight=weight.to(device)).item()
     assert value == pytest.approx(dice_reference(scores, label, weight=weight), rel=1e-5)
 
 
@@ -85,13 +90,14 @@ LOSSES = [WeightedCrossEntropyLoss((0.2, 1, 3)), ClassDiceLoss()]
 
 
 @pytest.mark.parametrize('loss', LOSSES)
-def test_ignored_pixels_have_no_influence(loss):
-    scores, label = random_batch()
+def test_ignored_pixels_have_no_influence(loss, device):
+    loss = copy.deepcopy(loss).to(device)
+    scores, label = (x.to(device) for x in random_batch())
     ignored = (label == 255)[:, None].expand_as(scores)
     other = torch.where(ignored, 30 - scores, scores).requires_grad_()
     expected = loss(scores, label)
     value = loss(other, label)
-    assert value == expected
+    assert_same(value, expected)
     value.backward()
     assert not other.grad[ignored].any()
     assert other.grad[~ignored].any()
@@ -100,9 +106,9 @@ def test_ignored_pixels_have_no_influence(loss):
 
 
 @pytest.mark.parametrize('loss', LOSSES)
-def test_everything_ignored_is_zero_and_touches_the_input(loss):
-    scores = random_batch()[0].requires_grad_()
-    value = loss(scores, torch.full((2, 5, 6), 255))
+def test_everything_ignored_is_zero_and_touches_the_input(loss, device):
+    scores = random_batch()[0].to(device).requires_grad_()
+    value = copy.deepcopy(loss).to(device)(scores, torch.full((2, 5, 6), 255, device=device))
     assert value == 0
     value.backward()
     assert scores.grad is not None

@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from devices import assert_same, gradcheck
 from mmengine.model import BaseModel
 from mmseg.registry import MODELS
 from peak_memory import peak_memory
@@ -89,10 +90,11 @@ def random_batch(ids=(0, 1, 2, 3), classes=(0, 1, 2), images=2, dims=3, size=(6,
     return embeddings, instance_map, class_map
 
 
-def check(embeddings, instance_map, class_map, **settings):
+def check(embeddings, instance_map, class_map, device='cpu', **settings):
     expected = torch.tensor(reference_terms(embeddings, instance_map, class_map, **settings), dtype=torch.float64)
-    terms = discriminative_terms(embeddings, instance_map, class_map, **settings)
-    torch.testing.assert_close(torch.stack(list(terms)), expected, rtol=1e-10, atol=1e-10)
+    inputs = (x.to(device) for x in (embeddings, instance_map, class_map))
+    terms = discriminative_terms(*inputs, **settings)
+    torch.testing.assert_close(torch.stack(list(terms)).cpu(), expected, rtol=1e-10, atol=1e-10)
     return terms
 
 
@@ -116,17 +118,17 @@ def test_default_weights_and_margins_are_the_papers():
 
 @pytest.mark.parametrize('squared', [False, True])
 @pytest.mark.parametrize('norm', [1, 1.5, 2, 3, INF])
-def test_norms_and_squares(norm, squared):
-    terms = check(*random_batch(), norm=norm, squared=squared, pull_margin=0.5, push_margin=1.5)
+def test_norms_and_squares(norm, squared, device):
+    terms = check(*random_batch(), device, norm=norm, squared=squared, pull_margin=0.5, push_margin=1.5)
     assert min(terms) > 0.1
 
 
 @pytest.mark.parametrize('background_is_instance', [False, True])
 @pytest.mark.parametrize('class_agnostic', [False, True])
-def test_classes_and_background(class_agnostic, background_is_instance):
+def test_classes_and_background(class_agnostic, background_is_instance, device):
     x, ids, classes = random_batch(ids=(-1, 0, 1, 2, 3), classes=(1, 2, 7, 255), images=3)
     classes = torch.where(ids == 0, 0, classes)
-    check(x, ids, classes, class_agnostic=class_agnostic, background_is_instance=background_is_instance)
+    check(x, ids, classes, device, class_agnostic=class_agnostic, background_is_instance=background_is_instance)
 
 
 def test_switches_change_the_loss():
@@ -174,8 +176,8 @@ def test_integer_types_of_the_maps():
 
 
 @pytest.mark.parametrize('class_agnostic', [False, True])
-def test_ignored_pixels_have_no_influence(class_agnostic):
-    x, ids, classes = random_batch(ids=(-1, 0, 1, 2, 3), classes=(1, 2, 255))
+def test_ignored_pixels_have_no_influence(class_agnostic, device):
+    x, ids, classes = (x.to(device) for x in random_batch(ids=(-1, 0, 1, 2, 3), classes=(1, 2, 255)))
     unlabelled = (ids == -1) | (classes == 255)
     assert 0 < unlabelled.sum() < unlabelled.numel()
     loss = DiscriminativeLoss(class_agnostic=class_agnostic, background_is_instance=True)
@@ -185,16 +187,16 @@ def test_ignored_pixels_have_no_influence(class_agnostic):
     # Other embeddings under them, other labels beside the mark: the same value to the bit, and no gradient there.
     other = torch.where(unlabelled[:, None], x * 100 - 50, x).requires_grad_()
     value = loss(other, ids, classes)['loss_embedding']
-    assert value == expected['loss_embedding']
+    assert_same(value, expected['loss_embedding'])
     value.backward()
     assert not other.grad.movedim(1, 3)[unlabelled].any()
     assert other.grad.movedim(1, 3)[~unlabelled].any()
     junk_ids = torch.where(classes == 255, 9, ids)
     junk_classes = torch.where((ids == -1) & (classes != 255), 6, classes)
-    assert loss(x, junk_ids, junk_classes)['loss_embedding'] == expected['loss_embedding']
+    assert_same(loss(x, junk_ids, junk_classes)['loss_embedding'], expected['loss_embedding'])
     # Marked in one map or in both.
     both = loss(x, torch.where(unlabelled, -1, ids), torch.where(unlabelled, 255, classes))
-    assert both['loss_embedding'] == expected['loss_embedding']
+    assert_same(both['loss_embedding'], expected['loss_embedding'])
 
 
 def test_batch_is_the_mean_over_pictures():
@@ -227,10 +229,10 @@ def scattered_objects():
 
 
 @pytest.mark.parametrize('push_distance', [0, 1.9, 2, 2.3, 5, 9.0, 100])
-def test_push_distance(push_distance):
+def test_push_distance(push_distance, device):
     x, ids, classes = scattered_objects()
-    check(x, ids, classes, push_distance=push_distance)
-    check(x, ids, classes, push_distance=push_distance, class_agnostic=True, norm=1, squared=True)
+    check(x, ids, classes, device, push_distance=push_distance)
+    check(x, ids, classes, device, push_distance=push_distance, class_agnostic=True, norm=1, squared=True)
 
 
 def test_push_distance_chooses_the_near_pairs():
@@ -249,11 +251,11 @@ def test_push_distance_chooses_the_near_pairs():
 @pytest.mark.parametrize(
     'settings', [{}, {'norm': 1}, {'norm': 3, 'squared': True}, {'norm': INF}, {'push_distance': 1}]
 )
-def test_gradient(settings):
-    _, ids, classes = random_batch(ids=(-1, 0, 1, 2), classes=(1, 2), size=(3, 4))
-    x = random_batch(size=(3, 4), dims=2)[0].requires_grad_()
+def test_gradient(settings, device):
+    _, ids, classes = (x.to(device) for x in random_batch(ids=(-1, 0, 1, 2), classes=(1, 2), size=(3, 4)))
+    x = random_batch(size=(3, 4), dims=2)[0].to(device).requires_grad_()
     loss = DiscriminativeLoss(gamma=0.7, pull_margin=0.3, background_is_instance=True, **settings)
-    assert torch.autograd.gradcheck(lambda x: loss(x, ids, classes)['loss_embedding'], x)
+    assert gradcheck(lambda x: loss(x, ids, classes)['loss_embedding'], x)
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float32])
@@ -291,10 +293,10 @@ def test_autocast_changes_nothing(norm):
 
 
 @pytest.mark.parametrize('ids, class_', [(0, 0), (0, 3), (-1, 3), (5, 255), (-1, 255)])
-def test_nothing_to_do_is_zero_and_touches_the_input(ids, class_):
-    x = random_batch()[0].float().requires_grad_()
-    shape = (2, 6, 7)
-    losses = DiscriminativeLoss()(x, torch.full(shape, ids), torch.full(shape, class_))
+def test_nothing_to_do_is_zero_and_touches_the_input(ids, class_, device):
+    x = random_batch()[0].float().to(device).requires_grad_()
+    ids, classes = (torch.full((2, 6, 7), value, device=device) for value in (ids, class_))
+    losses = DiscriminativeLoss()(x, ids, classes)
     assert losses['loss_embedding'] == 0
     losses['loss_embedding'].backward()
     assert x.grad is not None

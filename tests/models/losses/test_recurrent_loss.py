@@ -128,7 +128,7 @@ def test_errors():
 @pytest.mark.parametrize('every_loop', [True, False])
 @pytest.mark.parametrize('loops', [1, 3])
 @pytest.mark.parametrize('name', LOSSES)
-def test_is_the_sum_of_the_losses_of_dense_loops(name, loops, every_loop):
+def test_is_the_sum_of_the_losses_of_dense_loops(name, loops, every_loop, device):
     embeddings, ids, classes = batch()
     exact = embeddings.double().requires_grad_()
     total, parts = 0, {}
@@ -138,14 +138,15 @@ def test_is_the_sum_of_the_losses_of_dense_loops(name, loops, every_loop):
             total = total + value
             parts.update({f'{part}_{loop}': v for part, v in of_loop.items()})
     total.backward()
-    losses = build(name, loops=loops, every_loop=every_loop)(embeddings.requires_grad_(), ids, classes)
+    x = embeddings.to(device).requires_grad_()
+    losses = build(name, loops=loops, every_loop=every_loop)(x, ids.to(device), classes.to(device))
     assert set(losses) == {'loss_embedding', *parts}
     for part, value in parts.items():
         assert float(losses[part]) == pytest.approx(float(value), abs=1e-5, rel=1e-4)
         assert not losses[part].requires_grad
     assert float(losses['loss_embedding']) == pytest.approx(float(total), rel=1e-4)
     losses['loss_embedding'].backward()
-    assert (embeddings.grad - exact.grad).abs().max() < 1e-4 * exact.grad.abs().max()
+    assert (x.grad.cpu() - exact.grad).abs().max() < 1e-4 * exact.grad.abs().max()
 
 
 @pytest.mark.parametrize('name', LOSSES)
@@ -166,7 +167,7 @@ def test_margins_are_the_losses_own():
 
 
 @pytest.mark.parametrize('name', LOSSES)
-def test_classes_that_are_grouped_apart_do_not_attract_each_other(name):
+def test_classes_that_are_grouped_apart_do_not_attract_each_other(name, device):
     """Not class-agnostic: each class's loops as if the others were not there, the background a class of its own."""
     embeddings, ids, classes = batch()
     exact = embeddings.double().requires_grad_()
@@ -174,13 +175,14 @@ def test_classes_that_are_grouped_apart_do_not_attract_each_other(name):
     total = sum(plain_loss(name, x, ids, classes)[0] for x in dense_maps(name, exact, counts, 2, classes))
     total.backward()
     loss = build(name, grouping=dict(class_agnostic=False), loops=2)
-    losses = loss(embeddings.requires_grad_(), ids, classes)
+    x, ids, classes = embeddings.to(device).requires_grad_(), ids.to(device), classes.to(device)
+    losses = loss(x, ids, classes)
     assert float(losses['loss_embedding']) == pytest.approx(float(total), rel=1e-4)
     assert float(losses['loss_embedding']) != pytest.approx(
-        float(build(name, loops=2)(embeddings, ids, classes)['loss_embedding']), rel=1e-3
+        float(build(name, loops=2)(x, ids, classes)['loss_embedding']), rel=1e-3
     )
     losses['loss_embedding'].backward()
-    assert (embeddings.grad - exact.grad).abs().max() < 1e-4 * exact.grad.abs().max()
+    assert (x.grad.cpu() - exact.grad).abs().max() < 1e-4 * exact.grad.abs().max()
 
 
 @pytest.mark.parametrize('name', LOSSES)
@@ -305,12 +307,12 @@ def test_one_draw_for_all_loops_or_a_fresh_one_for_each():
 
 
 @pytest.mark.parametrize('fresh_samples', [True, False])
-def test_samples_of_the_pair_loss(fresh_samples):
+def test_samples_of_the_pair_loss(fresh_samples, device):
     """Its own draws, in their order, on dense loops over all pixels: the kernel does not look at the sample."""
     embeddings, ids, classes = batch()
     loss = build(loss=dict(sample_ratio=0.4), loops=2, fresh_samples=fresh_samples)
     torch.manual_seed(5)
-    actual = loss(embeddings, ids, classes)['loss_embedding']
+    actual = loss(embeddings.to(device), ids.to(device), classes.to(device))['loss_embedding']
     torch.manual_seed(5)
     pairs = SphericalPairLoss(margin=0.5, sample_ratio=0.4)
     samples = [pairs.draw(ids, classes) for _ in range(3 if fresh_samples else 1)]
@@ -326,10 +328,10 @@ def test_samples_of_the_pair_loss(fresh_samples):
 @pytest.mark.parametrize('max_pixels', [None, 3])
 @pytest.mark.parametrize('content', ['ignored', 'background', 'one instance', 'one pixel'])
 @pytest.mark.parametrize('name', LOSSES)
-def test_nothing_to_do_is_zero_and_touches_the_embeddings(name, content, max_pixels, foreground_only):
+def test_nothing_to_do_is_zero_and_touches_the_embeddings(name, content, max_pixels, foreground_only, device):
     torch.manual_seed(0)
-    embeddings = torch.randn(2, 3, 4, 5, requires_grad=True)
-    ids, classes = torch.full((2, 4, 5), -1), torch.full((2, 4, 5), 255)
+    embeddings = torch.randn(2, 3, 4, 5).to(device).requires_grad_()
+    ids, classes = (torch.full((2, 4, 5), value, device=device) for value in (-1, 255))
     if content == 'background':
         ids, classes = ids * 0, classes * 0
     elif content == 'one instance':
@@ -343,8 +345,9 @@ def test_nothing_to_do_is_zero_and_touches_the_embeddings(name, content, max_pix
     assert embeddings.grad is not None and torch.isfinite(embeddings.grad).all()
     if content in ('ignored', 'background'):
         assert losses['loss_embedding'] == 0 and not embeddings.grad.any()
-    one = torch.randn(1, 3, 1, 1, requires_grad=True)
-    alone = loss(one, torch.ones(1, 1, 1).long(), torch.ones(1, 1, 1).long())['loss_embedding']
+    one = torch.randn(1, 3, 1, 1).to(device).requires_grad_()
+    labels = torch.ones(1, 1, 1, dtype=torch.long, device=device)
+    alone = loss(one, labels, labels)['loss_embedding']
     alone.backward()
     assert torch.isfinite(alone) and torch.isfinite(one.grad).all()
 

@@ -6,6 +6,7 @@ import warnings
 
 import pytest
 import torch
+from devices import gradcheck
 from mmengine.model import BaseModel
 from mmseg.registry import MODELS
 from peak_memory import peak_memory
@@ -94,15 +95,17 @@ def random_sample(shape=(2, 5, 6), seed=0):
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed)) < 0.6
 
 
-def check(embeddings, instance_map, class_map, margin=0.5, **settings):
+def check(embeddings, instance_map, class_map, margin=0.5, device='cpu', sample_NHW=None, **settings):
     """Values and gradients of both parts."""
-    values, gradients = reference(embeddings, instance_map, class_map, margin, **settings)
-    x = embeddings.detach().clone().requires_grad_()
-    terms = spherical_pair_terms(x, instance_map, class_map, margin=margin, **settings)
+    values, gradients = reference(embeddings, instance_map, class_map, margin, sample_NHW=sample_NHW, **settings)
+    x = embeddings.detach().clone().to(device).requires_grad_()
+    sample_NHW = None if sample_NHW is None else sample_NHW.to(device)
+    maps = instance_map.to(device), class_map.to(device)
+    terms = spherical_pair_terms(x, *maps, margin=margin, sample_NHW=sample_NHW, **settings)
     for term, value, gradient in zip(terms, values, gradients, strict=True):
         assert term.item() == pytest.approx(value, rel=1e-10, abs=1e-14)
         (actual,) = torch.autograd.grad(term, x, retain_graph=True)
-        torch.testing.assert_close(actual, gradient, rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(actual.cpu(), gradient, rtol=1e-9, atol=1e-12)
     return terms
 
 
@@ -190,13 +193,14 @@ def test_embeddings_whose_length_overflows():
 @pytest.mark.parametrize('background_is_instance', [False, True])
 @pytest.mark.parametrize('class_agnostic', [False, True])
 @pytest.mark.parametrize('variant', VARIANTS)
-def test_values_and_gradients(variant, class_agnostic, background_is_instance, sampled):
+def test_values_and_gradients(variant, class_agnostic, background_is_instance, sampled, device):
     x, ids, classes = random_batch(ids=(-1, 0, 1, 2, 300000001), classes=(1, 2, 7, 255))
     ids[0, 0, :3], classes[0, 0, :3] = torch.tensor([1, 1, 2]), 7
     terms = check(
         x,
         ids,
         torch.where(ids == 0, 0, classes),
+        device=device,
         variant=variant,
         class_agnostic=class_agnostic,
         background_is_instance=background_is_instance,
@@ -242,11 +246,12 @@ def test_pictures_of_unequal_numbers_are_averaged():
 
 @pytest.mark.parametrize('side', [1, 2, 7, 16, 64])
 @pytest.mark.parametrize('variant', VARIANTS)
-def test_blocks_of_any_size(monkeypatch, variant, side):
+def test_blocks_of_any_size(monkeypatch, variant, side, device):
     monkeypatch.setattr(pair_blocks, '_CPU_BLOCK', side)
+    monkeypatch.setattr(pair_blocks, '_GPU_BLOCK', side)
     x, ids, classes = random_batch(ids=(-1, 0, 0, 0, 0, *range(1, 9)), images=1, size=(7, 8))
-    check(x, ids, classes, variant=variant)
-    check(x, ids, classes, variant=variant, class_agnostic=False)
+    check(x, ids, classes, device=device, variant=variant)
+    check(x, ids, classes, device=device, variant=variant, class_agnostic=False)
 
 
 def test_every_pair_of_two_instances_lies_in_one_block():
@@ -274,7 +279,7 @@ def test_every_pair_of_two_instances_lies_in_one_block():
 
 
 @pytest.mark.parametrize('variant', VARIANTS)
-def test_many_pixels_against_dense_torch(variant):
+def test_many_pixels_against_dense_torch(variant, device):
     x, ids, classes = random_batch(ids=(0, 0, 0, *range(1, 6)), images=1, dims=16, size=(40, 41))
     x = x.float().requires_grad_()
     flat = ids.flatten()
@@ -287,7 +292,7 @@ def test_many_pixels_against_dense_torch(variant):
         (pairs * (1 - s**power) * same).sum(),
         (pairs * (s - 0.55).clamp(min=0) ** power * ~same).sum(),
     ]
-    terms = spherical_pair_terms(x, ids, classes, margin=0.55, variant=variant)
+    terms = spherical_pair_terms(x.to(device), ids.to(device), classes.to(device), margin=0.55, variant=variant)
     for term, value in zip(terms, expected, strict=True):
         assert term.item() == pytest.approx(value.item(), rel=1e-5)
         (actual,) = torch.autograd.grad(term, x, retain_graph=True)
@@ -310,11 +315,11 @@ def test_tight_instances_keep_their_digits():
 
 @pytest.mark.parametrize('settings', [{}, {'class_agnostic': False}, {'background_is_instance': False}])
 @pytest.mark.parametrize('variant', VARIANTS)
-def test_gradient(variant, settings):
-    _, ids, classes = random_batch(ids=(-1, 0, 1, 2), classes=(1, 2), size=(3, 4))
-    x = random_batch(size=(3, 4), dims=2)[0].requires_grad_()
+def test_gradient(variant, settings, device):
+    _, ids, classes = (x.to(device) for x in random_batch(ids=(-1, 0, 1, 2), classes=(1, 2), size=(3, 4)))
+    x = random_batch(size=(3, 4), dims=2)[0].to(device).requires_grad_()
     loss = SphericalPairLoss(margin=0.3, variant=variant, negative_weight=5, **settings)
-    assert torch.autograd.gradcheck(lambda x: loss(x, ids, classes)['loss_embedding'], x)
+    assert gradcheck(lambda x: loss(x, ids, classes)['loss_embedding'], x)
 
 
 @pytest.mark.parametrize('dims', [2, 3, 64])
@@ -380,11 +385,10 @@ def test_float64_stays():
 
 @pytest.mark.parametrize('variant', VARIANTS)
 @pytest.mark.parametrize('ids, class_', [(-1, 3), (5, 255), (-1, 255)])
-def test_nothing_to_do_is_zero_and_touches_the_input(ids, class_, variant):
-    x = random_batch()[0].float().requires_grad_()
-    losses = SphericalPairLoss(variant=variant, sample_ratio=0.5)(
-        x, torch.full((2, 5, 6), ids), torch.full((2, 5, 6), class_)
-    )
+def test_nothing_to_do_is_zero_and_touches_the_input(ids, class_, variant, device):
+    x = random_batch()[0].float().to(device).requires_grad_()
+    ids, classes = (torch.full((2, 5, 6), value, device=device) for value in (ids, class_))
+    losses = SphericalPairLoss(variant=variant, sample_ratio=0.5)(x, ids, classes)
     assert losses['loss_embedding'] == losses['positive'] == losses['negative'] == 0
     losses['loss_embedding'].backward()
     assert x.grad is not None
