@@ -17,13 +17,15 @@ BUILT_FROM = ('mmseg_instancenet', 'configs', 'tools', 'setup.py', 'pyproject.to
 
 
 def run(*command, cwd, expect=0):
+    environment = dict(os.environ, OMP_NUM_THREADS='2', OMP_WAIT_POLICY='PASSIVE', PYTHONWARNINGS='ignore')
+    environment.pop('PYTHONPATH', None)  # the installed package is the one to look at
     process = subprocess.run(
         [str(part) for part in command],
         cwd=cwd,
         capture_output=True,
         text=True,
         timeout=600,
-        env=dict(os.environ, OMP_NUM_THREADS='2', OMP_WAIT_POLICY='PASSIVE', PYTHONWARNINGS='ignore'),
+        env=environment,
     )
     output = process.stdout + process.stderr
     assert process.returncode == expect, output[-3000:]

@@ -3,6 +3,7 @@
 import importlib.util
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -45,8 +46,8 @@ def test_mmdet_and_mmseg_import(before):
 @pytest.mark.parametrize('first', ['mmcv.ops', 'mmdet.apis', 'mmseg.models'])
 def test_before_ours_mmcv_gives_its_own_error_and_ours_mends_it(first):
     process = python(f'import {first}')
-    assert process.returncode == 1
-    assert process.stderr.strip().endswith("ModuleNotFoundError: No module named 'mmcv._ext'")
+    if process.returncode or first == 'mmcv.ops':  # the onedl forks of the others do without the operators
+        assert process.stderr.strip().endswith("ModuleNotFoundError: No module named 'mmcv._ext'")
     assert printed(f'import mmseg_instancenet, {first}\nprint("done")').endswith('done')
 
 
@@ -238,3 +239,47 @@ def test_torchvision_agrees_with_compiled_operators(aligned, sampling_ratio):
         module.roi_align_backward(weights, rois, none, none, gradients[-1], **settings)
     torch.testing.assert_close(*outputs, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(*gradients, rtol=1e-5, atol=1e-5)
+
+
+def test_mask_rcnn_of_mmdet_trains_and_predicts():
+    """With compiled operators or torchvision's: its losses reach the backbone, and its boxes pass nms."""
+    import mmdet
+    from mmdet.registry import MODELS
+    from mmdet.structures import DetDataSample
+    from mmdet.structures.mask import BitmapMasks
+    from mmdet.utils import register_all_modules
+    from mmengine.config import Config
+    from mmengine.registry import DefaultScope
+    from mmengine.structures import InstanceData
+
+    register_all_modules(init_default_scope=False)
+    config = Config.fromfile(Path(mmdet.__file__).parent / '.mim/configs/mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py')
+    config.merge_from_dict({'model.backbone.init_cfg': None, 'model.test_cfg.rcnn.score_thr': 0.0})
+    torch.manual_seed(0)
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        model = MODELS.build(config.model)
+    masks = torch.zeros(2, 96, 96, dtype=torch.uint8)
+    masks[0, 10:50, 20:60] = 1
+    masks[1, 40:90, 50:90] = 1
+    shape = {'img_shape': (96, 96), 'ori_shape': (96, 96), 'pad_shape': (96, 96), 'batch_input_shape': (96, 96)}
+    sample = DetDataSample(metainfo={**shape, 'scale_factor': (1.0, 1.0), 'img_id': 1})
+    sample.gt_instances = InstanceData(
+        bboxes=torch.tensor([[20.0, 10, 60, 50], [50, 40, 90, 90]]),
+        labels=torch.tensor([3, 7]),
+        masks=BitmapMasks(masks.numpy(), 96, 96),
+    )
+    inputs = torch.randn(1, 3, 96, 96)
+    losses = model.loss(inputs, [sample])
+    loss, _ = model.parse_losses(losses)
+    loss.backward()
+    assert {'loss_rpn_cls', 'loss_bbox', 'loss_mask'} <= set(losses) and torch.isfinite(loss)
+    assert all(
+        p.grad is not None and p.grad.abs().max() > 0 for p in model.backbone.layer4.parameters() if p.requires_grad
+    )
+
+    instances = model.eval().predict(inputs, [sample])[0].pred_instances
+    assert 0 < len(instances) <= 100 and instances.masks.shape[1:] == (96, 96)
+    for label in instances.labels.unique():
+        of_class = instances[instances.labels == label]
+        boxes, scores = of_class.bboxes, of_class.scores
+        assert plain_nms(boxes, scores, 0.5, 0) == scores.argsort(descending=True).tolist()  # nothing is left to remove
