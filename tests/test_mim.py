@@ -50,7 +50,8 @@ def installed(request, tmp_path_factory):
     run(sys.executable, '-m', 'venv', '--without-pip', folder / 'venv', cwd=folder)
     python = folder / 'venv/bin/python'
     site_packages = run(python, '-c', 'import sysconfig; print(sysconfig.get_path("purelib"))', cwd=folder).strip()
-    Path(site_packages, 'others.pth').write_text(sysconfig.get_path('purelib') + '\n')
+    # addsitedir reads the .pth files there too: setuptools brings distutils to Python 3.12 by one.
+    Path(site_packages, 'others.pth').write_text(f'import site; site.addsitedir({sysconfig.get_path("purelib")!r})\n')
     (folder / 'sources').mkdir()
     sources = copy_sources(folder / 'sources')
     options = ['--no-deps', '--no-build-isolation', '--quiet', '--ignore-installed']

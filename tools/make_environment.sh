@@ -47,24 +47,25 @@ run_pip() { # its output into the log, whose end is shown if it fails
   stop "pip failed; the end of $log is above."
 }
 
-[ -f "$requirements" ] || stop "STACK=$stack: expected one of $(cd requirements && echo environment*.txt), no $requirements."
+[ -f "$requirements" ] || stop "STACK=$stack: expected openmmlab, onedl or oldest; there is no $requirements."
 python=$(choose_python)
 without_dependencies=requirements/environment$suffix-without-dependencies.txt
 [ -f "$without_dependencies" ] || without_dependencies=
 # shellcheck disable=SC2086  (empty where a stack has no such file)
 inputs_hash=$(cat "$requirements" $without_dependencies requirements/tests.txt tools/make_environment.sh setup.py | cksum | cut -d' ' -f1)
 stamp=$venv/complete-$inputs_hash
-if [ -f "$stamp" ]; then
+has_wanted_python() { # whichever it has, unless PYTHON asks for one
+  [ -z "${PYTHON:-}" ] || [ "$("$venv/bin/python" --version)" = "$("$python" --version)" ]
+}
+if [ -f "$stamp" ] && has_wanted_python; then
   exit 0
 fi
-rm -f "$venv"/complete-*
 
 SECONDS=0
 log=$venv/install.log
-if ! [ -x "$venv/bin/python" ] || ! is_supported_python "$venv/bin/python"; then
-  "$python" -m venv --clear "$venv" || stop "$("$python" --version) cannot make a virtual environment. Install its venv module" \
-    "(Debian, Ubuntu: apt install python3-venv)."
-fi
+# From nothing: packages of an older list that stayed would be found before their successors (mmcv beside mmcv-lite).
+"$python" -m venv --clear "$venv" || stop "$("$python" --version) cannot make a virtual environment. Install its venv module" \
+  "(Debian, Ubuntu: apt install python3-venv)."
 : >"$log"
 echo "1/3 $("$venv/bin/python" --version) in $venv; pip's output goes to $log"
 echo "2/3 installing $requirements (3 GB to download where pip has not cached them)"
@@ -73,7 +74,7 @@ if [ -n "$without_dependencies" ]; then
   run_pip install --no-deps -r "$without_dependencies"
 fi
 if ! "$venv/bin/python" -c 'import cv2' >>"$log" 2>&1; then
-  # opencv-python needs libGL, which servers often lack; its twin without windows does not, and serves as well.
+  # opencv-python needs libraries of a desktop, which servers often lack; its twin without windows serves as well.
   version=$("$venv/bin/python" -c 'from importlib import metadata; print(metadata.version("opencv-python"))')
   echo "    opencv-python does not load here (see $log): taking opencv-python-headless"
   run_pip uninstall -y opencv-python
