@@ -26,9 +26,9 @@ class PlainLogHook(Hook):
         scalars = checkpoint.get('message_hub', {}).get('log_scalars', {})
         for name, history in scalars.items():
             if isinstance(history, dict):  # MMEngine's own format needs nothing
-                scalars[name] = HistoryBuffer(
-                    history['log_history'].numpy(), history['count_history'].numpy(), history['max_length']
-                )
+                # MMEngine loads a checkpoint to resume onto the GPU, where there is one.
+                values, counts = (history[key].cpu().numpy() for key in ('log_history', 'count_history'))
+                scalars[name] = HistoryBuffer(values, counts, history['max_length'])
 
 
 def to_plain(value: Any) -> Any:
