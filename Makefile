@@ -1,4 +1,4 @@
-# make demo   environment, digits, training, test, pictures: COCO AP on the screen in about ten minutes
+# make demo   environment, digits, training, test, pictures: COCO AP on the screen in six to eight minutes
 # make test   environment and test suite
 # make lint   what the pre-commit file and CI run
 # make bench  environment, then speed and memory against the alternatives: tables on the screen, the rest in work_dirs/benchmarks

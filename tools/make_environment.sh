@@ -41,10 +41,14 @@ choose_python() {
     "Install one of them (Debian, Ubuntu: apt install python3 python3-venv)."
 }
 
-run_pip() { # its output into the log, whose end is shown if it fails
-  "$venv/bin/python" -m pip --disable-pip-version-check "$@" >>"$log" 2>&1 && return
+run() { # in the environment's Python, its output into the log, whose end is shown if it fails
+  "$venv/bin/python" "$@" >>"$log" 2>&1 && return
   tail -n 20 "$log" >&2
-  stop "pip failed; the end of $log is above."
+  stop "python $1 $2 .. failed; the end of $log is above."
+}
+
+run_pip() {
+  run -m pip --disable-pip-version-check "$@"
 }
 
 [ -f "$requirements" ] || stop "STACK=$stack: expected openmmlab, onedl or oldest; there is no $requirements."
@@ -81,6 +85,6 @@ if ! "$venv/bin/python" -c 'import cv2' >>"$log" 2>&1; then
   run_pip install --no-deps "opencv-python-headless==$version"
 fi
 run_pip install --no-deps -e .
-"$venv/bin/python" -c 'import mmseg_instancenet, mmcv.ops, mmdet.models, mmseg.models' || stop "the packages do not import; see above."
+run -c 'import mmseg_instancenet, mmcv.ops, mmdet.models, mmseg.models'
 touch "$stamp"
 echo "3/3 environment ready after $SECONDS s"
