@@ -54,9 +54,7 @@ run_pip() {
 [ -f "$requirements" ] || stop "STACK=$stack: expected openmmlab, onedl or oldest; there is no $requirements."
 python=$(choose_python)
 without_dependencies=requirements/environment$suffix-without-dependencies.txt
-[ -f "$without_dependencies" ] || without_dependencies=
-# shellcheck disable=SC2086  (empty where a stack has no such file)
-inputs_hash=$(cat "$requirements" $without_dependencies requirements/tests.txt tools/make_environment.sh setup.py | cksum | cut -d' ' -f1)
+inputs_hash=$(cat requirements/*.txt tools/make_environment.sh setup.py | cksum | cut -d' ' -f1)
 stamp=$venv/complete-$inputs_hash
 has_wanted_python() { # whichever it has, unless PYTHON asks for one
   [ -z "${PYTHON:-}" ] || [ "$("$venv/bin/python" --version)" = "$("$python" --version)" ]
@@ -74,7 +72,7 @@ log=$venv/install.log
 echo "1/3 $("$venv/bin/python" --version) in $venv; pip's output goes to $log"
 echo "2/3 installing $requirements (3 GB to download where pip has not cached them)"
 run_pip install -r "$requirements" -r requirements/tests.txt
-if [ -n "$without_dependencies" ]; then
+if [ -f "$without_dependencies" ]; then
   run_pip install --no-deps -r "$without_dependencies"
 fi
 if ! "$venv/bin/python" -c 'import cv2' >>"$log" 2>&1; then
