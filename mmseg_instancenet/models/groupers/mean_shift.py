@@ -203,14 +203,15 @@ def find_neighbourhoods(
     span = float(log_mass_N.logsumexp(0) - log_mass_N[counts_N].min()) - math.log(share)
     if settings.even_mass:  # that of an embedding in a crowd may be one over all
         span += math.log(len(x_ND))
-    return neighbourhoods(
-        x_ND,
-        settings.bandwidth,
-        math.sqrt(2 * span / settings.concentration),
-        counts_N=counts_N,
-        log_mass_N=log_mass_N,
-        max_keys=max_keys,
-    )
+    with torch.autocast(device_type=x_ND.device.type, enabled=False):
+        return neighbourhoods(
+            x_ND,
+            settings.bandwidth,
+            math.sqrt(2 * span / settings.concentration),
+            counts_N=counts_N,
+            log_mass_N=log_mass_N,
+            max_keys=max_keys,
+        )
 
 
 def kernel_mean(

@@ -140,6 +140,17 @@ def test_autocast_changes_nothing(kernel, even_mass):
     assert all(torch.equal(a, b) and a.dtype == torch.float32 for a, b in zip(actual, expected, strict=True))
 
 
+def test_autocast_changes_no_neighbourhood():
+    """In half precision the centres of the clumps would be rounded, and other embeddings be their members."""
+    x = crowds(5000, 16)[0][None]
+    expected = find_neighbourhoods(x, None, KernelSettings(400))
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        actual = find_neighbourhoods(x, None, KernelSettings(400))
+    assert len(actual) == len(expected) > 2
+    for a, b in zip(actual, expected, strict=True):
+        assert torch.equal(a.member_Q, b.member_Q) and torch.equal(a.key_R, b.key_R)
+
+
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
 def test_half_precision_embeddings_are_computed_in_float32(dtype):
     x = blobs(16)[None].to(dtype).requires_grad_()
