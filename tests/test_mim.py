@@ -45,7 +45,7 @@ def copy_sources(folder: Path) -> Path:
 @pytest.fixture(scope='module', params=['wheel', 'editable'])
 def installed(request, tmp_path_factory):
     """The Python of an environment that holds this package and, through a path, everything of the one that runs the tests."""
-    pytest.importorskip('mim', reason='MIM is not installed: onedl-mim has no release for Python 3.14')
+    pytest.importorskip('mim', reason='MIM is not installed; requirements/tests.txt leaves it out for Python 3.14')
     folder = tmp_path_factory.mktemp(request.param)
     run(sys.executable, '-m', 'venv', '--without-pip', folder / 'venv', cwd=folder)
     python = folder / 'venv/bin/python'
