@@ -17,6 +17,8 @@ def compiled() -> bool:
     return not isinstance(spec.loader, mmcv_operators._OperatorFinder)
 
 
+REPOSITORY = Path(__file__).parents[1]
+
 needs_stand_in = pytest.mark.skipif(compiled(), reason='mmcv has compiled operators here: the stand-in is not used')
 needs_compiled = pytest.mark.skipif(
     not compiled(), reason='compares with the compiled operators of mmcv, and mmcv-lite has none'
@@ -81,6 +83,21 @@ def test_maximum_pooling_is_not_silently_an_average():
         mmcv_operators.OperatorNotCompiledError, match="pool_mode='max' is not compiled.*pool_mode='avg'"
     ):
         roi_align(torch.zeros(1, 1, 4, 4), torch.tensor([[0.0, 0, 0, 3, 3]]), 2, 1.0, 0, 'max', True)
+
+
+PROGRAMS = [
+    ('-m', name) for name in ('benchmarks', 'benchmarks.latency', 'benchmarks.training', 'benchmarks.write_embeddings')
+]
+PROGRAMS += [(str(path),) for path in sorted(REPOSITORY.glob('tools/**/*.py'))]
+
+
+@pytest.mark.parametrize('program', PROGRAMS, ids=lambda program: Path(program[-1]).stem)
+def test_every_program_starts_in_a_process_of_its_own(program):
+    """Tests import this package before anything else; a program may import mmdet first."""
+    command = [sys.executable, '-W', 'ignore', *program, '--help']
+    process = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.startswith('usage: ')
 
 
 def test_with_compiled_operators_nothing_is_touched(tmp_path, monkeypatch):
