@@ -97,7 +97,7 @@ def test_every_program_starts_in_a_process_of_its_own(program):
     command = [sys.executable, '-W', 'ignore', *program, '--help']
     process = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
     assert process.returncode == 0, process.stderr
-    assert process.stdout.startswith('usage: ')
+    assert 'usage: ' in process.stdout  # after lines that the onedl forks print when they are imported
 
 
 def test_with_compiled_operators_nothing_is_touched(tmp_path, monkeypatch):
