@@ -33,6 +33,12 @@ EXTENSION = 'mmcv._ext'
 class OperatorNotCompiledError(RuntimeError):
     """An operator of mmcv was called, and mmcv was installed without compiled operators."""
 
+    def __init__(self, operator: str, remedy: str) -> None:
+        super().__init__(
+            f"mmcv's operator {operator} is not compiled: mmcv-lite is installed. {remedy}: "
+            'pip uninstall mmcv-lite && pip install -U openmim && mim install "mmcv>=2.0.0,<2.2.0"'
+        )
+
 
 def provide_operators() -> bool:
     """Installs the stand-in for ``mmcv._ext`` if mmcv has no compiled operators.
@@ -87,9 +93,7 @@ class _OperatorModule(ModuleType):
 
         def missing(*args, **kwargs):
             raise OperatorNotCompiledError(
-                f"mmcv's operator {name} is not compiled: mmcv-lite is installed. mmseg_instancenet does not need it; a model of "
-                'mmdet or mmseg that does needs compiled operators: '
-                'pip uninstall mmcv-lite && pip install -U openmim && mim install "mmcv>=2.0.0,<2.2.0"'
+                name, 'mmseg_instancenet does not need it; a model of mmdet or mmseg that does needs compiled operators'
             )
 
         return missing
@@ -181,7 +185,6 @@ def roi_align_backward(
 def _require_average(pool_mode: int) -> None:
     if pool_mode != 1:
         raise OperatorNotCompiledError(
-            "mmcv's operator roi_align with pool_mode='max' is not compiled: mmcv-lite is installed. Use pool_mode='avg', "
-            'which torchvision has, or install compiled operators: '
-            'pip uninstall mmcv-lite && pip install -U openmim && mim install "mmcv>=2.0.0,<2.2.0"'
+            "roi_align with pool_mode='max'",
+            "Use pool_mode='avg', which torchvision has, or install compiled operators",
         )

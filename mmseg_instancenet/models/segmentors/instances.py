@@ -1,5 +1,7 @@
 """From a label map to scored instances in mmdet's structures."""
 
+from itertools import pairwise
+
 import numpy as np
 import torch
 from mmengine.structures import InstanceData
@@ -34,7 +36,7 @@ def labels_to_rle(labels_HW: np.ndarray, count: int) -> list[dict]:
     order = np.argsort(label, kind='stable')
     first = np.searchsorted(label[order], np.arange(1, count + 2))
     masks = []
-    for begin, end in zip(first[:-1], first[1:], strict=True):
+    for begin, end in pairwise(first):
         runs = order[begin:end]
         # Lengths of the runs in turn outside and inside the mask.
         edges = np.stack([start[runs], stop[runs]], axis=1).reshape(-1)
