@@ -206,7 +206,8 @@ def differences(before: dict, after: dict, loss_tolerance: float, label_agreemen
                 lines.append(f'{title}: {name} {values[0]} became {values[1]}')
         for classes in ('predicted', 'ground_truth'):
             if classes in first:
-                lines += [f'{title}, {classes}: {line}' for line in _of_images(first[classes], second[classes], label_agreement)]  # fmt: skip
+                changes = _of_images(first[classes], second[classes], label_agreement)
+                lines += [f'{title}, {classes}: {line}' for line in changes]
     return lines
 
 
