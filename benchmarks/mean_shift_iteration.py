@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmseg_instancenet.models.groupers import mean_shift, merge_modes
+from mmseg_instancenet.models.mean_shift import mean_shift
+from mmseg_instancenet.models.mean_shift.modes import merge_modes
 
 from .agreement import adjusted_rand_index, expect_index
 from .alternatives import dense_iteration

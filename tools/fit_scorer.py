@@ -28,15 +28,15 @@ from scipy.stats import spearmanr
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
+from mmseg_instancenet.analysis.score_targets import best_iou_of_class
 from mmseg_instancenet.apis.command_line import add_common_arguments, load_config
 from mmseg_instancenet.engine.safe_checkpoint import load_weights_only
 from mmseg_instancenet.evaluation import CocoInstanceMetric, RegionAveragePrecisionMetric
-from mmseg_instancenet.evaluation.score_targets import best_iou_of_class
 from mmseg_instancenet.models import EmbeddingSegmentor, ProposalSegmentor, ScoreRegressor
-from mmseg_instancenet.models.class_votes import vote_classes
+from mmseg_instancenet.models.postprocess.instances import make_instances
+from mmseg_instancenet.models.postprocess.predict import ImageGroups, group_image
 from mmseg_instancenet.models.scorers.score_regressor import FEATURES, instance_features
-from mmseg_instancenet.models.segmentors.assembly import PictureGroups, group_picture
-from mmseg_instancenet.models.segmentors.instances import labels_to_boxes, make_instances
+from mmseg_instancenet.structures import labels_to_boxes
 
 
 def parse_args() -> argparse.Namespace:
@@ -102,27 +102,23 @@ def spread(dataloader: DataLoader, count: int) -> DataLoader:
 
 
 @torch.no_grad()
-def grouped(
-    model: EmbeddingSegmentor, dataloader: DataLoader
-) -> Iterator[tuple[DetDataSample, PictureGroups, Tensor, Tensor]]:
-    """Each picture with its groups, class map (H, W) and probability (H, W)."""
+def grouped(model: EmbeddingSegmentor, dataloader: DataLoader) -> Iterator[tuple[DetDataSample, ImageGroups]]:
+    """Each image with its groups."""
     for index, data in enumerate(dataloader):
         batch = model.data_preprocessor(data, False)
         for sample, view in zip(
             batch['data_samples'], model.views(batch['inputs'], batch['data_samples']), strict=True
         ):
             class_HW, probability_HW = model.classify(sample, [view], model.test_cfg.get('classes', 'predicted'))
-            yield sample, group_picture([view], class_HW, model.grouper, model.scorer), class_HW, probability_HW
+            yield sample, group_image([view], class_HW, probability_HW, model.num_classes, model.grouper, model.scorer)
         if (index + 1) % 50 == 0:
             print(f'{index + 1} of {len(dataloader)} batches', flush=True)
 
 
-def observations(
-    model: EmbeddingSegmentor, sample: DetDataSample, groups: PictureGroups, *classified: Tensor
-) -> tuple[Tensor, Tensor]:
+def observations(sample: DetDataSample, groups: ImageGroups) -> tuple[Tensor, Tensor]:
     """Features (K, F) of the instances of a picture and the IoU (K,) that they reach; without those all of whose pixels are
     ignored."""
-    labels_HW, score_K = groups
+    labels_HW, score_K, votes = groups
     if len(score_K) == 0:
         return score_K.new_zeros(0, len(FEATURES)), score_K
     missing = [name for name in ('gt_sem_seg', 'gt_instance_map') if name not in sample]
@@ -130,7 +126,6 @@ def observations(
         raise SystemExit(
             f'the pipeline of testing gives no {", ".join(missing)}: load annotations in it, and MasksToMaps'
         )
-    votes = vote_classes(labels_HW, *classified, len(score_K), model.num_classes)
     features_KF = instance_features(labels_HW, labels_to_boxes(labels_HW, len(score_K)), score_K, votes)
     maps = (labels_HW, votes.class_K, sample.gt_instance_map.data[0], sample.gt_sem_seg.data[0])
     iou_K = torch.from_numpy(best_iou_of_class(*(values.cpu().numpy() for values in maps))).to(features_KF)
@@ -139,7 +134,7 @@ def observations(
 
 def observe(model: EmbeddingSegmentor, dataloader: DataLoader) -> tuple[Tensor, Tensor]:
     """:func:`observations` of all pictures."""
-    pairs = [observations(model, *picture) for picture in grouped(model, dataloader)]
+    pairs = [observations(*image) for image in grouped(model, dataloader)]
     return torch.cat([features for features, _ in pairs]), torch.cat([iou for _, iou in pairs])
 
 
@@ -148,11 +143,10 @@ def report(model: EmbeddingSegmentor, validation: DataLoader, fitted_on: tuple[T
     rows = {'simple formula': None, 'regressor': model.instance_scorer}
     metrics = {name: [CocoInstanceMetric(metric='segm'), RegionAveragePrecisionMetric((0.5,))] for name in rows}
     pairs = []
-    for picture in grouped(model, validation):
-        sample, groups, *classified = picture
-        pairs.append(observations(model, *picture))
+    for sample, groups in grouped(model, validation):
+        pairs.append(observations(sample, groups))
         for name, scorer in rows.items():
-            instances = make_instances(*groups, *classified, model.num_classes, scorer)
+            instances = make_instances(*groups, scorer)
             for metric in metrics[name]:
                 metric.dataset_meta = validation.dataset.metainfo
                 metric.process({}, [dict(sample.metainfo, pred_instances=instances)])

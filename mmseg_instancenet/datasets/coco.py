@@ -9,14 +9,12 @@ from mmengine.dist import barrier, is_main_process
 from mmengine.fileio import LocalBackend, exists, get_file_backend
 from mmseg.registry import DATASETS
 
+from ..structures import IGNORED_CLASS, VOID
 from .digits import CLASSES as DIGITS
 from .digits import write_digits
 
 _RIM = 1.0
 """Polygons may reach this many pixels over the rim: annotation tools round that way, COCO's own too."""
-
-VOID = 'void'
-"""Category of annotations that mark pixels of which nobody knows what they show: of no class, ignored."""
 
 
 @DATASETS.register_module()
@@ -74,8 +72,10 @@ class CocoInstanceDataset(CocoDataset):
                 f'{self.ann_file} has no class {", ".join(map(repr, missing))}; it has {in_json}. Set '
                 "metainfo=dict(classes=(...)) to the json's names"
             )
-        if len(classes) >= 255:
-            raise ValueError(f'expected at most 254 classes, got {len(classes)}: label 255 means ignore')
+        if len(classes) >= IGNORED_CLASS:
+            raise ValueError(
+                f'expected at most {IGNORED_CLASS - 1} classes, got {len(classes)}: label {IGNORED_CLASS} means ignore'
+            )
         # mmdet numbers the labels in the json's order, whatever the order of the names.
         order = [name for name in in_json if name in classes]
         if order != classes:

@@ -13,9 +13,8 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from scipy.io import loadmat
 
-from ..models.losses.instances import IGNORED_CLASS
-from ..models.segmentors.instances import labels_to_rle
-from .coco import VOID, CocoInstanceDataset
+from ..structures import IGNORED_CLASS, VOID, labels_to_rle
+from .coco import CocoInstanceDataset
 
 CLASSES = VOCDataset.METAINFO['classes']
 """The 20 classes in VOC's own order: class k of its maps is ``CLASSES[k - 1]``."""

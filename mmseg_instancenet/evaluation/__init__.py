@@ -1,10 +1,12 @@
-from .boundary_metric import BoundaryMetric
-from .coco_metric import CocoInstanceMetric
-from .counting_metric import CountingMetric
-from .iou_metric import ForegroundIoUMetric
-from .proposal_recall_metric import ProposalRecallMetric
-from .region_average_precision_metric import RegionAveragePrecisionMetric
-from .trimap_iou_metric import TrimapIoUMetric
+from .metrics import (
+    BoundaryMetric,
+    CocoInstanceMetric,
+    CountingMetric,
+    ForegroundIoUMetric,
+    ProposalRecallMetric,
+    RegionAveragePrecisionMetric,
+    TrimapIoUMetric,
+)
 
 __all__ = [
     'BoundaryMetric',

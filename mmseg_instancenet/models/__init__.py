@@ -10,7 +10,6 @@ from .losses import (
     WeightedCrossEntropyLoss,
 )
 from .necks import FineToCoarse
-from .resize import resize_labels
 from .scorers import ScoreRegressor, SilhouetteScorer
 from .segmentors import BoundarySegmentor, EmbeddingSegmentor, EmbeddingTTAModel, ProposalSegmentor
 
@@ -38,5 +37,4 @@ __all__ = [
     'SilhouetteScorer',
     'SphericalPairLoss',
     'WeightedCrossEntropyLoss',
-    'resize_labels',
 ]

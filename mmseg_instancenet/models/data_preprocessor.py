@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from mmengine.model import ImgDataPreprocessor
 from mmseg.registry import MODELS
 
-from .losses.instances import IGNORED_CLASS, IGNORED_INSTANCE
+from ..structures import IGNORED_CLASS, IGNORED_INSTANCE
 
 _PADDING = {'gt_sem_seg': IGNORED_CLASS, 'gt_instance_map': IGNORED_INSTANCE}
 

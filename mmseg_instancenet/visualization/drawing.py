@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from ..structures import IGNORED_CLASS
+
 _IGNORED_COLOR = (128, 128, 128)
 
 
@@ -44,11 +46,11 @@ def embeddings_to_color(embeddings_Dhw: np.ndarray, foreground_hw: np.ndarray | 
 
 def class_map_to_color(class_map_HW: np.ndarray, palette: Sequence[Sequence[int]] | None = None) -> np.ndarray:
     """A class map in colours: background black, class k + 1 in the palette's k-th colour, ignored pixels grey."""
-    count = max(int(class_map_HW.max()), 255) + 1
+    count = max(int(class_map_HW.max()), IGNORED_CLASS) + 1
     table = np.zeros((count, 3), np.uint8)
     for index in range(count - 1):
         table[index + 1] = palette[index] if palette and index < len(palette) else distinct_color(index)
-    table[255] = _IGNORED_COLOR
+    table[IGNORED_CLASS] = _IGNORED_COLOR
     return table[class_map_HW]
 
 

@@ -33,7 +33,7 @@ from mmseg_instancenet.models.losses import (
     SphericalPairLoss,
     WeightedCrossEntropyLoss,
 )
-from mmseg_instancenet.models.segmentors.instances import labels_to_boxes, labels_to_rle
+from mmseg_instancenet.structures import labels_to_boxes, labels_to_rle
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 

@@ -12,15 +12,15 @@ import pytest
 import torch
 from untrained_digits import untrained_digits
 
-from mmseg_instancenet.models import MeanShiftGrouping
-from mmseg_instancenet.models.resize import MapPlacement
-from mmseg_instancenet.models.segmentors.network_pass import NetworkPass
-from mmseg_instancenet.visualization.labelled_embeddings import (
+from mmseg_instancenet.analysis.labelled_embeddings import (
     labelled_embeddings,
     load_looping_model,
     loss_on_embeddings,
     shift_embeddings,
 )
+from mmseg_instancenet.models import MeanShiftGrouping
+from mmseg_instancenet.models.postprocess.passes import NetworkPass
+from mmseg_instancenet.structures import MapPlacement
 
 REPOSITORY = Path(__file__).parents[2]
 CONFIG = REPOSITORY / 'configs/recurrent-embedding_3d_digits.py'

@@ -9,12 +9,7 @@ import torch
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData, PixelData
 
-from mmseg_instancenet.visualization import (
-    class_map_to_color,
-    embeddings_to_color,
-    instances_over_picture,
-    panel,
-)
+from mmseg_instancenet.visualization import class_map_to_color, embeddings_to_color, instances_over_picture, panel
 from mmseg_instancenet.visualization.drawing import distinct_color
 from mmseg_instancenet.visualization.panel_hook import draw_panel
 

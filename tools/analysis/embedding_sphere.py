@@ -19,14 +19,10 @@ import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
 
+from mmseg_instancenet.analysis.labelled_embeddings import labelled_embeddings, load_looping_model, shift_embeddings
+from mmseg_instancenet.analysis.sphere import draw_sphere, sphere_axes
 from mmseg_instancenet.apis.command_line import add_common_arguments, load_config
 from mmseg_instancenet.visualization import instances_over_picture
-from mmseg_instancenet.visualization.labelled_embeddings import (
-    labelled_embeddings,
-    load_looping_model,
-    shift_embeddings,
-)
-from mmseg_instancenet.visualization.sphere import draw_sphere, sphere_axes
 
 
 def parse_args() -> argparse.Namespace:

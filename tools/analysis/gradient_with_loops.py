@@ -19,14 +19,10 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
+from mmseg_instancenet.analysis.embedding_gradient import gradient_by_loop, near_another_instance
+from mmseg_instancenet.analysis.labelled_embeddings import labelled_embeddings, load_looping_model, loss_on_embeddings
 from mmseg_instancenet.apis.command_line import add_common_arguments, load_config
 from mmseg_instancenet.visualization import instances_over_picture
-from mmseg_instancenet.visualization.embedding_gradient import gradient_by_loop, near_another_instance
-from mmseg_instancenet.visualization.labelled_embeddings import (
-    labelled_embeddings,
-    load_looping_model,
-    loss_on_embeddings,
-)
 
 
 def parse_args() -> argparse.Namespace:

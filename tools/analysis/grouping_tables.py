@@ -20,9 +20,9 @@ import torch
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
+from mmseg_instancenet.analysis.grouping_rows import GroupingRow
 from mmseg_instancenet.apis.command_line import add_common_arguments, load_config
 from mmseg_instancenet.evaluation import CocoInstanceMetric
-from mmseg_instancenet.evaluation.grouping_rows import GroupingRow
 from mmseg_instancenet.models import CenterGrouping, ClassGrouping, SilhouetteScorer
 
 CLASSES = ('predicted', 'ground_truth')

@@ -21,7 +21,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from mmseg_instancenet.visualization.one_dimensional_toy import draw_points, ideal_spots, shift_points, update_points
+from mmseg_instancenet.analysis.one_dimensional_toy import draw_points, ideal_spots, shift_points, update_points
 
 COLORS = {'start': '0.6', 'last': 'tab:blue', 'every': 'tab:orange'}
 BINS = torch.linspace(2, 6, 121).numpy()

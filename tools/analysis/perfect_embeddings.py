@@ -16,9 +16,9 @@ from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS
 
+from mmseg_instancenet.analysis.grouping_rows import GroupingRow, classify_perfect, perfect_pass
 from mmseg_instancenet.apis.command_line import add_common_arguments, load_config
 from mmseg_instancenet.evaluation import CocoInstanceMetric
-from mmseg_instancenet.evaluation.grouping_rows import GroupingRow, classify_perfect, perfect_pass
 from mmseg_instancenet.models import CenterGrouping, SilhouetteScorer
 
 

@@ -19,15 +19,15 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from mmseg_instancenet.apis.command_line import add_common_arguments, load_config
-from mmseg_instancenet.models import SphericalPairLoss
-from mmseg_instancenet.visualization.labelled_embeddings import (
+from mmseg_instancenet.analysis.labelled_embeddings import (
     labelled_embeddings,
     load_looping_model,
     loss_on_embeddings,
     shift_embeddings,
 )
-from mmseg_instancenet.visualization.pair_similarity import calibrated_similarities, draw_pairs
+from mmseg_instancenet.analysis.pair_similarity import calibrated_similarities, draw_pairs
+from mmseg_instancenet.apis.command_line import add_common_arguments, load_config
+from mmseg_instancenet.models import SphericalPairLoss
 
 KINDS = {'one instance': 'tab:blue', 'two instances': 'tab:red'}
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)

@@ -8,7 +8,7 @@ from mmengine.fileio import get
 from mmseg.registry import TRANSFORMS
 from scipy.io import loadmat
 
-from ...models.losses.instances import IGNORED_CLASS, IGNORED_INSTANCE
+from ...structures import IGNORED_CLASS, IGNORED_INSTANCE
 
 
 def read_bsds_boundaries(content: bytes, name: str) -> np.ndarray:

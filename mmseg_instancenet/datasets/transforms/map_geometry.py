@@ -13,7 +13,7 @@ from mmcv.transforms import BaseTransform
 from mmcv.transforms.utils import cache_randomness
 from mmseg.registry import TRANSFORMS
 
-from ...models.losses.instances import IGNORED_CLASS, IGNORED_INSTANCE
+from ...structures import IGNORED_CLASS, IGNORED_INSTANCE
 
 _IGNORED = {'gt_seg_map': IGNORED_CLASS, 'gt_instance_map': IGNORED_INSTANCE}
 

@@ -4,7 +4,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmseg.registry import TRANSFORMS
 
-from ...models.losses.instances import IGNORED_CLASS, IGNORED_INSTANCE
+from ...structures import IGNORED_CLASS, IGNORED_INSTANCE
 
 
 def masks_to_maps(masks_KHW: np.ndarray, labels_K: np.ndarray, ignored_K: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,7 @@ from mmdet.structures import DetDataSample
 from mmengine.structures import PixelData
 from mmseg.registry import TRANSFORMS
 
-from ...models.losses.instances import IGNORED_CLASS
+from ...structures import IGNORED_CLASS
 
 
 @TRANSFORMS.register_module()

@@ -1,5 +1,4 @@
 from .boundary_head import BoundaryHead
-from .embedding_heads import EmbeddingFCNHead, EmbeddingHead, EmbeddingUPerHead
-from .embedding_mixin import EmbeddingMixin
+from .embedding_head import EmbeddingFCNHead, EmbeddingHead, EmbeddingMixin, EmbeddingUPerHead
 
 __all__ = ['BoundaryHead', 'EmbeddingFCNHead', 'EmbeddingHead', 'EmbeddingMixin', 'EmbeddingUPerHead']

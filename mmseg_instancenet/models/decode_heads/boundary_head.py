@@ -10,8 +10,7 @@ from mmseg.registry import MODELS
 from mmseg.utils import SampleList
 from torch import Tensor, nn
 
-from ..resize import input_size
-from ..unit_vectors import unit_vectors
+from ...structures import input_size, unit_vectors
 
 
 @MODELS.register_module()

@@ -5,10 +5,7 @@ from abc import ABCMeta, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from ..losses.embedding_margins import EmbeddingMargins
-from ..losses.instances import IGNORED_CLASS
-from .connected_components import split_components
-from .group_centers import group_centers
+from ...structures import IGNORED_CLASS, EmbeddingMargins, group_statistics, renumber, split_components
 
 
 class Grouper(nn.Module, metaclass=ABCMeta):
@@ -76,41 +73,25 @@ class Grouper(nn.Module, metaclass=ABCMeta):
                 'expected embeddings (D, h, w) and a class map (h, w), got '
                 f'{tuple(embeddings_Dhw.shape)} and {tuple(class_map_hw.shape)}'
             )
-        embeddings_Dhw = embeddings_Dhw.float()
-        region_hw = self.regions(class_map_hw)
+        return self.group_map(embeddings_Dhw.float(), self.regions(class_map_hw))
+
+    def group_map(self, embeddings_Dhw: Tensor, region_hw: Tensor) -> Tensor:
+        """Groups one map, region by region; as :meth:`forward`, of (D, h, w) float32 embeddings and :meth:`regions`."""
         labels_hw = torch.zeros_like(region_hw, dtype=torch.long)
         found = 0
         for region in region_hw.unique().tolist():
             if region == 0:
                 continue
             inside_hw = region_hw == region
-            label_N = self.group(embeddings_Dhw[:, inside_hw].T)
-            labels_hw[inside_hw] = label_N + found
-            found += int(label_N.max())
+            label_P = self.group(embeddings_Dhw[:, inside_hw].T)
+            labels_hw[inside_hw] = label_P + found
+            found += int(label_P.max())
         if self.connected:
             labels_hw = split_components(labels_hw)
-        kept_hw = self._keep(labels_hw)
+        kept_hw = renumber(labels_hw, torch.bincount(labels_hw.reshape(-1)) >= self.min_size)
         if not self.connected:
-            for region in region_hw.unique().tolist():
-                self._dissolve(embeddings_Dhw, labels_hw, kept_hw, region_hw == region)
+            _dissolve(embeddings_Dhw, labels_hw, kept_hw, region_hw)
         return self._largest(kept_hw)
-
-    def _keep(self, labels_hw: Tensor) -> Tensor:
-        """The groups of at least ``min_size`` pixels, numbered anew without gaps."""
-        keep_K = torch.bincount(labels_hw.reshape(-1)) >= self.min_size
-        keep_K[0] = False
-        return torch.where(keep_K, keep_K.long().cumsum(0), 0)[labels_hw]
-
-    @staticmethod
-    def _dissolve(embeddings_Dhw: Tensor, labels_hw: Tensor, kept_hw: Tensor, inside_hw: Tensor) -> None:
-        """Lets the pixels of a region whose group was not kept join the nearest kept group there, in place."""
-        lost_hw = inside_hw & (labels_hw > 0) & (kept_hw == 0)
-        kept = kept_hw[inside_hw].unique()
-        kept = kept[kept > 0]
-        if not lost_hw.any() or len(kept) == 0:
-            return
-        center_KD = group_centers(embeddings_Dhw, kept_hw)[kept]
-        kept_hw[lost_hw] = kept[torch.cdist(embeddings_Dhw[:, lost_hw].T, center_KD).argmin(1)]
 
     def _largest(self, labels_hw: Tensor) -> Tensor:
         """The ``max_instances`` largest groups."""
@@ -120,6 +101,17 @@ class Grouper(nn.Module, metaclass=ABCMeta):
             return labels_hw
         # A stable order: among equals the one found first stays.
         largest = torch.sort(size_K, descending=True, stable=True).indices[: self.max_instances]
-        keep_K = torch.zeros_like(size_K)
-        keep_K[largest] = 1
-        return torch.where(keep_K > 0, keep_K.cumsum(0), 0)[labels_hw]
+        return renumber(labels_hw, torch.zeros_like(size_K, dtype=torch.bool).index_fill_(0, largest, True))
+
+
+def _dissolve(embeddings_Dhw: Tensor, labels_hw: Tensor, kept_hw: Tensor, region_hw: Tensor) -> None:
+    """Lets pixels whose group was not kept join the group of their region whose mean embedding is nearest, in place."""
+    lost_hw = (labels_hw > 0) & (kept_hw == 0)
+    if not lost_hw.any() or not kept_hw.any():
+        return
+    mean_KD, _, region_K = group_statistics(embeddings_Dhw, kept_hw, region_hw)
+    for region in region_hw[lost_hw].unique().tolist():
+        lost_of_region_hw, kept = lost_hw & (region_hw == region), (region_K == region).nonzero().squeeze(1)
+        if len(kept):
+            distance_QK = torch.cdist(embeddings_Dhw[:, lost_of_region_hw].T, mean_KD[kept])
+            kept_hw[lost_of_region_hw] = kept[distance_QK.argmin(1)] + 1

@@ -1,292 +1,224 @@
-"""Blurring mean shift as attention (Kong & Fowlkes 2018, equation 3)."""
+"""Grouping by blurring mean shift, in training and in testing (Kong & Fowlkes 2018)."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from typing import Literal, NamedTuple
+import warnings
+from collections.abc import Iterator
 
 import torch
-import torch.nn.functional as F
+from mmseg.registry import MODELS
 from torch import Tensor
 
-from ..unit_vectors import SHORTEST, unit_vectors
-from .neighbourhoods import Neighbourhood, is_crowd, neighbourhoods
+from ...structures import EmbeddingMargins, check_finite
+from ..mean_shift.collapse import collapse
+from ..mean_shift.iteration import Kernel, KernelSettings, find_neighbourhoods, mean_shift, prepare, shift
+from ..mean_shift.modes import merge_modes, number_groups
+from ..mean_shift.pruning import is_crowd
+from .base import Grouper
 
-Kernel = Literal['cosine', 'norm']
+_FAR_REACH = 0.01
+"""Attraction by another group, over that by the own one, above which groups merge within the loops of a picture."""
 
-_NO_MASS = -1e30
-"""Logarithm of the mass of a pixel that does not count: finite, so that 0 times it is 0 in the backward pass."""
+_COLLAPSED = 0.25
+"""Bandwidths from the mean of a clump within which embeddings go on as one: two kernels that near each other have one mode."""
 
-
-_COARSE = 1e-3
-"""Share of a mean that may be left out where a few embeddings stand for many, which changes means more than that."""
-
-
-class KernelSettings(NamedTuple):
-    """What a loop of :func:`mean_shift` is made with; see there."""
-
-    concentration: float
-    kernel: Kernel = 'cosine'
-    step_size: float = 1.0
-    even_mass: bool = False
-
-    def check(self) -> None:
-        """Raises ValueError unless they are settings of a kernel."""
-        if not self.concentration > 0:
-            raise ValueError(f'expected a concentration > 0, got {self.concentration}')
-        if not 0 < self.step_size <= 1:
-            raise ValueError(f'expected a step_size in (0, 1], got {self.step_size}')
-        if self.kernel not in ('cosine', 'norm'):
-            raise ValueError(f"expected kernel 'cosine' or 'norm', got {self.kernel!r}")
-
-    @property
-    def bandwidth(self) -> float:
-        r""":math:`1 / \sqrt\delta`, in units of the embedding."""
-        return self.concentration**-0.5
+_MAX_KEYS = 1024
+"""So many embeddings of a clump stand for all of it in a kernel mean: the mean of a clump one bandwidth wide is then off by a
+thirtieth of a bandwidth."""
 
 
-def mean_shift(
-    x_BND: Tensor,
+def group_by_mean_shift(
+    x_ND: Tensor,
     concentration: float,
     *,
     kernel: Kernel = 'cosine',
     step_size: float = 1.0,
-    mass_BN: Tensor | None = None,
     even_mass: bool = False,
-) -> Iterator[Tensor]:
-    r"""The embeddings before the first loop of blurring mean shift, after it, after the second, and so on without end.
+    max_loops: int = 20,
+    tolerance: float = 0.01,
+) -> Tensor:
+    r"""Shifts embeddings until they rest and takes those that came together for one group.
 
-    With the von Mises-Fisher kernel (``'cosine'``), on unit vectors in the rows of X (Kong & Fowlkes 2018, equation 3):
+    Loops of :func:`mean_shift` are run until no embedding moves by more than ``tolerance`` bandwidths, or ``max_loops`` are
+    done: the kernel reaches everywhere, so blurring goes on merging groups, ever more slowly, and has no other useful
+    end. Then what lies closer than the bandwidth :math:`1 / \sqrt\delta` is one group (:func:`merge_modes`). Every pixel
+    is assigned; there is no limit to the number of groups; the order of the pixels does not matter.
 
-    .. math:: K = \exp(\delta X X^T), \quad X \leftarrow \eta \, \mathrm{diag}(K 1)^{-1} K X + (1 - \eta) X,
+    Below 4096 embeddings (65,536 on a GPU) every loop is computed as it is defined. From there on shortcuts are taken whose
+    effect stays far below a bandwidth: of a clump of more than 1024 embeddings that many stand for all (a thirtieth of a
+    bandwidth, in the first loops), what adds less than a thousandth to a mean is left out, and embeddings that have
+    come together within a quarter of a bandwidth go on as one, with the weight of all (:func:`~.collapse.collapse`).
 
-    rows back to unit length. With the Gaussian kernel (``'norm'``), :math:`K_{ij} = \exp(-\delta/2 \, \|x_i - x_j\|^2)` and
-    lengths are kept; on unit vectors both kernels are one, of bandwidth :math:`1 / \sqrt\delta`. K is made anew in
-    each loop. One loop is attention with the embeddings as queries, keys and values, and is computed by PyTorch's
-    fused attention, which never makes K: memory linear in the pixels, the maximum subtracted before exponentials,
-    differentiable through all loops. Computed in float32 (float64 for float64 input), also under autocast. In a large
-    picture, pairs that cannot change a mean by more than its rounding are left out (:func:`~.neighbourhoods.neighbourhoods`).
-
-    Time: N^2 D operations a loop; where groups are well apart, little more than the sum over the groups of their squares.
-    Peak memory above the input, forward and backward: about ten times the embeddings for each loop kept for backward.
+    Time: N^2 D operations in the first loop at most, N D times a few thousand where the embeddings lie in clumps; later
+    loops cost what has not collapsed yet. Peak memory above the input: linear in N x D.
 
     Args:
-        x_BND: (B, N, D) embeddings of N pixels of B pictures; need not have unit length.
-        concentration: delta > 0, in units of 1 / embedding^2.
-        kernel: 'cosine' or 'norm'.
-        step_size: eta in (0, 1].
-        mass_BN: (B, N) >= 0, how much each pixel counts in the kernel: 0 for pixels that attract none (padding, ignored
-            ones; they are moved all the same). All pixels count 1 unless given.
-        even_mass: divide the mass of each pixel by the density around it, :math:`\sum_j m_j K_{ij} / K_{ii}`, in every
-            loop: a large group then attracts no more than a small one. Twice the time. No gradient flows through the
-            density.
+        x_ND: (N, D) embeddings, N >= 1.
+        concentration, kernel, step_size, even_mass: of :func:`mean_shift`.
+        max_loops: at least 1; the paper runs 10 to 16 on pictures.
+        tolerance: in bandwidths.
 
-    Yields:
-        (B, N, D) embeddings, of unit length for ``'cosine'``; the first are the input's.
+    Returns:
+        (N,) int64: group of each pixel, numbered 1, 2, .. in order of the first member.
 
     Raises:
-        ValueError: with the first embeddings that are asked for, if a shape or a setting does not fit.
+        ValueError: if a setting does not fit, or an embedding or its length is not finite.
 
     Example:
-        >>> x = torch.tensor([[[1.0, 0.0], [1.0, 0.1], [0.0, 1.0]]])
-        >>> loops = mean_shift(x, concentration=100)
-        >>> before, after = next(loops), next(loops)
-        >>> bool((after[0, 0] - after[0, 1]).norm() < (before[0, 0] - before[0, 1]).norm() / 3)
-        True
+        >>> x = torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0]])
+        >>> group_by_mean_shift(x, concentration=100)
+        tensor([1, 1, 2])
     """
-    if x_BND.dim() != 3 or not x_BND.is_floating_point():
-        raise ValueError(f'expected floating point embeddings (B, N, D), got {tuple(x_BND.shape)} {x_BND.dtype}')
-    if mass_BN is not None and mass_BN.shape != x_BND.shape[:2]:
-        raise ValueError(f'expected masses {tuple(x_BND.shape[:2])}, one a pixel, got {tuple(mass_BN.shape)}')
-    if mass_BN is not None and not bool((mass_BN >= 0).all()):
-        raise ValueError('expected masses >= 0, got a negative one or NaN')
+    if x_ND.dim() != 2 or len(x_ND) == 0:
+        raise ValueError(f'expected embeddings (N, D) with N >= 1, got {tuple(x_ND.shape)}')
+    _check_loops(max_loops, tolerance)
     settings = KernelSettings(concentration, kernel, step_size, even_mass)
     settings.check()
-    x_BND = prepare(x_BND, kernel)
-    log_mass_BN = None if mass_BN is None else torch.where(mass_BN > 0, mass_BN.to(x_BND).log(), _NO_MASS)
-    while True:
-        yield x_BND
-        if is_crowd(x_BND):
-            masses = [None] * len(x_BND) if log_mass_BN is None else log_mass_BN.split(1)
-            shifted = [
-                shift(x_1ND, log_mass_1N, settings, find_neighbourhoods(x_1ND, log_mass_1N, settings))
-                for x_1ND, log_mass_1N in zip(x_BND.split(1), masses, strict=True)
-            ]
-            x_BND = torch.cat(shifted)
-        else:
-            x_BND = shift(x_BND, log_mass_BN, settings)
+    check_finite(x_ND.float().norm(dim=1))  # a length that overflows leaves no direction
+    x_MD, log_mass_M = prepare(x_ND, kernel), None
+    point_N = torch.arange(len(x_ND), device=x_ND.device)  # what each embedding has become
+    for _ in range(max_loops):
+        log_mass_1M = None if log_mass_M is None else log_mass_M[None]
+        hoods = find_neighbourhoods(x_MD[None], log_mass_1M, settings, _MAX_KEYS)
+        before_MD, x_MD = x_MD, shift(x_MD[None], log_mass_1M, settings, hoods)[0]
+        if float((x_MD - before_MD).norm(dim=1).max()) <= tolerance * settings.bandwidth:
+            break
+        if is_crowd(x_ND[None]):
+            x_MD, log_mass_M, onto_M = collapse(x_MD, log_mass_M, hoods, _COLLAPSED * settings.bandwidth)
+            x_MD, point_N = prepare(x_MD, kernel), onto_M[point_N]
+    return number_groups(merge_modes(x_MD, settings.bandwidth)[point_N])
 
 
-def prepare(x: Tensor, kernel: Kernel) -> Tensor:
-    """Embeddings (.., D) as the loops want them: in float32 or float64, and of unit length for the cosine kernel."""
-    if x.dtype != torch.float64:
-        x = x.float()
-    return unit_vectors(x, dim=-1) if kernel == 'cosine' else x
+def _check_loops(max_loops: int, tolerance: float) -> None:
+    if max_loops < 1:
+        raise ValueError(f'expected max_loops >= 1, got {max_loops}')
+    if tolerance < 0:
+        raise ValueError(f'expected a tolerance >= 0 bandwidths, got {tolerance}')
 
 
-def shift(
-    x_BND: Tensor,
-    log_mass_BN: Tensor | None,
-    settings: KernelSettings,
-    hoods: Sequence[Neighbourhood] = (),
-) -> Tensor:
-    """One loop: the embeddings (B, N, D) after it.
+def kernel_reach(concentration: float, kernel: Kernel, margins: EmbeddingMargins, size_ratio: float) -> float:
+    r"""How strongly a group attracts the pixels of another one, over how strongly their own group does.
+
+    .. math:: r \, e^{-\delta (1 - \cos\theta)} \quad\text{or}\quad r \, e^{-\delta g^2 / 2}
+
+    for groups as far apart as the loss makes them (an angle :math:`\theta`, or a gap g between pixels), r the ratio of their
+    sizes. Not small, it says that blurring will merge the two. 0 where the distance of the loss says nothing about the
+    kernel's (a norm, and a kernel that sees directions alone).
+
+    Example:
+        >>> margins = EmbeddingMargins('cosine', 0.0, 1.0)  # a margin of 0.5: right angles
+        >>> round(kernel_reach(6.0, 'cosine', margins, size_ratio=95), 2)
+        0.24
+    """
+    if margins.distance == 'cosine':
+        return size_ratio * math.exp(-concentration * margins.between)
+    if kernel == 'cosine':
+        return 0.0
+    gap = max(0.0, margins.between - 2 * margins.within)
+    return size_ratio * math.exp(-concentration / 2 * gap**2)
+
+
+@MODELS.register_module()
+class MeanShiftGrouping(Grouper):
+    r"""Mean-shift grouping (Kong & Fowlkes 2018): see :func:`mean_shift` and :func:`group_by_mean_shift`.
+
+    As a model's ``grouper`` it groups the pixels of a picture; within ``RecurrentLoss`` the same config makes the loops
+    through which the network is trained.
 
     Args:
-        x_BND: of :func:`prepare`.
-        log_mass_BN: logarithm of their masses; ``None`` for 1 each.
-        settings: of the kernel.
-        hoods: of :func:`find_neighbourhoods`, for a single picture; without, every pair counts.
+        concentration: delta. 100 is the authors' code for digits and proposals (kernel bandwidth 0.1), 25 for VOC (0.2). The
+            paper's text says 3 / (1 - alpha), that is 6 for a margin of 0.5, at which a large group attracts small
+            ones across the margin and swallows them within a few loops: a warning says so (see :func:`kernel_reach`).
+        kernel: 'cosine' for embeddings on a sphere (``SphericalPairLoss``), 'norm' for others (``DiscriminativeLoss``).
+        step_size: eta in (0, 1]; 1 is the paper's.
+        even_mass: let a large group attract no more than a small one.
+        max_loops: loops in testing, at most.
+        tolerance: of the moves, in bandwidths, at which testing stops.
+        **kwargs: ``class_agnostic``, ``background_groups``, ``connected``, ``min_size`` and ``max_instances`` of
+            :class:`Grouper`.
+
+    Example:
+        >>> embeddings_Dhw = torch.zeros(2, 2, 4)
+        >>> embeddings_Dhw[0, :, :2], embeddings_Dhw[1, :, 2:] = 1, 1
+        >>> MeanShiftGrouping()(embeddings_Dhw, torch.ones(2, 4, dtype=torch.long))
+        tensor([[1, 1, 2, 2],
+                [1, 1, 2, 2]])
     """
-    concentration, kernel, step_size, even_mass = settings
 
-    def log_density(query_BMD: Tensor, key_BND: Tensor, log_mass_BN: Tensor | None) -> Tensor:
-        return _log_density(query_BMD.detach(), key_BND.detach(), concentration, kernel, log_mass_BN)
+    def __init__(
+        self,
+        concentration: float = 100.0,
+        kernel: Kernel = 'cosine',
+        step_size: float = 1.0,
+        even_mass: bool = False,
+        max_loops: int = 20,
+        tolerance: float = 0.01,
+        **kwargs,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.kernel_settings = KernelSettings(concentration, kernel, step_size, even_mass)
+        self.kernel_settings.check()
+        _check_loops(max_loops, tolerance)
+        self.max_loops, self.tolerance = max_loops, tolerance
+        self._margins: EmbeddingMargins | None = None
+        self._warned = False
 
-    def mean(query_BMD: Tensor, key_BND: Tensor, log_mass_BN: Tensor | None) -> Tensor:
-        return kernel_mean(query_BMD, key_BND, key_BND, concentration, kernel, log_mass_BN)
-
-    with torch.autocast(device_type=x_BND.device.type, enabled=False):
-        evened_BN = log_mass_BN
-        if even_mass:
-            log_density_BN = _for_each(hoods, log_density, x_BND, log_mass_BN)
-            evened_BN = -log_density_BN if log_mass_BN is None else log_mass_BN - log_density_BN
-        mean_BND = _for_each(hoods, mean, x_BND, evened_BN)
-        x_BND = mean_BND if step_size == 1 else step_size * mean_BND + (1 - step_size) * x_BND
-        return unit_vectors(x_BND, dim=2) if kernel == 'cosine' else x_BND
-
-
-def _for_each(
-    hoods: Sequence[Neighbourhood],
-    function: Callable[[Tensor, Tensor, Tensor | None], Tensor],
-    x_BND: Tensor,
-    log_mass_BN: Tensor | None,
-) -> Tensor:
-    """What a function of queries, keys and the keys' masses gives for every embedding, neighbourhood by neighbourhood."""
-    if not hoods:
-        return function(x_BND, x_BND, log_mass_BN)
-    results = []
-    for hood in hoods:
-        log_mass_BR = None if log_mass_BN is None else log_mass_BN.index_select(1, hood.key_R)
-        if hood.log_scale_R is not None:
-            log_scale_1R = hood.log_scale_R[None].to(x_BND)
-            log_mass_BR = log_scale_1R if log_mass_BR is None else log_mass_BR + log_scale_1R
-        key_BRD = x_BND.index_select(1, hood.key_R)
-        # One copy less to keep for the backward pass.
-        query_BQD = key_BRD[:, : len(hood.member_Q)] if hood.members_first else x_BND.index_select(1, hood.member_Q)
-        results.append(function(query_BQD, key_BRD, log_mass_BR))
-    back_N = torch.cat([hood.member_Q for hood in hoods]).argsort()
-    return torch.cat(results, dim=1).index_select(1, back_N)
-
-
-@torch.no_grad()
-def find_neighbourhoods(
-    x_1ND: Tensor, log_mass_1N: Tensor | None, settings: KernelSettings, max_keys: int | None = None
-) -> list[Neighbourhood]:
-    """What :func:`shift` may restrict itself to without a mean changing by more than it is rounded; nothing for a picture
-    of few embeddings.
-
-    Args:
-        x_1ND, log_mass_1N, settings: of :func:`shift`.
-        max_keys: of :func:`~.neighbourhoods.neighbourhoods`. It does change means: see there.
-    """
-    if not is_crowd(x_1ND):
-        return []
-    x_ND = x_1ND[0]
-    log_mass_N = x_ND.new_zeros(len(x_ND)) if log_mass_1N is None else log_mass_1N[0]
-    counts_N = log_mass_N > _NO_MASS / 2
-    if settings.kernel == 'cosine':
-        counts_N &= x_ND.norm(dim=1) > SHORTEST  # on unit vectors both kernels are one, and only distances count
-    if not counts_N.any():
-        return []
-    # An embedding attracts itself with its own mass: e^(-delta d^2 / 2) times all masses has to vanish beside it.
-    share = torch.finfo(x_ND.dtype).eps if max_keys is None else _COARSE
-    span = float(log_mass_N.logsumexp(0) - log_mass_N[counts_N].min()) - math.log(share)
-    if settings.even_mass:  # that of an embedding in a crowd may be one over all
-        span += math.log(len(x_ND))
-    with torch.autocast(device_type=x_ND.device.type, enabled=False):
-        return neighbourhoods(
-            x_ND,
-            settings.bandwidth,
-            math.sqrt(2 * span / settings.concentration),
-            counts_N=counts_N,
-            log_mass_N=log_mass_N,
-            max_keys=max_keys,
+    def group(self, x_ND: Tensor) -> Tensor:
+        # The smallest group that is kept bounds the ratio of sizes; those of the groups are not known before.
+        self.warn_of_reach(len(x_ND) / self.min_size)
+        return group_by_mean_shift(
+            x_ND, **self.kernel_settings._asdict(), max_loops=self.max_loops, tolerance=self.tolerance
         )
 
+    def loops(self, embeddings_NDHW: Tensor, region_NHW: Tensor) -> Iterator[Tensor]:
+        """The embedding maps (N, D, H, W) before the first loop, after it, after the second, and so on without end.
 
-def kernel_mean(
-    query_BMD: Tensor,
-    key_BND: Tensor,
-    value_BNE: Tensor,
-    concentration: float,
-    kernel: Kernel,
-    log_mass_BN: Tensor | None = None,
-) -> Tensor:
-    r"""Kernel-weighted means :math:`\sum_j m_j K_{ij} v_j / \sum_j m_j K_{ij}`, (B, M, E), without the kernel matrix.
+        Args:
+            embeddings_NDHW: (N, D, H, W) floating point.
+            region_NHW: (N, H, W) integers: pixels of a picture with one number above 0 attract one another; pixels at 0
+                attract none, and what becomes of them means nothing.
+        """
+        shape = embeddings_NDHW.shape
+        x_NPD = embeddings_NDHW.flatten(2).transpose(1, 2)
+        region_NP = region_NHW.flatten(1)
+        if int(region_NP.max()) <= 1:
+            every_pixel = bool((region_NP == 1).all())
+            shifted = mean_shift(x_NPD, mass_BN=None if every_pixel else region_NP, **self.kernel_settings._asdict())
+        else:
+            shifted = self._shift_regions(x_NPD, region_NP)
+        for shifted_NPD in shifted:
+            yield shifted_NPD.transpose(1, 2).reshape(shape)
 
-    See :func:`mean_shift` for the kernels; memory is linear in M + N.
-    """
-    if kernel == 'norm':
-        query_BMD, key_BND = _from_mean(key_BND, query_BMD, key_BND)
-    bias_BN1 = _key_bias(key_BND, concentration, kernel, log_mass_BN)
-    if bias_BN1 is not None:
-        # One more coordinate of the keys that every query has at 1.
-        query_BMD = torch.cat([query_BMD, query_BMD.new_ones(*query_BMD.shape[:2], 1)], dim=2)
-        key_BND = torch.cat([key_BND, bias_BN1], dim=2)
-    return _attention(query_BMD, key_BND, value_BNE, concentration)
+    def _shift_regions(self, x_NPD: Tensor, region_NP: Tensor) -> Iterator[Tensor]:
+        """One mean shift for each region of each picture."""
+        indices = [
+            (region_NP[image] == region).nonzero().squeeze(1) + image * region_NP.shape[1]
+            for image in range(len(x_NPD))
+            for region in region_NP[image].unique().tolist()
+            if region > 0
+        ]
+        x_QD, index_Q = x_NPD.flatten(0, 1), torch.cat(indices)
+        parts = [mean_shift(x_QD[index][None], **self.kernel_settings._asdict()) for index in indices]
+        for of_parts in zip(*parts, strict=True):
+            shifted_QD = torch.cat(of_parts, dim=1)[0]
+            yield x_QD.to(shifted_QD).index_put((index_Q,), shifted_QD).view(x_NPD.shape)
 
+    def check_margins(self, margins: EmbeddingMargins) -> None:
+        self._margins = margins
 
-def _from_mean(key_BND: Tensor, *x_BND: Tensor) -> list[Tensor]:
-    """Only differences count: seen from the mean of the keys the products stay small, and so does their rounding."""
-    origin_B1D = key_BND.detach().mean(1, keepdim=True)
-    return [x - origin_B1D for x in x_BND]
-
-
-def _key_bias(key_BND: Tensor, concentration: float, kernel: Kernel, log_mass_BN: Tensor | None) -> Tensor | None:
-    """What a key adds to its logits whatever the query, over the concentration: (B, N, 1), or None for nothing."""
-    bias_BN = None if log_mass_BN is None else log_mass_BN / concentration
-    if kernel == 'norm':
-        half_square_BN = key_BND.square().sum(2) / 2
-        bias_BN = -half_square_BN if bias_BN is None else bias_BN - half_square_BN
-    return None if bias_BN is None else bias_BN[..., None]
-
-
-def _attention(query_BMD: Tensor, key_BND: Tensor, value_BNE: Tensor, concentration: float) -> Tensor:
-    """Fused attention. Queries, keys and values are filled up with zeros to one width, a multiple of 4: the fused kernels
-    ask for that and would otherwise step aside for one that makes the matrix."""
-    width = -(-max(key_BND.shape[2], value_BNE.shape[2]) // 4) * 4
-
-    def filled(x_BND: Tensor) -> Tensor:
-        missing = width - x_BND.shape[2]
-        return (F.pad(x_BND, (0, missing)) if missing else x_BND).unsqueeze(1)
-
-    query_B1MW, key_B1NW = filled(query_BMD), filled(key_BND)
-    # Where keys are their own values one copy of them is kept for the backward pass.
-    value_B1NW = key_B1NW if value_BNE is key_BND else filled(value_BNE)
-    mean_B1MW = F.scaled_dot_product_attention(query_B1MW, key_B1NW, value_B1NW, scale=concentration)
-    return mean_B1MW[:, 0, :, : value_BNE.shape[2]]
-
-
-def _log_density(
-    query_BMD: Tensor, key_BND: Tensor, concentration: float, kernel: Kernel, log_mass_BN: Tensor | None
-) -> Tensor:
-    r"""Logarithm of :math:`\rho_i = \sum_j m_j K_{ij} / K_{ii}`, (B, M), from one more pass of the same attention.
-
-    Attention divides by the density and does not tell it. So one key more is added, to which every query has
-    :math:`K = e^r K_{ii}`; the share of the attention that it receives is :math:`a = e^r / (e^r + \rho)`. With r half the
-    logarithm of N, neither a nor 1 - a comes near rounding for densities from 1 to N.
-    """
-    batch, count, dims = key_BND.shape
-    if kernel == 'norm':
-        query_BMD, key_BND = _from_mean(key_BND, query_BMD, key_BND)
-    own_BM1 = query_BMD.square().sum(2, keepdim=True) / (2 if kernel == 'norm' else 1)  # logarithm of K_ii over delta
-    bias_BN1 = _key_bias(key_BND, concentration, kernel, log_mass_BN)
-    zero_BN1 = torch.zeros_like(key_BND[..., :1])
-    query_BMC = torch.cat([query_BMD, torch.ones_like(own_BM1), own_BM1], dim=2)
-    key_BNC = torch.cat([key_BND, zero_BN1 if bias_BN1 is None else bias_BN1, zero_BN1], dim=2)
-    log_share = math.log(count) / 2
-    added_B1C = F.pad(key_BND.new_tensor([log_share / concentration, 1]), (dims, 0)).expand(batch, 1, -1)
-    is_added_BN1 = F.pad(zero_BN1, (0, 0, 0, 1), value=1.0)
-    share_BM = _attention(query_BMC, torch.cat([key_BNC, added_B1C], dim=1), is_added_BN1, concentration).squeeze(2)
-    tiny = torch.finfo(share_BM.dtype).tiny
-    return log_share + (1 - share_BM).clamp(min=tiny).log() - share_BM.clamp(min=tiny).log()
+    def warn_of_reach(self, size_ratio: float) -> None:
+        """Warns, once, where groups as far apart as the loss makes them attract each other across the margin."""
+        if self._margins is None or self._warned:
+            return
+        concentration, kernel, _, even_mass = self.kernel_settings
+        if even_mass:
+            size_ratio = 1.0
+        reach = kernel_reach(concentration, kernel, self._margins, size_ratio)
+        if reach > _FAR_REACH:
+            self._warned = True
+            warnings.warn(
+                f'MeanShiftGrouping: at concentration {concentration:g} a group {size_ratio:.0f} times as large as another '
+                f'attracts the pixels of the other {reach:.2g} times as strongly as that one does, although the loss holds '
+                f'them apart by {self._margins.between:g} ({self._margins.distance}); above {_FAR_REACH:g} small groups '
+                'are swallowed within a few loops. Raise the concentration, or set even_mass=True',
+                stacklevel=2,
+            )

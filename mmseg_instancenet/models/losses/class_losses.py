@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
+from ...structures import IGNORED_CLASS, mask_ignored, zero_of
+
 
 @MODELS.register_module()
 class WeightedCrossEntropyLoss(nn.Module):
@@ -33,7 +35,7 @@ class WeightedCrossEntropyLoss(nn.Module):
         self.loss_name = loss_name
 
     def forward(
-        self, scores_NCHW: Tensor, label_NHW: Tensor, weight: Tensor | None = None, ignore_index: int = 255
+        self, scores_NCHW: Tensor, label_NHW: Tensor, weight: Tensor | None = None, ignore_index: int = IGNORED_CLASS
     ) -> Tensor:
         """Scalar; ``weight`` (N, H, W) is mmseg's pixel sampler's."""
         if len(self.class_weight) != scores_NCHW.shape[1]:
@@ -44,8 +46,8 @@ class WeightedCrossEntropyLoss(nn.Module):
         loss_NHW = F.cross_entropy(
             scores_NCHW.float(), label_NHW, self.class_weight, ignore_index=ignore_index, reduction='none'
         )
-        labelled_NHW = label_NHW != ignore_index
-        weight_NHW = self.class_weight[torch.where(labelled_NHW, label_NHW, 0)] * labelled_NHW
+        class_NHW, labelled_NHW = mask_ignored(label_NHW, ignore_index)
+        weight_NHW = self.class_weight[class_NHW] * labelled_NHW
         if weight is not None:
             loss_NHW, weight_NHW = loss_NHW * weight, weight_NHW * weight
         return self.loss_weight * loss_NHW.sum() / weight_NHW.sum().clamp(min=torch.finfo(torch.float).tiny)
@@ -69,15 +71,14 @@ class ClassDiceLoss(nn.Module):
         self.loss_weight, self.eps, self.loss_name = loss_weight, eps, loss_name
 
     def forward(
-        self, scores_NCHW: Tensor, label_NHW: Tensor, weight: Tensor | None = None, ignore_index: int = 255
+        self, scores_NCHW: Tensor, label_NHW: Tensor, weight: Tensor | None = None, ignore_index: int = IGNORED_CLASS
     ) -> Tensor:
         """Scalar; ``weight`` (N, H, W) is mmseg's pixel sampler's."""
-        labelled_NHW = (label_NHW != ignore_index).float()
-        if weight is not None:
-            labelled_NHW = labelled_NHW * weight
+        class_NHW, labelled_NHW = mask_ignored(label_NHW, ignore_index)
+        labelled_NHW = labelled_NHW.float() if weight is None else labelled_NHW * weight
         probability_NCHW = scores_NCHW.float().softmax(1) * labelled_NHW[:, None]
         num_classes = scores_NCHW.shape[1]
-        truth_NCHW = F.one_hot(torch.where(label_NHW != ignore_index, label_NHW, 0), num_classes).movedim(3, 1)
+        truth_NCHW = F.one_hot(class_NHW, num_classes).movedim(3, 1)
         # The probability carries the weight already.
         both_C, predicted_C, true_C = (
             x.sum((0, 2, 3))
@@ -86,3 +87,65 @@ class ClassDiceLoss(nn.Module):
         loss_C = 1 - (2 * both_C + self.eps) / (predicted_C + true_C + self.eps)
         present_C = true_C > 0
         return self.loss_weight * torch.where(present_C, loss_C, 0).sum() / present_C.sum().clamp(min=1)
+
+
+def balanced_logistic(logits_NHW: Tensor, label_NHW: Tensor, ignore_index: int = IGNORED_CLASS) -> Tensor:
+    r"""Logistic loss in which both classes of a picture weigh the same, averaged over the pictures.
+
+    .. math::
+        L = \frac12 \Big( \frac1{|P|} \sum_{i \in P} \log(1 + e^{-z_i}) + \frac1{|B|} \sum_{i \in B} \log(1 + e^{z_i}) \Big)
+
+    with P the pixels of label 1 and B those of label 0. Up to a factor for each picture it is the class-balanced cross-entropy
+    of Xie & Tu, "Holistically-Nested Edge Detection" (ICCV 2015, equation 2), which divides by all pixels instead: there
+    the loss fades with the share of the rare class. A class without pixels contributes 0.
+
+    Args:
+        logits_NHW: (N, H, W) floating point, z; computed in float32 at least.
+        label_NHW: (N, H, W) integers: 0, 1 or ``ignore_index``.
+        ignore_index: label of the pixels that are left out.
+
+    Raises:
+        ValueError: if shapes or labels do not fit, or a logit is not finite.
+
+    Example:
+        >>> logits, label = torch.tensor([[[0.0, 9.0, 0.0, 0.0]]]), torch.tensor([[[1, 255, 0, 0]]])
+        >>> balanced_logistic(logits, label)  # log 2
+        tensor(0.6931)
+    """
+    if logits_NHW.dim() != 3 or not logits_NHW.is_floating_point() or logits_NHW.shape != label_NHW.shape:
+        raise ValueError(
+            f'expected floating point logits and labels of one shape (N, H, W), got {tuple(logits_NHW.shape)} '
+            f'{logits_NHW.dtype} and {tuple(label_NHW.shape)}'
+        )
+    is_class_NHW = [label_NHW == 0, label_NHW == 1]
+    strange_NHW = ~(is_class_NHW[0] | is_class_NHW[1] | (label_NHW == ignore_index))
+    if bool(strange_NHW.any()):
+        raise ValueError(
+            f'expected labels 0, 1 or {ignore_index} (ignore), got {label_NHW[strange_NHW].unique().tolist()[:5]}'
+        )
+    if logits_NHW.dtype != torch.float64:
+        logits_NHW = logits_NHW.float()
+    loss = zero_of(logits_NHW)
+    for inside_NHW, sign in zip(is_class_NHW, (1, -1), strict=True):
+        sum_N = (F.softplus(sign * logits_NHW) * inside_NHW).sum((1, 2))
+        loss = loss + (sum_N / inside_NHW.sum((1, 2)).clamp(min=1)).mean() / 2
+    return loss
+
+
+@MODELS.register_module()
+class BalancedLogisticLoss(nn.Module):
+    """:func:`balanced_logistic` as a ``loss_decode`` for one channel of logits.
+
+    Args:
+        loss_weight: factor on the loss.
+        loss_name: key of the loss; it has to contain ``loss`` to be trained on.
+    """
+
+    def __init__(self, loss_weight: float = 1.0, loss_name: str = 'loss_logistic') -> None:
+        super().__init__()
+        self.loss_weight, self.loss_name = loss_weight, loss_name
+
+    def forward(self, logits_N1HW: Tensor, label_NHW: Tensor, ignore_index: int = IGNORED_CLASS) -> Tensor:
+        if logits_N1HW.dim() != 4 or logits_N1HW.shape[1] != 1:
+            raise ValueError(f'expected logits (N, 1, H, W), got {tuple(logits_N1HW.shape)}')
+        return self.loss_weight * balanced_logistic(logits_N1HW.squeeze(1), label_NHW, ignore_index)

@@ -6,9 +6,8 @@ import torch
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from .checks import check_embeddings, zero_of
-from .embedding_margins import EmbeddingMargins
-from .instances import box_gaps, instance_boxes, number_instances
+from ...structures import EmbeddingMargins, check_embeddings, zero_of
+from .instance_numbering import box_gaps, instance_boxes, number_instances
 
 
 class DiscriminativeTerms(NamedTuple):
@@ -78,11 +77,7 @@ def discriminative_terms(
             embeddings_NDHW = embeddings_NDHW.float()
         # A sum over every embedding costs little and keeps ignored pixels in the graph.
         zero = zero_of(embeddings_NDHW)
-        instances = number_instances(
-            instance_map_NHW,
-            torch.where(class_map_NHW == 255, class_map_NHW, 0) if class_agnostic else class_map_NHW,
-            background_is_instance,
-        )
+        instances = number_instances(instance_map_NHW, class_map_NHW, background_is_instance, class_agnostic)
         count = len(instances.class_K)
         if count == 0:
             return DiscriminativeTerms(zero, zero, zero)

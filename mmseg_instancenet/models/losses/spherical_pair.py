@@ -8,10 +8,8 @@ import torch
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from ..unit_vectors import SHORTEST, unit_vectors
-from .checks import check_embeddings, zero_of
-from .embedding_margins import EmbeddingMargins
-from .instances import number_instances
+from ...structures import SHORTEST, EmbeddingMargins, check_embeddings, unit_vectors, zero_of
+from .instance_numbering import number_instances
 from .margins import feasible_margin, margin_lower_bound
 from .pair_blocks import hinged_pair_sum
 
@@ -101,11 +99,7 @@ def spherical_pair_terms(
             embeddings_NDHW = embeddings_NDHW.float()
         # A sum over every embedding costs little and keeps ignored pixels in the graph.
         zero = zero_of(embeddings_NDHW)
-        instances = number_instances(
-            instance_map_NHW,
-            torch.where(class_map_NHW == 255, class_map_NHW, 0) if class_agnostic else class_map_NHW,
-            background_is_instance,
-        )
+        instances = number_instances(instance_map_NHW, class_map_NHW, background_is_instance, class_agnostic)
         pixel_P, instance_P = instances.pixel_P, instances.instance_P
         if sample_NHW is not None:
             enters_P = sample_NHW.reshape(-1)[pixel_P]

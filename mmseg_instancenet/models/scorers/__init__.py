@@ -1,4 +1,4 @@
-from .score_regressor import ScoreRegressor, fit_ridge, instance_features
-from .silhouette_scorer import SilhouetteScorer, silhouette
+from .score_regressor import ScoreRegressor, fit_ridge, instance_features, vote_classes
+from .silhouette import SilhouetteScorer, silhouette
 
-__all__ = ['ScoreRegressor', 'SilhouetteScorer', 'fit_ridge', 'instance_features', 'silhouette']
+__all__ = ['ScoreRegressor', 'SilhouetteScorer', 'fit_ridge', 'instance_features', 'silhouette', 'vote_classes']

@@ -1,11 +1,57 @@
 """How sure are we of an instance: a linear regressor on its shape and its agreement with the class map."""
 
+from typing import NamedTuple
+
 import torch
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from ..class_votes import ClassVotes
-from ..groupers.connected_components import split_components
+from ...structures import split_components
+
+
+class ClassVotes(NamedTuple):
+    """Of each of K groups: ``size_K``, its number of pixels; ``class_K``, the class that most of them have; ``share_K``, the
+    share of pixels that have it; ``agreement_K``, the mean probability of that class, pixels of other classes counting zero."""
+
+    size_K: Tensor
+    class_K: Tensor
+    share_K: Tensor
+    agreement_K: Tensor
+
+
+def vote_classes(
+    labels_HW: Tensor, class_HW: Tensor, probability_HW: Tensor, count: int, num_classes: int
+) -> ClassVotes:
+    r"""Lets the pixels of each group vote for its class.
+
+    .. math:: a = \frac1{|S|} \sum_{i \in S, c_i = c} p_i
+
+    is the agreement of a group S whose class is c, with c_i the class map and p_i its probability. Among equal numbers of
+    votes the lowest class wins.
+
+    Args:
+        labels_HW: (H, W) groups 1 .. count, 0 = none; a group without a pixel has class 0 and NaN shares.
+        class_HW: (H, W) classes, 0 = background.
+        probability_HW: (H, W) float, of the class that the class map names.
+        count: K, number of groups.
+        num_classes: background included.
+
+    Example:
+        >>> labels, classes = torch.tensor([[1, 1, 1, 1]]), torch.tensor([[2, 2, 1, 2]])
+        >>> vote_classes(labels, classes, torch.full((1, 4), 0.8), count=1, num_classes=3)
+        ClassVotes(size_K=tensor([4]), class_K=tensor([2]), share_K=tensor([0.7500]), agreement_K=tensor([0.6000]))
+    """
+    inside_HW = labels_HW > 0
+    pair_P = (labels_HW[inside_HW] - 1) * num_classes + class_HW[inside_HW]
+    pixels_KC = torch.bincount(pair_P, minlength=count * num_classes).reshape(count, num_classes)
+    sum_KC = torch.zeros(count * num_classes, device=labels_HW.device).index_add_(0, pair_P, probability_HW[inside_HW])
+    class_K1 = pixels_KC.argmax(1, keepdim=True)
+    size_K = pixels_KC.sum(1)
+    of_class = (
+        values_KC.gather(1, class_K1).squeeze(1) / size_K for values_KC in (pixels_KC, sum_KC.view_as(pixels_KC))
+    )
+    return ClassVotes(size_K, class_K1.squeeze(1), *of_class)
+
 
 FEATURES = ('score', 'group_score', 'agreement', 'class_share', 'area', 'side', 'connectedness', 'extent', 'rim')
 """What a :class:`ScoreRegressor` looks at, in the order of its weights; see :func:`instance_features`."""
@@ -39,15 +85,13 @@ def instance_features(labels_HW: Tensor, box_K4: Tensor, group_score_K: Tensor, 
         (K, F) float32, columns as in :data:`FEATURES`.
 
     Example:
-        >>> from mmseg_instancenet.models.class_votes import vote_classes
         >>> labels, half = torch.tensor([[1, 1, 0, 1]]), torch.full((1, 4), 0.5)
         >>> votes = vote_classes(labels, labels, half, count=1, num_classes=2)
         >>> instance_features(labels, torch.tensor([[0.0, 0.0, 4.0, 1.0]]), torch.tensor([0.8]), votes)
         tensor([[0.4000, 0.8000, 0.5000, 1.0000, 0.7500, 0.8660, 0.6667, 0.7500, 1.0000]])
     """
     height, width = labels_HW.shape
-    label_P = labels_HW.reshape(-1)
-    size_K = torch.bincount(label_P, minlength=len(box_K4) + 1)[1:]
+    size_K = votes.size_K
     area_K = size_K / (height * width)
     left_K, top_K, right_K, bottom_K = box_K4.unbind(1)
     features = {

@@ -6,7 +6,8 @@ import torch
 
 from mmseg_instancenet.models import CenterGrouping, ClassGrouping, DiscriminativeLoss
 from mmseg_instancenet.models.groupers import group_by_centers
-from mmseg_instancenet.models.losses import EmbeddingMargins, SphericalPairLoss
+from mmseg_instancenet.models.losses import SphericalPairLoss
+from mmseg_instancenet.structures import EmbeddingMargins
 
 
 def plain_grouping(x, threshold, shift, order, norm):

@@ -15,9 +15,10 @@ from sklearn.metrics import adjusted_rand_score
 
 from mmseg_instancenet.models import DiscriminativeLoss, MeanShiftGrouping
 from mmseg_instancenet.models.groupers import group_by_mean_shift
-from mmseg_instancenet.models.groupers.mean_shift import shift
-from mmseg_instancenet.models.groupers.mean_shift_grouping import kernel_reach
-from mmseg_instancenet.models.losses import EmbeddingMargins, SphericalPairLoss
+from mmseg_instancenet.models.groupers.mean_shift import kernel_reach
+from mmseg_instancenet.models.losses import SphericalPairLoss
+from mmseg_instancenet.models.mean_shift.iteration import shift
+from mmseg_instancenet.structures import EmbeddingMargins
 
 
 def large_background(count=1000, dims=16, spread=0.1):
@@ -197,7 +198,7 @@ def test_tolerance_and_max_loops_end_the_loops(monkeypatch):
         counted.append(arguments)
         return shift(*arguments)
 
-    monkeypatch.setattr('mmseg_instancenet.models.groupers.mean_shift_grouping.shift', counting)
+    monkeypatch.setattr('mmseg_instancenet.models.groupers.mean_shift.shift', counting)
     x = blobs(3)
     moves = [float((b - a).norm(dim=1).max()) * 10 for a, b in pairwise(dense_loops(x, 100, 12))]
     for settings, loops in (
@@ -225,10 +226,10 @@ def test_shortcuts_in_a_crowd_change_no_group(monkeypatch, dims, even_mass, kern
         shifted.append(x_BND.shape[1])
         return shift(x_BND, *arguments)
 
-    package = 'mmseg_instancenet.models.groupers'
-    monkeypatch.setattr(package + '.neighbourhoods._CROWD', {'cpu': 500})
-    monkeypatch.setattr(package + '.mean_shift_grouping._MAX_KEYS', 256)
-    monkeypatch.setattr(package + '.mean_shift_grouping.shift', watching)
+    package = 'mmseg_instancenet.models'
+    monkeypatch.setattr(package + '.mean_shift.pruning._CROWD', {'cpu': 500})
+    monkeypatch.setattr(package + '.groupers.mean_shift._MAX_KEYS', 256)
+    monkeypatch.setattr(package + '.groupers.mean_shift.shift', watching)
     fast = group_by_mean_shift(x, 100, **settings)
     assert shifted[0] == 3000 and shifted[2] < 1500  # most have collapsed
     assert adjusted_rand_score(exact.tolist(), fast.tolist()) > 0.999

@@ -12,11 +12,11 @@ from torch import nn
 from mmseg_instancenet.models import MeanShiftGrouping, RecurrentLoss
 from mmseg_instancenet.models.losses import (
     DiscriminativeLoss,
-    EmbeddingMargins,
     SphericalPairLoss,
     discriminative_terms,
     spherical_pair_terms,
 )
+from mmseg_instancenet.structures import EmbeddingMargins
 
 # Kernels so soft that the loops move much; that groups reach each other is what the warning says.
 pytestmark = pytest.mark.filterwarnings('ignore:MeanShiftGrouping. at concentration')

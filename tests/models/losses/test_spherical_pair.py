@@ -11,12 +11,7 @@ from mmengine.model import BaseModel
 from mmseg.registry import MODELS
 from peak_memory import peak_memory
 
-from mmseg_instancenet.models.losses import (
-    SphericalPairLoss,
-    feasible_margin,
-    pair_blocks,
-    spherical_pair_terms,
-)
+from mmseg_instancenet.models.losses import SphericalPairLoss, feasible_margin, pair_blocks, spherical_pair_terms
 from mmseg_instancenet.models.losses.pair_blocks import hinged_pair_sum
 
 VARIANTS = ['paper', 'released']

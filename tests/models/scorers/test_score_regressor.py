@@ -8,9 +8,15 @@ from scipy import ndimage
 from torch import nn
 
 from mmseg_instancenet.models import ScoreRegressor
-from mmseg_instancenet.models.class_votes import vote_classes
-from mmseg_instancenet.models.scorers.score_regressor import FEATURES, fit_ridge, instance_features, simple_score
-from mmseg_instancenet.models.segmentors.instances import labels_to_boxes, make_instances
+from mmseg_instancenet.models.postprocess import make_instances
+from mmseg_instancenet.models.scorers.score_regressor import (
+    FEATURES,
+    fit_ridge,
+    instance_features,
+    simple_score,
+    vote_classes,
+)
+from mmseg_instancenet.structures import labels_to_boxes
 
 
 def random_picture(seed, count=5, classes=4):
@@ -59,13 +65,13 @@ def test_smoke():
     regressor = ScoreRegressor()
     regressor.fit(torch.rand(20, len(FEATURES)), torch.rand(20))
     picture = random_picture(0)
-    assert make_instances(*reorder(picture), 4, regressor).scores.shape == (5,)
+    assert make_instances(*reorder(picture), regressor).scores.shape == (5,)
 
 
 def reorder(picture):
     """As make_instances takes them."""
     labels, classes, probability, group_score = picture
-    return labels, group_score, classes, probability
+    return labels, group_score, vote_classes(labels, classes, probability, len(group_score), 4)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +157,7 @@ def test_unfitted_is_the_simple_formula(seed):
     picture = random_picture(seed)
     regressor = ScoreRegressor()
     assert not regressor.fitted
-    simple, unfitted = (make_instances(*reorder(picture), 4, scorer) for scorer in (None, regressor))
+    simple, unfitted = (make_instances(*reorder(picture), scorer) for scorer in (None, regressor))
     assert torch.equal(simple.scores, unfitted.scores)
     expected = plain_features(*(values.numpy() for values in picture), num_classes=4)[:, FEATURES.index('score')]
     np.testing.assert_allclose(simple.scores.numpy(), expected, atol=1e-6)
@@ -166,7 +172,7 @@ def test_fitted_scores_are_linear_in_the_features_and_all_else_stays():
     regressor.weight.copy_(torch.rand(len(FEATURES), generator=generator))
     regressor.bias.fill_(0.125)
     assert regressor.fitted
-    simple, fitted = (make_instances(*reorder(picture), 4, scorer) for scorer in (None, regressor))
+    simple, fitted = (make_instances(*reorder(picture), scorer) for scorer in (None, regressor))
     expected = plain_features(*(values.numpy() for values in picture), num_classes=4) @ regressor.weight.numpy() + 0.125
     np.testing.assert_allclose(fitted.scores.numpy(), expected, rtol=1e-5)
     assert torch.equal(simple.labels, fitted.labels) and torch.equal(simple.bboxes, fitted.bboxes)
@@ -177,7 +183,7 @@ def test_no_instance_has_no_score():
     empty = torch.zeros(3, 4)
     regressor = ScoreRegressor()
     regressor.weight.fill_(1)
-    assert make_instances(empty.long(), torch.zeros(0), empty.long(), empty, 4, regressor).scores.shape == (0,)
+    assert make_instances(*reorder((empty.long(), empty.long(), empty, torch.zeros(0))), regressor).scores.shape == (0,)
 
 
 def test_the_weights_travel_with_the_model():

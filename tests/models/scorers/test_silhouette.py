@@ -3,6 +3,12 @@ import pytest
 import torch
 
 from mmseg_instancenet.models import SilhouetteScorer
+from mmseg_instancenet.structures import group_statistics
+
+
+def scores_of(scorer, embeddings, labels, regions):
+    embeddings = embeddings.float()
+    return scorer(embeddings, labels, group_statistics(embeddings, labels, regions))
 
 
 def plain_scores(embeddings, labels, regions, scale, half_size):
@@ -28,7 +34,7 @@ def test_equals_the_formula(seed):
     regions = np.where(labels > 3, 2, 1) * (labels > 0)
     embeddings = rng.normal(size=(3, 9, 8)) * 0.4 + labels * 0.8
     for half_size in (0, 8):
-        scores = SilhouetteScorer(1.5, half_size)(*map(torch.from_numpy, (embeddings, labels, regions)))
+        scores = scores_of(SilhouetteScorer(1.5, half_size), *map(torch.from_numpy, (embeddings, labels, regions)))
         expected = plain_scores(embeddings, labels, regions, 1.5, half_size)
         np.testing.assert_allclose(scores.numpy(), expected, atol=1e-5)
         assert scores.numpy().std() > 0.01
@@ -36,7 +42,7 @@ def test_equals_the_formula(seed):
 
 def test_no_group():
     empty = torch.zeros(2, 2, dtype=torch.long)
-    assert SilhouetteScorer()(torch.randn(3, 2, 2), empty, empty).tolist() == []
+    assert scores_of(SilhouetteScorer(), torch.randn(3, 2, 2), empty, empty).tolist() == []
 
 
 def test_scale_has_to_be_positive():

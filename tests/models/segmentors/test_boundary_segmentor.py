@@ -15,7 +15,7 @@ from mmseg.registry import MODELS
 from torch import nn
 
 from mmseg_instancenet.engine import load_weights_only
-from mmseg_instancenet.models.non_maxima import suppress_non_maxima
+from mmseg_instancenet.models.postprocess.non_maxima import suppress_non_maxima
 from mmseg_instancenet.visualization.panel_hook import draw_panel
 
 HEAD = {

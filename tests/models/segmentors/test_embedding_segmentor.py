@@ -6,9 +6,8 @@ from mmengine.structures import PixelData
 from mmseg.registry import MODELS
 
 from mmseg_instancenet.models import CenterGrouping, MeanShiftGrouping, SilhouetteScorer
-from mmseg_instancenet.models.resize import MapPlacement
-from mmseg_instancenet.models.segmentors.assembly import group_picture
-from mmseg_instancenet.models.segmentors.network_pass import NetworkPass, average_classes
+from mmseg_instancenet.models.postprocess import NetworkPass, average_classes, group_image
+from mmseg_instancenet.structures import MapPlacement, group_statistics
 
 NORM = dict(type='BN')
 
@@ -253,13 +252,17 @@ def test_margins_are_checked_when_the_model_is_built():
                    loss_embedding=dict(type='DiscriminativeLoss', push_margin=2.0)))  # fmt: skip
 
 
+def group_classes(network_pass, class_HW, grouper, scorer):
+    return group_image([[network_pass]], class_HW, torch.ones(class_HW.shape), 10, grouper, scorer)
+
+
 def test_two_touching_squares_stay_two_at_a_quarter_of_the_resolution():
     table, classes, instances = two_squares(size=(64, 64))
     classes, instances = (np.kron(x[:16, :20], np.ones((4, 4), int)) for x in (classes, instances))
     quarter = np.ascontiguousarray(table[:, :16, :20])
     placement = MapPlacement(classes.shape, classes.shape, classes.shape)
     network_pass = NetworkPass(*map(torch.from_numpy, (quarter[:4], quarter[4:])), placement)
-    groups = group_picture([[network_pass]], torch.from_numpy(classes), CenterGrouping(), SilhouetteScorer())
+    groups = group_classes(network_pass, torch.from_numpy(classes), CenterGrouping(), SilhouetteScorer())
     assert len(groups.score_K) == len(np.unique(instances)) - 1
     assert same_partition(groups.labels_HW.numpy(), instances)
 
@@ -296,9 +299,10 @@ def test_groups_of_the_background_are_dropped_and_objects_end_where_the_embeddin
     assert found.bboxes[order].tolist() == [[4, 4, 12, 12], [10, 14, 26, 22], [12, 4, 20, 12]]
     assert found.labels[order].tolist() == [0, 1, 0]
     # Pixels that the class map takes for something else count zero in the score.
-    of_object = model.scorer(
-        torch.from_numpy(table[4:]), torch.from_numpy(instances + 1), torch.ones(24, 32, dtype=torch.long)
-    )[[1, 3, 2]]
+    embeddings, labels = torch.from_numpy(table[4:]).float(), torch.from_numpy(instances + 1)
+    of_object = model.scorer(embeddings, labels, group_statistics(embeddings, labels, torch.ones_like(labels)))[
+        [1, 3, 2]
+    ]
     agreement = torch.tensor([49 / 64, 124 / 128, 1.0])
     torch.testing.assert_close(found.scores[order], of_object * agreement, rtol=1e-3, atol=1e-3)
     # Within the class map alone the errors would be the objects'.
@@ -326,7 +330,19 @@ def test_background_groups_of_windows_and_views(grouper):
     assert same_partition(result.pred_instance_map.data[0].numpy(), instances)
 
 
-def test_padding_is_no_background():
+def watch(grouper, monkeypatch):
+    """Arguments and result of each call of the grouper."""
+    seen, group_map = [], grouper.group_map
+
+    def watching(embeddings_Dhw, region_hw):
+        seen.append((embeddings_Dhw, region_hw, group_map(embeddings_Dhw, region_hw)))
+        return seen[-1][-1]
+
+    monkeypatch.setattr(grouper, 'group_map', watching)
+    return seen
+
+
+def test_padding_is_no_background(monkeypatch):
     """Embeddings of the padding bridge those of two objects: had they a say, the two would be one group."""
     model = build().eval()
     model.grouper = MeanShiftGrouping(class_agnostic=True, background_groups=True, max_loops=1)
@@ -336,13 +352,12 @@ def test_padding_is_no_background():
     angle = np.linspace(0, np.pi / 2, 32 * 40).reshape(32, 40)
     padded[4:] = np.stack([0 * angle, np.cos(angle), np.sin(angle)])
     padded[:, :24, :32] = table
-    seen = []
-    model.grouper.register_forward_hook(lambda _, inputs, labels: seen.append((inputs[1], labels)))
+    seen = watch(model.grouper, monkeypatch)
     result = model.predict(known_network(model, padded)[None], [sample((24, 32))])[0]
-    class_map, labels = seen[0]
+    _, region, labels = seen[0]
     outside = torch.ones(32, 40, dtype=torch.bool)
     outside[:24, :32] = False
-    assert (class_map[outside] == 255).all() and not (class_map[~outside] == 255).any()
+    assert torch.equal(region == 0, outside)
     assert torch.equal(labels == 0, outside)
     assert same_partition(result.pred_instance_map.data[0].numpy(), instances)
     alone = model.predict(known_network(model, table)[None], [sample((24, 32))])[0]
@@ -357,7 +372,7 @@ def test_the_commonest_class_of_a_group_decides_whether_it_is_background():
     embeddings = torch.eye(5)[torch.from_numpy(instances)].movedim(2, 0)
     network_pass = NetworkPass(torch.zeros(3, 1, 29), embeddings, placement)
     grouper = MeanShiftGrouping(class_agnostic=True, background_groups=True)
-    groups = group_picture([[network_pass]], torch.from_numpy(classes), grouper, SilhouetteScorer(half_size=8))
+    groups = group_classes(network_pass, torch.from_numpy(classes), grouper, SilhouetteScorer(half_size=8))
     assert groups.labels_HW[0].tolist() == [0] * 10 + [1] * 9 + [0] * 7 + [2] * 3
     torch.testing.assert_close(groups.score_K, torch.tensor([9 / 17, 3 / 11]))
 

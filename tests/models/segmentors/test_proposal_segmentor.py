@@ -8,9 +8,9 @@ from mmengine.structures import PixelData
 from mmseg.registry import MODELS
 from pycocotools import mask as coco_mask
 
-from mmseg_instancenet.evaluation.mask_overlap import mask_iou, match_greedily
-from mmseg_instancenet.models.segmentors import pool_proposals
-from mmseg_instancenet.models.segmentors.proposal_segmentor import object_scores
+from mmseg_instancenet.evaluation.functional.mask_overlap import mask_iou, match_greedily
+from mmseg_instancenet.models.postprocess.proposals import pool_proposals
+from mmseg_instancenet.models.segmentors.proposal import object_scores
 
 NORM = dict(type='BN')
 SIZE = (24, 32)

@@ -1,0 +1,75 @@
+"""Embeddings as points on a sphere (Kong & Fowlkes 2018, figure 4)."""
+
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from ..visualization.drawing import distinct_color
+
+_VIEW = (25, 40)
+"""Elevation and azimuth, in degrees, from where the sphere is seen: no two axes lie behind each other."""
+
+
+class SphereAxes(NamedTuple):
+    """Three directions to look at embeddings in, (D, 3), and the share of the sum of squares that they hold, 0 .. 1."""
+
+    direction_D3: np.ndarray
+    share: float
+
+
+def sphere_axes(x_PD: np.ndarray) -> SphereAxes:
+    """The embedding's own axes for D <= 3 (missing ones 0), the three principal directions from the origin for D > 3.
+
+    From the origin and not from the mean, so that unit vectors stay within the unit ball.
+
+    Example:
+        >>> round(sphere_axes(np.diag([3.0, 2.0, 2.0, 1.0])).share, 3)  # 17 of 18
+        0.944
+    """
+    dims = x_PD.shape[1]
+    if dims <= 3:
+        return SphereAxes(np.eye(dims, 3), 1.0)
+    square_D, direction_DD = np.linalg.eigh(x_PD.T.astype(np.float64) @ x_PD)
+    direction_D3, total = direction_DD[:, ::-1][:, :3], square_D.sum()
+    # The sign of a direction is arbitrary: most points on the side that is looked at.
+    direction_D3 = direction_D3 * np.where((x_PD @ direction_D3).sum(0) < 0, -1, 1)
+    return SphereAxes(direction_D3, float(square_D[-3:].sum() / total) if total > 0 else 1.0)
+
+
+def draw_sphere(axes: Axes, point_P3: np.ndarray, instance_P: np.ndarray, point_size: float = 4.0) -> None:
+    """Draws points on a unit sphere, each instance in the colour of :func:`instances_over_picture`; the far side is pale.
+
+    The instances' points are drawn one smaller than the other, the smallest last: of those that fell on one spot, each is seen
+    as a ring.
+
+    Args:
+        axes: with ``projection='3d'``.
+        point_P3: (P, 3), within the unit ball.
+        instance_P: (P,) integers >= 0; 0, the background, is grey.
+        point_size: area of the smallest points, in points of print squared.
+    """
+    angle = np.linspace(0, 2 * np.pi, 73)
+    for height in np.deg2rad([-60, -30, 0, 30, 60]):
+        ring = np.cos(height) * np.cos(angle), np.cos(height) * np.sin(angle), np.full_like(angle, np.sin(height))
+        axes.plot(*ring, color='0.85', linewidth=0.5)
+    for azimuth in np.deg2rad(np.arange(0, 180, 30)):
+        axes.plot(np.cos(azimuth) * np.cos(angle), np.sin(azimuth) * np.cos(angle), np.sin(angle), color='0.85', lw=0.5)
+    elevation, azimuth = np.deg2rad(_VIEW)
+    towards_3 = np.array([np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)])
+    ids, rank_P = np.unique(instance_P, return_inverse=True)
+    color_K3 = np.array([distinct_color(index - 1) if index else (150, 150, 150) for index in ids]).reshape(-1, 3) / 255
+    size_K = point_size * (1 + 0.5 * np.arange(len(ids))[::-1]) ** 2
+    near_P = point_P3 @ towards_3 >= 0
+    for on_side_P, alpha in ((~near_P, 0.2), (near_P, 1.0)):
+        for rank, (color, size) in enumerate(zip(color_K3, size_K, strict=True)):
+            shown_P = on_side_P & (rank_P == rank)
+            axes.scatter(
+                *point_P3[shown_P].T, color=color, s=size, alpha=alpha, linewidths=0, depthshade=False, zorder=3
+            )
+    # Points lie on top of the lines, and what is drawn last on top of them, not what matplotlib takes for nearer.
+    axes.computed_zorder = False
+    axes.view_init(*_VIEW)
+    axes.set_box_aspect((1, 1, 1), zoom=1.45)
+    axes.set(xlim=(-1, 1), ylim=(-1, 1), zlim=(-1, 1))
+    axes.set_axis_off()

@@ -1,0 +1,1 @@
+"""What the metrics compute, as functions on arrays and masks."""

@@ -1,0 +1,79 @@
+"""Boundary detection: ODS, OIS and AP."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from mmengine.evaluator import BaseMetric
+from mmseg.registry import METRICS
+
+from ..functional.boundary_counts import boundary_figures, boundary_thresholds, count_matches
+
+
+@METRICS.register_module()
+class BoundaryMetric(BaseMetric):
+    """ODS, OIS and AP of boundaries drawn by several annotators, as the Berkeley benchmark (BSDS500) defines them.
+
+    Reads of each data sample, both at the picture's original size: ``pred_boundary.data`` (1, H, W), the probability of a
+    boundary in [0, 1], and ``gt_boundaries.data`` (A, H, W) bool, one map an annotator (:class:`LoadBSDSBoundaries`). Returns
+    ``boundary/ODS``, ``boundary/OIS``, ``boundary/AP`` and ``boundary/ODS_{threshold,precision,recall}``; the formulas
+    are in :func:`boundary_figures`. A network that finds nothing gets 0, not NaN.
+
+    Non-maximum suppression, which most published figures include, is the model's business: here lines are only thinned.
+
+    On the benchmark's own sample of five pictures and five thresholds it gives ODS .70469, OIS .70871 and AP .30754 where the
+    official code gave .70463, .70870 and .30763; thinned maps have the same number of pixels.
+
+    Costs 2 to 11 seconds a picture of BSDS500 with 99 thresholds on one core (measured on five pictures, sharp and blurred),
+    hence 10 to 40 minutes for the 200 pictures of the test set. What is kept of a picture is 3 KB.
+
+    Args:
+        thresholds: their number, evenly spaced inside (0, 1).
+        max_distance: of a match, as a share of the picture's diagonal.
+        thin: whether to thin the thresholded maps; needs scikit-image.
+        num_workers: processes that share the thresholds of a picture; 0 works in this one.
+        **kwargs: ``collect_device``, ``collect_dir``, ``prefix`` of MMEngine's ``BaseMetric``.
+    """
+
+    default_prefix = 'boundary'
+
+    def __init__(
+        self,
+        thresholds: int = 99,
+        max_distance: float = 0.0075,
+        thin: bool = True,
+        num_workers: int = 0,
+        **kwargs,
+    ) -> None:
+        super().__init__(**kwargs)
+        if not 0 < max_distance < 1:
+            raise ValueError(
+                f'expected max_distance as a share of the diagonal, 0 < max_distance < 1, got {max_distance}'
+            )
+        self.thresholds_T = boundary_thresholds(thresholds)
+        self.max_distance, self.thin, self.num_workers = max_distance, thin, num_workers
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Counts the matches of each picture."""
+        for sample in data_samples:
+            for name, maker in (('pred_boundary', 'the model'), ('gt_boundaries', "dict(type='LoadBSDSBoundaries')")):
+                if name not in sample:
+                    raise KeyError(f'BoundaryMetric needs {name!r} in each data sample; {maker} puts it there')
+            probability_1HW, truth_AHW = sample['pred_boundary']['data'], sample['gt_boundaries']['data']
+            if probability_1HW.dim() != 3 or len(probability_1HW) != 1:
+                raise ValueError(f'expected pred_boundary of shape (1, H, W), got {tuple(probability_1HW.shape)}')
+            self.results.append(
+                count_matches(
+                    probability_1HW[0].cpu().double().numpy(),
+                    truth_AHW.cpu().numpy() != 0,
+                    self.thresholds_T,
+                    self.max_distance,
+                    self.thin,
+                    self.num_workers,
+                )
+            )
+
+    def compute_metrics(self, results: list) -> dict[str, float]:
+        """Figures from the counts of all pictures."""
+        counts_ST4 = np.array(results, np.int64).reshape(-1, len(self.thresholds_T), 4)
+        return boundary_figures(counts_ST4, self.thresholds_T)

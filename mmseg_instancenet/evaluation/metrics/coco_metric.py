@@ -1,0 +1,115 @@
+"""COCO AP, official and uncapped."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+from mmdet.datasets.api_wrappers import COCO, COCOeval
+from mmdet.evaluation import CocoMetric
+from mmengine.fileio import get_local_path, load
+from mmengine.logging import MMLogger
+from mmseg.registry import METRICS
+from pycocotools import mask as coco_mask
+
+from ..functional.void import remove_void, void_masks
+
+_COCO_LIMIT = 100
+"""Detections of a picture and class that COCO's AP looks at."""
+
+
+@METRICS.register_module()
+class CocoInstanceMetric(CocoMetric):
+    """mmdet's ``CocoMetric`` with four additions.
+
+    - Without ``ann_file`` it reads that of the data set (:class:`CocoInstanceDataset`), so that a config names it once.
+    - ``segm_mAP_all`` stands beside the official ``segm_mAP``: the same average over IoU 0.5:0.05:0.95, without COCO's limit of
+      100 detections a picture (nuclei pictures hold hundreds).
+    - Where the whole set has no detection, as early in a training, the figures are COCO's for that, 0, and have their keys,
+      so that ``save_best`` works; mmdet returns none.
+    - Void (an annotation of the category ``void``, see ``evaluation/void.py``) is cut out of the predicted masks of its picture
+      before they are matched. Their boxes are then those of what is left, and a mask of which nothing is left is no
+      detection: what is predicted on void pixels changes no figure.
+
+    Args: those of ``CocoMetric``; ``metric`` is ``['segm', 'bbox']`` unless given.
+    """
+
+    def __init__(self, *args, metric: Sequence[str] = ('segm', 'bbox'), **kwargs) -> None:
+        super().__init__(*args, metric=[metric] if isinstance(metric, str) else list(metric), **kwargs)
+        self._void_of_picture: dict[int, dict] | None = None
+
+    @property
+    def dataset_meta(self) -> dict | None:
+        return self._dataset_meta
+
+    @dataset_meta.setter
+    def dataset_meta(self, meta: dict) -> None:
+        self._dataset_meta = meta
+        if self._coco_api is None and 'ann_file' in meta:
+            with get_local_path(meta['ann_file'], backend_args=self.backend_args) as path:
+                self._coco_api = COCO(path)
+
+    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+        before = len(self.results)
+        super().process(data_batch, data_samples)
+        if self._void_of_picture is None:
+            self._void_of_picture = void_masks(self._coco_api) if self._coco_api is not None else {}
+        for truth, prediction in self.results[before:]:
+            if truth['img_id'] in self._void_of_picture and 'masks' in prediction:
+                _cut_void(prediction, self._void_of_picture[truth['img_id']])
+
+    def compute_metrics(self, results: list) -> dict[str, float]:
+        self._uncapped: list[dict] = []
+        if not any(len(prediction['labels']) for _, prediction in results) and not self.format_only:
+            MMLogger.get_current_instance().warning('no instance was found in the whole data set: every AP is 0')
+        figures = super().compute_metrics(results)
+        if 'segm' in self.metrics and not self.format_only:
+            figures['segm_mAP_all'] = self._mean_ap_of_all() if self._uncapped else figures['segm_mAP']
+            MMLogger.get_current_instance().info(
+                f'segm_mAP_all (no limit of detections): {figures["segm_mAP_all"]:.3f}'
+            )
+        return figures
+
+    def results2json(self, results: Sequence[dict], outfile_prefix: str) -> dict:
+        files = super().results2json(results, outfile_prefix)
+        self._coco_api.loadRes = partial(_load_results, self._coco_api)
+        # The files are gone when mmdet is done with them.
+        limited = max(len(result['labels']) for result in results) > _COCO_LIMIT
+        if 'segm' in files and (limited or 'mAP' not in (self.metric_items or ['mAP'])):
+            self._uncapped = load(files['segm'])
+        return files
+
+    def _mean_ap_of_all(self) -> float:
+        for detection in self._uncapped:
+            detection.pop('bbox')  # else COCO takes the box's area for the mask's
+        evaluation = COCOeval(self._coco_api, self._coco_api.loadRes(self._uncapped), 'segm')
+        parameters = evaluation.params
+        parameters.catIds, parameters.imgIds, parameters.iouThrs = self.cat_ids, self.img_ids, self.iou_thrs
+        parameters.areaRng, parameters.areaRngLbl = parameters.areaRng[:1], parameters.areaRngLbl[:1]
+        parameters.maxDets = [len(self._uncapped)]
+        evaluation.evaluate()
+        evaluation.accumulate()
+        precision = evaluation.eval['precision']
+        known = precision > -1
+        return round(float(np.mean(precision[known])), 3) if known.any() else 0.0
+
+
+def _load_results(coco: COCO, results: list) -> COCO:
+    """``COCO.loadRes`` that takes an empty list of detections too."""
+    if results:
+        return COCO.loadRes(coco, results)
+    nothing = COCO()
+    nothing.dataset = dict(coco.dataset, annotations=[])
+    nothing.createIndex()
+    return nothing
+
+
+def _cut_void(prediction: dict, void: dict) -> None:
+    masks = remove_void(prediction['masks'], void)
+    kept = np.array([coco_mask.area(mask) > 0 for mask in masks], bool)
+    for key in ('scores', 'labels', 'mask_scores'):
+        if key in prediction:
+            prediction[key] = prediction[key][kept]
+    prediction['masks'] = [mask for mask, keep in zip(masks, kept, strict=True) if keep]
+    box_K4 = np.array([coco_mask.toBbox(mask) for mask in prediction['masks']], np.float32).reshape(-1, 4)
+    box_K4[:, 2:] += box_K4[:, :2]  # from (x, y, width, height) to corners
+    prediction['bboxes'] = box_K4

@@ -1,0 +1,116 @@
+"""Figures for those who count: leaves, nuclei, fruit."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.evaluator import BaseMetric
+from mmengine.logging import MMLogger
+from mmseg.registry import METRICS
+from terminaltables import AsciiTable
+
+from ..functional.label_overlap import (
+    LabelOverlap,
+    count_splits_and_merges,
+    label_overlap,
+    match_objects,
+    symmetric_best_dice,
+)
+from ..functional.mask_overlap import IOU_THRESHOLDS
+
+
+@METRICS.register_module()
+class CountingMetric(BaseMetric):
+    r"""CVPPP's measures, StarDist's matching figures, and splits and merges, on label maps without regard to class.
+
+    Compares ``pred_instance_map`` with ``gt_instance_map``, both (1, H, W) at the picture's original size: in the test
+    pipeline ``mmdet.LoadAnnotations`` and ``MasksToMaps`` come after the resize. Pixels with ground truth -1 (crowds, void)
+    are left out of both maps. Where objects overlap, the ground truth is what ``MasksToMaps`` makes of them.
+
+    Keys, t = 50, 55, .. 95 percent IoU:
+
+    - ``SBD``: symmetric best Dice, mean over the pictures (:func:`symmetric_best_dice`).
+    - ``DiC`` and ``abs_DiC``: predicted minus true count and its absolute value, mean over the pictures.
+    - ``precision_t`` = TP / (TP + FP), ``recall_t`` = TP / (TP + FN), ``F1_t`` = 2 TP / (2 TP + FP + FN), ``accuracy_t`` =
+      TP / (TP + FP + FN), and ``mean_accuracy`` over t. TP are pairs with IoU >= t (:func:`match_objects`), counted over the
+      whole data set, as in StarDist's ``matching_dataset(by_image=False)``; 0 where there is no pair.
+    - ``PQ_t``: sum of the IoU of the pairs / (TP + FP / 2 + FN / 2), with t = 50 the panoptic quality of one class
+      (Kirillov et al., CVPR 2019). mmdet's ``CocoPanopticMetric`` cannot serve here: it reads the ground truth from a
+      panoptic json with a folder of png files, and needs ``panopticapi``.
+    - ``splits`` and ``merges``: over the whole data set (:func:`count_splits_and_merges`).
+
+    Args:
+        collect_device, prefix: see MMEngine's ``BaseMetric``.
+
+    Example, beside COCO's figures in a config::
+
+        val_evaluator = [dict(type='CocoInstanceMetric'), dict(type='CountingMetric')]
+    """
+
+    default_prefix = 'counting'
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        for data_sample in data_samples:
+            if 'gt_instance_map' not in data_sample:
+                raise KeyError(
+                    'CountingMetric needs gt_instance_map: load the annotations in the test pipeline '
+                    '(mmdet.LoadAnnotations with_mask=True, MasksToMaps and PackInstanceMaps)'
+                )
+            truth_HW, prediction_HW = (
+                torch.as_tensor(data_sample[name]['data'])[0].cpu().numpy()
+                for name in ('gt_instance_map', 'pred_instance_map')
+            )
+            if truth_HW.shape != prediction_HW.shape:
+                raise ValueError(
+                    f'expected gt_instance_map at the size {prediction_HW.shape} of pred_instance_map, the original size, got '
+                    f'{truth_HW.shape}: in the test pipeline mmdet.LoadAnnotations comes after the resize'
+                )
+            self.results.append(_figures_of_picture(label_overlap(truth_HW, prediction_HW)))
+
+    def compute_metrics(self, results: list) -> dict[str, float]:
+        truths, predictions, best_dice, pairs, iou_sums, split, merged = (
+            np.array(column) for column in zip(*results, strict=True)
+        )
+        difference = predictions - truths
+        figures = {
+            'SBD': float(best_dice.mean()),
+            'DiC': float(difference.mean()),
+            'abs_DiC': float(np.abs(difference).mean()),
+            'splits': int(split.sum()),
+            'merges': int(merged.sum()),
+        }
+        names = ('precision', 'recall', 'F1', 'accuracy', 'PQ')
+        rows = [['IoU', *names]]
+        true, predicted = int(truths.sum()), int(predictions.sum())
+        for threshold, matched, iou_sum in zip(
+            IOU_THRESHOLDS, pairs.sum(0).tolist(), iou_sums.sum(0).tolist(), strict=True
+        ):
+            ratios = (
+                _ratio(matched, predicted),
+                _ratio(matched, true),
+                _ratio(2 * matched, true + predicted),
+                _ratio(matched, true + predicted - matched),
+                _ratio(2 * iou_sum, true + predicted),
+            )
+            figures.update({f'{name}_{100 * threshold:g}': ratio for name, ratio in zip(names, ratios, strict=True)})
+            rows.append([f'{threshold:g}', *(f'{ratio:.3f}' for ratio in ratios)])
+        figures['mean_accuracy'] = float(np.mean([figures[f'accuracy_{100 * t:g}'] for t in IOU_THRESHOLDS]))
+        MMLogger.get_current_instance().info(f'{true} objects, {predicted} predicted\n{AsciiTable(rows).table}')
+        return figures
+
+
+def _figures_of_picture(overlap: LabelOverlap) -> tuple:
+    pairs, iou_sums = zip(*(match_objects(overlap, threshold) for threshold in IOU_THRESHOLDS), strict=True)
+    return (
+        len(overlap.truth_area_G),
+        len(overlap.prediction_area_K),
+        symmetric_best_dice(overlap),
+        pairs,
+        iou_sums,
+        *count_splits_and_merges(overlap),
+    )
+
+
+def _ratio(part: float, whole: float) -> float:
+    return part / whole if whole else 0.0

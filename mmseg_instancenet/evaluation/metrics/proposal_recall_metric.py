@@ -1,0 +1,103 @@
+"""Average recall of proposals against their number."""
+
+from collections.abc import Sequence
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+from mmengine.logging import MMLogger
+from mmseg.registry import METRICS
+
+from ...visualization.curves import plot_curves
+from ..functional.mask_overlap import IOU_THRESHOLDS, mask_iou, match_greedily
+from .mask_metric import MaskMetric, PictureMasks
+
+_SHUFFLES = 10
+"""Random orders of the proposals, whose mean stands beside the figure of the scores."""
+
+
+@METRICS.register_module()
+class ProposalRecallMetric(MaskMetric):
+    r"""How many objects of any class the n best scored masks of each picture find, whatever class they claim.
+
+    .. math:: AR@n = \frac1{10} \sum_{t \in 0.5:0.05:0.95} \frac{\text{objects found at IoU} \ge t}{\text{objects}}
+
+    over all objects of the data set (Hosang et al., What makes for effective detection proposals?, PAMI 2016).
+    ``AR50@n`` is the recall at IoU 0.5 alone, the "total average recall at IoU 0.5" of Kong & Fowlkes 2018.
+
+    Matching is one to one: each proposal in order of its score takes the free object that it overlaps most
+    (:func:`match_greedily`), as in COCO's AR (``COCOeval`` with ``useCats=0`` and ``maxDets=n``). MCG's benchmark, from which
+    the published VOC figures come, asks for each object for its best proposal instead. Above IoU 0.5, where objects do not
+    overlap each other, as in label maps and in VOC, the two agree: a proposal can exceed 0.5 with one object only.
+    n counts the proposals of each picture; MCG's curves have the mean number over the pictures on their axis.
+
+    ``AR@n_random`` and ``AR50@n_random`` are the mean of ten random orders of the same proposals: what a score is worth is
+    the distance from them. Crowds and void are no objects; void is cut out of the proposals. Without any object all figures
+    are NaN.
+
+    Args:
+        num_proposals: the n of the figures returned.
+        curve_file: where to draw the figures against every n, e.g. 'work_dirs/recall.png'; no picture unless given.
+        ann_file, collect_device, prefix: see :class:`MaskMetric`.
+
+    Example:
+        >>> from mmseg.registry import METRICS
+        >>> METRICS.build(dict(type='ProposalRecallMetric')).num_proposals
+        (10, 60)
+    """
+
+    default_prefix = 'proposal'
+
+    def __init__(
+        self,
+        num_proposals: Sequence[int] = (10, 60),
+        curve_file: str | None = None,
+        ann_file: str | None = None,
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
+    ) -> None:
+        super().__init__(ann_file, collect_device, prefix)
+        if not all(number >= 1 for number in num_proposals):
+            raise ValueError(f'expected num_proposals >= 1, got {num_proposals}')
+        self.num_proposals, self.curve_file = tuple(num_proposals), curve_file
+
+    def compare(self, masks: PictureMasks, image_id: Any) -> dict:
+        iou_KG = mask_iou(masks.masks_K, masks.objects_G)
+        # By the picture's id, so that the draw does not depend on which process has the picture.
+        generator = np.random.default_rng(crc32(repr(image_id).encode()))
+        shuffles = [match_greedily(generator.permutation(iou_KG), IOU_THRESHOLDS) for _ in range(_SHUFFLES)]
+        return {
+            'score_TK': match_greedily(iou_KG, IOU_THRESHOLDS),
+            'random_TK': np.sum(shuffles, axis=0, dtype=np.uint8),
+            'objects': len(masks.objects_G),
+        }
+
+    def compute_metrics(self, results: list) -> dict[str, float]:
+        longest = max(1, *(result['score_TK'].shape[1] for result in results))
+        objects = sum(result['objects'] for result in results)
+        if objects == 0:
+            MMLogger.get_current_instance().warning('the ground truth has no object: recall is not defined')
+        figures, curves = {}, {}
+        for key, runs, suffix, order in (
+            ('score_TK', 1, '', 'by score'),
+            ('random_TK', _SHUFFLES, '_random', 'random order'),
+        ):
+            found_TN = np.zeros((len(IOU_THRESHOLDS), longest))
+            for result in results:
+                found_TN[:, : result[key].shape[1]] += result[key]
+            # A picture with fewer than n proposals has found all that it will.
+            recall_TN = found_TN.cumsum(1) / (runs * objects or np.nan)
+            for name, recall_N in {'AR': recall_TN.mean(0), 'AR50': recall_TN[0]}.items():
+                curves[f'{name}, {order}'] = recall_N
+                for number in self.num_proposals:
+                    figures[f'{name}@{number}{suffix}'] = float(recall_N[min(number, longest) - 1])
+        if self.curve_file:
+            numbers = range(1, longest + 1)
+            plot_curves(
+                {name: (numbers, recall_N) for name, recall_N in curves.items()},
+                'proposals a picture',
+                'recall',
+                self.curve_file,
+                log_x=True,
+            )
+        return figures

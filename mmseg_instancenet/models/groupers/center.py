@@ -1,0 +1,152 @@
+"""InstanceNet's two post-processings: center-fixed and center-shift (Gao 2020, figure 3 d and e)."""
+
+import math
+import warnings
+
+import torch
+from mmseg.registry import MODELS
+from torch import Tensor
+
+from ...structures import Distance, EmbeddingMargins, check_finite, distance_to, mean_embedding
+from .base import Grouper
+
+_MAX_SHIFTS = 100
+"""Shifting a flat kernel over a finite set converges in a handful of steps; rounding alone could make it cycle."""
+
+
+def group_by_centers(
+    x_ND: Tensor,
+    threshold: float,
+    *,
+    shift: bool = True,
+    norm: float = 2,
+    distance: Distance = 'norm',
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    r"""Groups the pixels of one class by repeated thresholding around a center (Gao 2020, "Post processing").
+
+    An untagged pixel is drawn at random; the untagged pixels whose embeddings lie within ``threshold`` of it,
+    :math:`\|x_i - c\|_n \le t`, are one group. With ``shift``, the center moves to the mean of these pixels and the
+    thresholding is repeated until the same pixels come out; then they are tagged. (The pixel drawn first may end
+    outside its group; it then stays untagged and comes into a later one.) Repeated until every pixel is tagged.
+
+    Time: one pass over the untagged pixels per shift. Peak memory above the input: a small multiple of N x D.
+
+    Args:
+        x_ND: (N, D) embeddings; computed in float32 or, for float64 input, in float64.
+        threshold: radius of a group, positive.
+        shift: center-shift (True) or center-fixed (False).
+        norm: order of the norm of ``distance='norm'``.
+        distance: 'norm' for :math:`\|x - c\|_n`, 'cosine' for :math:`1 - \cos(x, c)`, which suits embeddings on a sphere.
+        generator: source of the random draws, on the CPU, so that every device draws alike.
+
+    Returns:
+        (N,) int64: group of each pixel, numbered 1, 2, .. in the order in which they were found.
+
+    Raises:
+        ValueError: if the threshold is not positive or an embedding is not finite.
+
+    Example:
+        >>> x = torch.tensor([[0.0], [0.1], [5.0]])
+        >>> group_by_centers(x, 1.0).unique().numel()
+        2
+    """
+    if x_ND.dim() != 2:
+        raise ValueError(f'expected embeddings (N, D), got {tuple(x_ND.shape)}')
+    if not threshold > 0:
+        raise ValueError(f'expected a threshold > 0 in units of the embedding, got {threshold}')
+    check_finite(x_ND)
+    if x_ND.dtype != torch.float64:
+        x_ND = x_ND.float()
+    count = len(x_ND)
+    label_N = torch.zeros(count, dtype=torch.long, device=x_ND.device)
+    # Walking through one random order and skipping tagged pixels draws uniformly among the untagged ones.
+    order_N = torch.randperm(count, generator=generator).to(x_ND.device)
+    pixel_M, x_MD = order_N, x_ND[order_N]
+    group = 0
+    with torch.autocast(device_type=x_ND.device.type, enabled=False):
+        while len(pixel_M):
+            inside_M = distance_to(x_MD, x_MD[0], norm, distance) <= threshold
+            if shift:
+                for _ in range(_MAX_SHIFTS):
+                    center_D = mean_embedding(x_MD[inside_M], distance)
+                    moved_M = distance_to(x_MD, center_D, norm, distance) <= threshold
+                    # For norms other than 2 the mean of a ring can have nothing around it: keep what there was.
+                    if torch.equal(moved_M, inside_M) or not moved_M.any():
+                        break
+                    inside_M = moved_M
+            group += 1
+            label_N[pixel_M[inside_M]] = group
+            pixel_M, x_MD = pixel_M[~inside_M], x_MD[~inside_M]
+    return label_N
+
+
+@MODELS.register_module()
+class CenterGrouping(Grouper):
+    """Center-fixed and center-shift grouping (Gao 2020); see :func:`group_by_centers` for the algorithm.
+
+    Args:
+        mode: 'shift' (center-shift) or 'fixed' (center-fixed).
+        threshold: radius of a group; 1.2 is the paper's best. A warning is given where it leaves the paper's range
+            2 pull_margin < threshold < push_margin / 2 for the margins of the loss (see :meth:`check_margins`).
+        norm: order of the norm, as in the loss.
+        distance: 'norm', or 'cosine' for embeddings trained on a sphere.
+        seed: of the random draws; the same picture always gives the same groups.
+        **kwargs: ``class_agnostic``, ``background_groups``, ``connected``, ``min_size`` and ``max_instances`` of
+            :class:`Grouper`.
+
+    Example:
+        >>> embeddings_Dhw = torch.zeros(4, 2, 4)
+        >>> embeddings_Dhw[:, :, 2:] = 3
+        >>> CenterGrouping(threshold=1.2)(embeddings_Dhw, torch.ones(2, 4, dtype=torch.long))
+        tensor([[1, 1, 2, 2],
+                [1, 1, 2, 2]])
+    """
+
+    def __init__(
+        self,
+        mode: str = 'shift',
+        threshold: float = 1.2,
+        norm: float = 2,
+        distance: Distance = 'norm',
+        seed: int = 0,
+        **kwargs,
+    ) -> None:
+        super().__init__(**kwargs)
+        if mode not in ('fixed', 'shift'):
+            raise ValueError(f"expected mode 'fixed' or 'shift', got {mode!r}")
+        if not threshold > 0:
+            raise ValueError(f'expected a threshold > 0 in units of the embedding, got {threshold}')
+        if distance not in ('norm', 'cosine'):
+            raise ValueError(f"expected distance 'norm' or 'cosine', got {distance!r}")
+        self.mode, self.threshold, self.norm, self.distance, self.seed = mode, threshold, norm, distance, seed
+
+    def group(self, x_ND: Tensor) -> Tensor:
+        return group_by_centers(
+            x_ND,
+            self.threshold,
+            shift=self.mode == 'shift',
+            norm=self.norm,
+            distance=self.distance,
+            generator=torch.Generator().manual_seed(self.seed),
+        )
+
+    def check_margins(self, margins: EmbeddingMargins) -> None:
+        """Warns where the threshold leaves the range that the loss makes room for.
+
+        For a norm that is the paper's, 2 pull_margin < threshold < push_margin / 2. On the sphere it is the cosine
+        distance of half the angle between two instances, up to which groups around their means cannot overlap.
+        """
+        if margins.distance != self.distance:
+            return
+        if self.distance == 'norm':
+            low, high, formula = 2 * margins.within, margins.between / 4, '(2 pull_margin, push_margin / 2)'
+        else:
+            low, high = margins.within, 1 - math.cos(math.acos(1 - margins.between) / 2)
+            formula = '(0, half the angle between two instances)'
+        if not low < self.threshold < high:
+            warnings.warn(
+                f'CenterGrouping: threshold {self.threshold} lies outside ({low:g}, {high:g}) = {formula} of the loss: objects '
+                'may be split (too small) or merged (too large)',
+                stacklevel=2,
+            )

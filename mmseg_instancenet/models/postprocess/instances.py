@@ -1,0 +1,50 @@
+"""From the groups of an image to scored instances in mmdet's structures."""
+
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+
+from ...structures import labels_to_boxes, labels_to_rle
+from ..scorers.score_regressor import ClassVotes, simple_score
+
+
+def make_instances(
+    labels_HW: Tensor,
+    group_score_K: Tensor,
+    votes: ClassVotes,
+    instance_scorer: nn.Module | None = None,
+) -> InstanceData:
+    r"""Scored instances of an image.
+
+    An instance has the class that most of its pixels have. Its score is that of ``instance_scorer`` or, without one,
+
+    .. math:: s = g \cdot \frac1{|S|} \sum_{i \in S, c_i = c} p_i
+
+    with g the score of its group in the embedding (:class:`SilhouetteScorer`), c its class, c_i the class map and p_i the
+    probability of that class (1 where the class map is the ground truth): pixels that disagree with the instance's
+    class count zero.
+
+    Args:
+        labels_HW: (H, W) groups 1 .. K without gaps, 0 = none.
+        group_score_K: (K,) float.
+        votes: for the class of each group; see :func:`~..scorers.vote_classes`.
+        instance_scorer: such as :class:`ScoreRegressor`.
+
+    Returns:
+        InstanceData of length K: ``bboxes`` (K, 4), ``scores`` (K,), ``labels`` (K,) from 0 without the background, and
+        ``masks``, a list of K run-length encoded masks.
+    """
+    count = len(group_score_K)
+    if count == 0:
+        nothing = labels_HW.new_zeros(0)
+        return InstanceData(bboxes=group_score_K.new_zeros(0, 4), scores=nothing.float(), labels=nothing, masks=[])
+    box_K4 = labels_to_boxes(labels_HW, count)
+    if instance_scorer is None:
+        score_K = simple_score(group_score_K, votes)
+    else:
+        score_K = instance_scorer(labels_HW, box_K4, group_score_K, votes)
+    return InstanceData(
+        bboxes=box_K4,
+        scores=score_K,
+        labels=votes.class_K - 1,
+        masks=labels_to_rle(labels_HW.cpu().numpy(), count),
+    )

@@ -1,0 +1,110 @@
+"""One forward pass of the network over one image, and the class map that several passes give together."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ...structures import MapPlacement, sample_bilinear
+
+_BLOCK = 1 << 24
+"""Class probabilities at the image's size are computed in blocks of rows of this many values: 64 MB."""
+
+
+class AxisCoverage(NamedTuple):
+    """Which rows (or columns) of the image a pass covers, and where they lie on its map.
+
+    pixels: of the image.
+    position_R: where each of the R rows lies on the map, in cells.
+    inside_R: the same, moved to the centre of the last cell inside the image: nothing is read from the padding.
+    weight_R: grows from the border of a window to its middle, since an object that the border cuts is seen badly; 1 where the
+        pass covers the image from end to end.
+    """
+
+    pixels: slice
+    position_R: Tensor
+    inside_R: Tensor
+    weight_R: Tensor
+
+
+class NetworkPass(NamedTuple):
+    """Class scores (C, h, w) and embeddings (D, h, w) of one image, or one window of it, and where they lie."""
+
+    scores_Chw: Tensor
+    embeddings_Dhw: Tensor
+    placement: MapPlacement
+
+    def under_cells(self, map_HW: Tensor, outside: int) -> Tensor:
+        """A map of the image, (H, W), read under each cell, (h, w); ``outside`` where a cell lies in the padding."""
+        (row_h, inside_h), (column_w, inside_w) = self._cells()
+        value_hw = map_HW[row_h[:, None], column_w[None, :]]
+        return torch.where(inside_h[:, None] & inside_w[None, :], value_hw, outside)
+
+    def without_padding(self, map_hw: Tensor) -> Tensor:
+        """The cells (.., h', w') of a map (.., h, w) that lie on the image."""
+        (_, inside_h), (_, inside_w) = self._cells()
+        return map_hw[..., inside_h, :][..., inside_w]
+
+    def _cells(self) -> list[tuple[Tensor, Tensor]]:
+        """Row and column of the image under each row and column of cells, and whether there is one."""
+        return [
+            self.placement.map_to_image(axis, length, self.embeddings_Dhw.device)
+            for axis, length in enumerate(self.embeddings_Dhw.shape[1:])
+        ]
+
+    def upright_embeddings(self) -> Tensor:
+        """The embeddings without the padding and turned as the image is: (D, h', w'), for looking at."""
+        flipped_axes = [axis + 1 for axis in (0, 1) if self.placement.flipped[axis]]
+        return self.without_padding(self.embeddings_Dhw).flip(flipped_axes)
+
+    def coverage(self, axis: int) -> AxisCoverage:
+        """The rows (axis 0) or columns (axis 1) of the image that the pass covers."""
+        length = self.embeddings_Dhw.shape[1 + axis]
+        position_R, pixels = self.placement.image_to_map(axis, length, self.embeddings_Dhw.device)
+        inside_R = self.placement.keep_inside(axis, length, position_R)
+        if len(position_R) == self.placement.image_size[axis]:
+            weight_R = torch.ones_like(position_R)
+        else:
+            weight_R = torch.minimum(position_R, length - position_R).clamp(min=1e-3)
+        return AxisCoverage(pixels, position_R, inside_R, weight_R)
+
+
+View = Sequence[NetworkPass]
+"""The passes that cover the image once: one, or one a window."""
+
+
+def average_classes(views: Sequence[View], image_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Class and its probability for each pixel of the image, averaged over all passes of all views.
+
+    Scores are interpolated to the image, normalised to log probabilities and averaged: by :class:`AxisCoverage`'s weights within
+    a view, alike over the views. In the logarithm a pass that is unsure does not outvote one that is sure.
+
+    Returns:
+        class (H, W) int64 and probability (H, W) float32.
+    """
+    height, width = image_size
+    scores = views[0][0].scores_Chw
+    num_classes, device = scores.shape[0], scores.device
+    class_HW = torch.empty(image_size, dtype=torch.long, device=device)
+    probability_HW = torch.empty(image_size, device=device)
+    axes = [[(network_pass.coverage(0), network_pass.coverage(1)) for network_pass in view] for view in views]
+    rows_at_once = max(1, _BLOCK // (num_classes * width))
+    for top in range(0, height, rows_at_once):
+        bottom = min(height, top + rows_at_once)
+        sum_CRW = torch.zeros(num_classes, bottom - top, width, device=device)
+        for view, view_axes in zip(views, axes, strict=True):
+            view_CRW, total_RW = torch.zeros_like(sum_CRW), torch.zeros_like(sum_CRW[0])
+            for network_pass, (rows, columns) in zip(view, view_axes, strict=True):
+                first, last = max(top, rows.pixels.start), min(bottom, rows.pixels.stop)
+                if first >= last or columns.pixels.start >= columns.pixels.stop:
+                    continue
+                block = slice(first - rows.pixels.start, last - rows.pixels.start)
+                scores_CRS = sample_bilinear(network_pass.scores_Chw.float(), rows.inside_R[block], columns.inside_R)
+                weight_RS = rows.weight_R[block].float()[:, None] * columns.weight_R.float()[None, :]
+                view_CRW[:, first - top : last - top, columns.pixels] += scores_CRS.log_softmax(0) * weight_RS
+                total_RW[first - top : last - top, columns.pixels] += weight_RS
+            sum_CRW += view_CRW / total_RW.clamp(min=torch.finfo(torch.float).tiny)
+        probability, class_HW[top:bottom] = (sum_CRW / len(views)).softmax(0).max(0)
+        probability_HW[top:bottom] = probability
+    return class_HW, probability_HW

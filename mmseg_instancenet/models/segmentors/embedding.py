@@ -1,0 +1,160 @@
+"""The model: network, groups, scored instances."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from mmdet.structures import DetDataSample
+from mmengine.structures import InstanceData, PixelData
+from mmseg.models.segmentors import EncoderDecoder
+from mmseg.registry import MODELS
+from torch import Tensor
+
+from ...structures import MapPlacement
+from ..decode_heads.embedding_head import EmbeddingMixin
+from ..groupers import Grouper
+from ..postprocess import NetworkPass, View, average_classes, predict_instances
+
+
+@MODELS.register_module()
+class EmbeddingSegmentor(EncoderDecoder):
+    """Instance segmentation by pixel embeddings on any mmseg network whose decode head has an embedding branch.
+
+    Training is mmseg's. In testing the class scores give a class map at the picture's original size, the grouper finds
+    groups on the head's own map, the picture's pixels join them, and each becomes an instance.
+
+    ``test_cfg``:
+        classes: 'predicted' (default), or 'ground_truth' to take the class map from ``gt_sem_seg``.
+        mode: 'whole' (default), or 'slide' with ``crop_size`` and ``stride``, (height, width) each. Class scores of
+            windows are averaged; groups are found window by window and matched by overlap, since embeddings of two
+            passes cannot be compared.
+
+    Args:
+        grouper: config of a :class:`Grouper`.
+        scorer: config of what scores a group in the embedding.
+        instance_scorer: config of what scores an instance; see :class:`ScoreRegressor`, which is the simple formula of
+            :func:`make_instances` until ``tools/fit_scorer.py`` has fitted it.
+        **kwargs: of mmseg's ``EncoderDecoder``; ``decode_head`` has an :class:`EmbeddingMixin`.
+
+    ``predict`` returns mmdet's ``DetDataSample`` with, at the original size, ``pred_instances`` (bboxes, scores, labels,
+    run-length encoded masks), ``pred_sem_seg`` (1, H, W), ``pred_instance_map`` (1, H, W; 0 = none, k = the k-th instance),
+    and the first pass's ``pred_embeddings`` (D, h, w).
+    """
+
+    def __init__(
+        self, *args, grouper: dict, scorer: dict | None = None, instance_scorer: dict | None = None, **kwargs
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        if not isinstance(self.decode_head, EmbeddingMixin):
+            raise TypeError(
+                f'expected a decode head with an embedding branch (EmbeddingHead, EmbeddingFCNHead, EmbeddingUPerHead, or '
+                f'yours with EmbeddingMixin), got {type(self.decode_head).__name__}'
+            )
+        self.test_cfg = self.test_cfg or {}
+        for name, allowed in {'classes': ('predicted', 'ground_truth'), 'mode': ('whole', 'slide')}.items():
+            if self.test_cfg.get(name, allowed[0]) not in allowed:
+                raise ValueError(f'expected test_cfg.{name} to be one of {allowed}, got {self.test_cfg[name]!r}')
+        self.grouper = self.build_grouper(grouper)
+        self.scorer = MODELS.build(scorer or {'type': 'SilhouetteScorer'})
+        self.instance_scorer = MODELS.build(instance_scorer or {'type': 'ScoreRegressor'})
+
+    def build_grouper(self, config: dict) -> Grouper:
+        """Builds a grouper and lets it look at the margins of the loss."""
+        grouper, loss = MODELS.build(config), self.decode_head.loss_embedding
+        if hasattr(loss, 'margins'):
+            grouper.check_margins(loss.margins(self.decode_head.embedding_dims))
+        return grouper
+
+    def predict(self, inputs: Tensor, data_samples: list[DetDataSample] | None = None) -> list[DetDataSample]:
+        if data_samples is None:
+            size = tuple(inputs.shape[2:])
+            data_samples = [DetDataSample(metainfo={'ori_shape': size, 'img_shape': size}) for _ in inputs]
+        return [
+            self.assemble(sample, [view])
+            for sample, view in zip(data_samples, self.views(inputs, data_samples), strict=True)
+        ]
+
+    def views(self, inputs: Tensor, data_samples: Sequence[DetDataSample]) -> list[View]:
+        """Runs the network: for each picture of the batch the passes (one, or one a window) that cover it."""
+        metas = [sample.metainfo for sample in data_samples]
+        views: list[list[NetworkPass]] = [[] for _ in metas]
+        for origin, window in self._windows(inputs):
+            size = tuple(window.shape[2:])
+            with self.decode_head.at(metas, size, origin):
+                scores_NChw, embeddings_NDhw = self.decode_head.split(self.decode_head(self.extract_feat(window)))
+            for view, meta, scores_Chw, embeddings_Dhw in zip(views, metas, scores_NChw, embeddings_NDhw, strict=True):
+                placement = MapPlacement.from_meta(meta, size, origin)
+                if any(start >= length for start, length in zip(origin, placement.resized_size, strict=True)):
+                    continue  # the window lies in the padding
+                view.append(NetworkPass(scores_Chw, embeddings_Dhw, placement))
+        return views
+
+    def _windows(self, inputs: Tensor) -> Iterator[tuple[tuple[int, int], Tensor]]:
+        if self.test_cfg.get('mode', 'whole') == 'whole':
+            yield (0, 0), inputs
+            return
+        starts = [
+            _window_starts(length, crop, stride)
+            for length, crop, stride in zip(
+                inputs.shape[2:], self.test_cfg['crop_size'], self.test_cfg['stride'], strict=True
+            )
+        ]
+        height, width = self.test_cfg['crop_size']
+        for top in starts[0]:
+            for left in starts[1]:
+                yield (top, left), inputs[:, :, top : top + height, left : left + width]
+
+    def classify(self, data_sample: DetDataSample, views: Sequence[View], classes: str) -> tuple[Tensor, Tensor]:
+        """Class map (H, W) at the picture's size and the probability (H, W) of each class, 1 for the ground truth's.
+
+        Args:
+            data_sample: of the picture.
+            views: of the picture; not looked at for the ground truth.
+            classes: 'predicted' or 'ground_truth'.
+        """
+        image_size = tuple(data_sample.metainfo['ori_shape'][:2])
+        if classes == 'predicted':
+            return average_classes(views, image_size)
+        return _true_classes(data_sample, image_size)
+
+    def assemble(self, data_sample: DetDataSample, views: Sequence[View]) -> DetDataSample:
+        """Class map, groups and instances of one picture from one or several views of it (flips, scales)."""
+        class_HW, probability_HW = self.classify(data_sample, views, self.test_cfg.get('classes', 'predicted'))
+        instances, instance_map_HW = self.find_instances(views, class_HW, probability_HW)
+        data_sample.pred_sem_seg = PixelData(data=class_HW[None])
+        data_sample.pred_instances = instances
+        data_sample.set_field(PixelData(data=instance_map_HW[None]), 'pred_instance_map', dtype=PixelData)
+        data_sample.set_field(PixelData(data=views[0][0].upright_embeddings()), 'pred_embeddings', dtype=PixelData)
+        return data_sample
+
+    def find_instances(
+        self, views: Sequence[View], class_HW: Tensor, probability_HW: Tensor
+    ) -> tuple[InstanceData, Tensor]:
+        """The instances of a picture and their map (H, W), 0 = none, k = the k-th instance."""
+        return predict_instances(
+            views, class_HW, probability_HW, self.num_classes, self.grouper, self.scorer, self.instance_scorer
+        )
+
+
+def _window_starts(length: int, crop: int, stride: int) -> list[int]:
+    """Where windows begin: every ``stride``, the last moved back to end where the input ends."""
+    if not 0 < stride <= crop:
+        raise ValueError(
+            f'expected 0 < stride <= crop_size, or windows leave gaps, got stride {stride} and crop_size {crop}'
+        )
+    last = max(length - crop, 0)
+    return [*range(0, last, stride), last]
+
+
+def _true_classes(data_sample: DetDataSample, image_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    if 'gt_sem_seg' not in data_sample:
+        raise ValueError(
+            "test_cfg.classes='ground_truth' needs gt_sem_seg in the data samples: load the annotations in the test pipeline "
+            '(mmdet.LoadAnnotations with_mask=True and MasksToMaps after the resize)'
+        )
+    class_HW = data_sample.gt_sem_seg.data[0]
+    if tuple(class_HW.shape) != image_size:
+        raise ValueError(
+            f'expected gt_sem_seg at the original size {image_size}, got {tuple(class_HW.shape)}: in the test pipeline '
+            'mmdet.LoadAnnotations comes after the resize'
+        )
+    return class_HW, torch.ones(image_size, device=class_HW.device)

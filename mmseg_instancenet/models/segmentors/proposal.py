@@ -1,0 +1,105 @@
+"""Class-agnostic object proposals: the groups of several bandwidths in one ranked list."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from mmdet.structures import DetDataSample
+from mmengine.structures import InstanceData
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+
+from ...structures import IGNORED_CLASS
+from ..postprocess import View, group_image, make_instances, pool_proposals
+from .embedding import EmbeddingSegmentor
+
+
+@MODELS.register_module()
+class ProposalSegmentor(EmbeddingSegmentor):
+    """Proposes the objects of a picture, whatever their class (Kong & Fowlkes 2018, section 5.3).
+
+    The picture is grouped at several bandwidths; the groups are pooled, put in order and freed of near-duplicates by
+    :func:`pool_proposals`, their own score being that of the group in the embedding x the agreement of its pixels that
+    they are an object. Any class but the background is an object: the head is trained as the parent's, on the same data,
+    and a checkpoint of the one fits the other.
+
+    Args:
+        grouper: config of a :class:`Grouper`, ``class_agnostic=True``.
+        more_groupers: settings in which each further grouper differs from ``grouper``, e.g. ``[dict(concentration=200),
+            dict(concentration=400)]``: smaller bandwidths for more proposals.
+        duplicate_iou: of two masks that overlap with more than this the lower ranked is left out.
+        **kwargs: of :class:`EmbeddingSegmentor`; its ``instance_scorer`` has no say in the order.
+
+    ``predict`` returns what the parent does. ``pred_instances`` are in order of falling score and have label 0; their masks
+    may overlap, and ``pred_instance_map`` shows the best one of each pixel. ``pred_sem_seg`` is 1 for any object.
+    """
+
+    def __init__(
+        self, *args, grouper: dict, more_groupers: Sequence[dict], duplicate_iou: float = 0.9, **kwargs
+    ) -> None:
+        super().__init__(*args, grouper=grouper, **kwargs)
+        if not self.grouper.class_agnostic:
+            raise ValueError('expected a grouper with class_agnostic=True: a proposal has no class')
+        if not 0 < duplicate_iou < 1:
+            raise ValueError(f'expected duplicate_iou in (0, 1), got {duplicate_iou}')
+        self.more_groupers = nn.ModuleList(self.build_grouper({**grouper, **settings}) for settings in more_groupers)
+        self.duplicate_iou = duplicate_iou
+
+    def views(self, inputs: Tensor, data_samples: Sequence[DetDataSample]) -> list[View]:
+        """The parent's passes with two classes: background and object."""
+        return [
+            [network_pass._replace(scores_Chw=object_scores(network_pass.scores_Chw)) for network_pass in view]
+            for view in super().views(inputs, data_samples)
+        ]
+
+    def classify(self, data_sample: DetDataSample, views: Sequence[View], classes: str) -> tuple[Tensor, Tensor]:
+        """Objects (H, W), 0 = background, 1 = object, 255 = ignore, and the probability (H, W) that it is so."""
+        class_HW, probability_HW = super().classify(data_sample, views, classes)
+        return torch.where(class_HW == IGNORED_CLASS, class_HW, class_HW.clamp(max=1)), probability_HW
+
+    def find_instances(
+        self, views: Sequence[View], class_HW: Tensor, probability_HW: Tensor
+    ) -> tuple[InstanceData, Tensor]:
+        """The proposals of a picture, best first, and the best of each pixel (H, W), 0 = none."""
+        groupings = [
+            group_image(views, class_HW, probability_HW, 2, grouper, self.scorer)
+            for grouper in (self.grouper, *self.more_groupers)
+        ]
+        found = [make_instances(*groups) for groups in groupings]
+        pooled = InstanceData.cat(found)
+        source_M = np.repeat(np.arange(len(found)), [len(instances) for instances in found])
+        kept_K, rank_K = pool_proposals(
+            pooled.masks, pooled.scores.detach().double().cpu().numpy(), source_M, self.duplicate_iou
+        )
+        device = class_HW.device
+        kept = torch.from_numpy(kept_K).to(device)
+        proposals = InstanceData(
+            bboxes=pooled.bboxes[kept],
+            scores=torch.from_numpy(rank_K).to(device, torch.float),
+            labels=torch.zeros_like(kept),
+            masks=[pooled.masks[index] for index in kept_K],
+        )
+        place_M = torch.full((len(source_M),), len(kept), device=device).index_copy_(
+            0, kept, torch.arange(len(kept), device=device)
+        )
+        return proposals, _best_of_each_pixel([groups.labels_HW for groups in groupings], place_M, len(kept))
+
+
+def object_scores(scores_Chw: Tensor) -> Tensor:
+    """Scores (2, h, w) of the background, class 0, and of the best class of objects: just where a class map of all C classes
+    shows an object, objects win."""
+    return torch.stack([scores_Chw[0], scores_Chw[1:].amax(0)])
+
+
+def _best_of_each_pixel(labels: Sequence[Tensor], place_M: Tensor, count: int) -> Tensor:
+    """Number from 1 of the best placed proposal of each pixel, 0 = none.
+
+    Args:
+        labels: (H, W) label maps from which the M masks were made, one map after the other.
+        place_M: place of each mask in the list of proposals from 0, ``count`` if it is not in it.
+        count: of proposals.
+    """
+    best_HW = torch.full_like(labels[0], count)
+    for labels_HW, place_K in zip(labels, place_M.split([int(labels_HW.max()) for labels_HW in labels]), strict=True):
+        best_HW = torch.minimum(best_HW, torch.cat([place_K.new_tensor([count]), place_K])[labels_HW])
+    return (best_HW + 1) * (best_HW < count)

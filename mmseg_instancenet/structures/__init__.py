@@ -1,0 +1,64 @@
+"""Label maps, masks, embeddings, and where a map lies on its image: below everything else; no networks, data or metrics.
+
+Shapes are suffixes of names, one letter for one thing: N images, C classes, D embedding values, H W image, h w map of the head,
+P pixels or embeddings, K groups or instances, G true objects, T thresholds. Other letters are declared at the top of the file
+that uses them. ``x_PD`` is pixels by embedding, ``mean_KD`` groups by embedding.
+"""
+
+from .embeddings import (
+    SHORTEST,
+    Distance,
+    EmbeddingMargins,
+    GroupStatistics,
+    check_embeddings,
+    check_finite,
+    distance_to,
+    group_means,
+    group_statistics,
+    mean_embedding,
+    unit_vectors,
+    zero_of,
+)
+from .labels import (
+    BACKGROUND_INSTANCE,
+    IGNORED_CLASS,
+    IGNORED_INSTANCE,
+    VOID,
+    mask_ignored,
+    renumber,
+    resize_labels,
+    split_components,
+)
+from .masks import labels_to_boxes, labels_to_rle, point_boxes
+from .placement import MapPlacement, bilinear_neighbours, image_coordinates, input_size, sample_bilinear
+
+__all__ = [
+    'BACKGROUND_INSTANCE',
+    'IGNORED_CLASS',
+    'IGNORED_INSTANCE',
+    'SHORTEST',
+    'VOID',
+    'Distance',
+    'EmbeddingMargins',
+    'GroupStatistics',
+    'MapPlacement',
+    'bilinear_neighbours',
+    'check_embeddings',
+    'check_finite',
+    'distance_to',
+    'group_means',
+    'group_statistics',
+    'image_coordinates',
+    'input_size',
+    'labels_to_boxes',
+    'labels_to_rle',
+    'mask_ignored',
+    'mean_embedding',
+    'point_boxes',
+    'renumber',
+    'resize_labels',
+    'sample_bilinear',
+    'split_components',
+    'unit_vectors',
+    'zero_of',
+]

@@ -1,0 +1,132 @@
+"""Embeddings: their directions and distances, the statistics of groups, the margins of a loss, and checks."""
+
+import math
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Distance = Literal['norm', 'cosine']
+
+SHORTEST = 1e-12
+"""A vector shorter than this has no direction that float32 could tell."""
+
+
+def unit_vectors(x: Tensor, dim: int) -> Tensor:
+    r"""Scales vectors to length 1, :math:`x / |x|`; one without direction (shorter than 1e-12) becomes 0.
+
+    The gradient of x / |x| grows with 1 / \|x\|; a vector without direction receives none, or a single pixel at 0 would
+    outweigh all others by a factor of 1e12.
+
+    Args:
+        x: floating point, of any shape.
+        dim: along which a vector lies.
+
+    Example:
+        >>> unit_vectors(torch.tensor([[3.0, 4.0], [0.0, 0.0]]), dim=1)
+        tensor([[0.6000, 0.8000],
+                [0.0000, 0.0000]])
+    """
+    length = torch.linalg.vector_norm(x, dim=dim, keepdim=True)
+    return x / torch.where(length > SHORTEST, length, math.inf)
+
+
+def distance_to(x_ND: Tensor, center_D: Tensor, norm: float, distance: Distance) -> Tensor:
+    """Distance of each embedding to a centre, (N,): the norm of the difference, or 1 - cosine."""
+    if distance == 'cosine':
+        return 1 - F.normalize(x_ND, dim=1) @ F.normalize(center_D, dim=0)
+    return torch.linalg.vector_norm(x_ND - center_D, ord=norm, dim=1)
+
+
+def mean_embedding(x_ND: Tensor, distance: Distance) -> Tensor:
+    """Centre of a group, (D,): the mean, over unit vectors where only directions count."""
+    return F.normalize(x_ND, dim=1).mean(0) if distance == 'cosine' else x_ND.mean(0)
+
+
+def group_means(embeddings_Dhw: Tensor, labels_hw: Tensor, count: int) -> Tensor:
+    """Mean embedding of each of the groups 1 .. ``count`` of a label map, (K, D); 0 for a group without a pixel."""
+    label_P, x_PD = labels_hw.reshape(-1), embeddings_Dhw.flatten(1).T
+    sum_KD = x_PD.new_zeros(count + 1, x_PD.shape[1]).index_add_(0, label_P, x_PD)
+    return (sum_KD / torch.bincount(label_P, minlength=count + 1).clamp(min=1)[:, None].to(x_PD))[1:]
+
+
+class GroupStatistics(NamedTuple):
+    """Of the K groups of a map: ``mean_KD`` embedding, ``size_K`` in cells, ``region_K`` in which each was found."""
+
+    mean_KD: Tensor
+    size_K: Tensor
+    region_K: Tensor
+
+
+def group_statistics(embeddings_Dhw: Tensor, labels_hw: Tensor, region_hw: Tensor) -> GroupStatistics:
+    """The statistics of the groups of a map, which scorers and the assignment of pixels read.
+
+    Args:
+        embeddings_Dhw: (D, h, w) floating point.
+        labels_hw: (h, w) int64: 0 = none, groups 1 .. K without gaps, each within one region.
+        region_hw: (h, w) int64 regions in which groups were looked for.
+
+    Example:
+        >>> labels = torch.tensor([[1, 1, 2]])
+        >>> group_statistics(torch.tensor([[[0.0, 2.0, 7.0]]]), labels, torch.tensor([[5, 5, 6]]))
+        GroupStatistics(mean_KD=tensor([[1.],
+                [7.]]), size_K=tensor([2, 1]), region_K=tensor([5, 6]))
+    """
+    label_P = labels_hw.reshape(-1)
+    count = int(label_P.max())
+    region_K = region_hw.new_zeros(count + 1).index_put_((label_P,), region_hw.reshape(-1))[1:]
+    return GroupStatistics(
+        group_means(embeddings_Dhw, labels_hw, count), torch.bincount(label_P, minlength=count + 1)[1:], region_K
+    )
+
+
+class EmbeddingMargins(NamedTuple):
+    """Distances that a loss of zero guarantees.
+
+    distance: 'norm' for a norm of the difference, 'cosine' for 1 - cos of the angle.
+    within: the largest distance of a pixel to the mean of its instance.
+    between: the smallest distance between the means of two instances.
+    """
+
+    distance: Literal['norm', 'cosine']
+    within: float
+    between: float
+
+
+def check_finite(x: Tensor) -> None:
+    """Raises where an embedding is NaN or infinite: no distance to it means anything."""
+    if not torch.isfinite(x).all():
+        raise ValueError(
+            f'expected finite embeddings, got NaN or infinity at {int((~torch.isfinite(x)).sum())} of {x.numel()} values; '
+            'the checkpoint comes from a diverged training, or half precision overflowed'
+        )
+
+
+def check_embeddings(embeddings_NDHW: Tensor, instance_map_NHW: Tensor) -> None:
+    """Raises ValueError unless the embeddings are (N, D, H, W) floats and the instance map is (N, H, W)."""
+    if embeddings_NDHW.dim() != 4 or not embeddings_NDHW.is_floating_point():
+        raise ValueError(
+            f'expected floating point embeddings (N, D, H, W), got {tuple(embeddings_NDHW.shape)} {embeddings_NDHW.dtype}'
+        )
+    num_images, _, height, width = embeddings_NDHW.shape
+    if instance_map_NHW.shape != (num_images, height, width):
+        raise ValueError(
+            f'expected an instance map {(num_images, height, width)} for embeddings {tuple(embeddings_NDHW.shape)}, got '
+            f'{tuple(instance_map_NHW.shape)}; resize the label maps with mmseg_instancenet.structures.resize_labels'
+        )
+
+
+def zero_of(embeddings: Tensor) -> Tensor:
+    """A zero that depends on every embedding, so that ignored pixels stay in the graph and every parameter gets a gradient.
+
+    Raises:
+        ValueError: if an embedding is NaN or infinite.
+    """
+    zero = embeddings.sum() * 0
+    if not torch.isfinite(zero):
+        raise ValueError(
+            'expected finite embeddings, got NaN or infinity; the training has diverged: lower the learning rate, or clip '
+            'gradients with optim_wrapper.clip_grad=dict(max_norm=...)'
+        )
+    return zero

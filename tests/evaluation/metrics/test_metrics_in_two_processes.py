@@ -1,0 +1,161 @@
+"""Two processes that share a data set give the figures of one, to the last digit. Run as a program, this file is the two."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.multiprocessing
+from mask_cases import predict_rows, write_rows
+from mmengine.dataset import DefaultSampler
+from mmengine.evaluator import Evaluator
+from mmengine.registry import init_default_scope
+
+import mmseg_instancenet  # noqa: F401  (registers its components)
+
+PICTURES, WIDTH = 7, 48  # an odd number: DefaultSampler fills up with the first picture
+EMPTY, NOT_FOUND = 2, 5  # pictures without an object, without a prediction
+CLASSES = ('cat', 'dog')
+METRICS = {
+    'region': dict(type='RegionAveragePrecisionMetric', iou_thresholds=(0.3, 0.5), classwise=True),
+    'proposal': dict(type='ProposalRecallMetric', num_proposals=(1, 2, 60)),
+    'boundary': dict(type='BoundaryMetric', thresholds=7, max_distance=0.03),
+    'trimap': dict(type='TrimapIoUMetric', max_width=5, reported=(1, 2, 3, 4, 5)),
+    'counting': dict(type='CountingMetric'),
+}
+
+
+def class_of(number: int) -> int:
+    return (number - 1) % len(CLASSES)
+
+
+def object_rows(labels_W: np.ndarray) -> dict[int, str]:
+    """The mask of each object of a row, for write_rows and predict_rows."""
+    return {
+        int(number): ''.join('#' if label == number else '.' for label in labels_W)
+        for number in np.unique(labels_W[labels_W > 0])
+    }
+
+
+def label_rows(number: int) -> tuple[np.ndarray, np.ndarray]:
+    """Objects 1 to 4 in blocks of four pixels, and a prediction that is right at two pixels of three."""
+    rng = np.random.default_rng(number)
+    truth_W = rng.integers(0, 5, WIDTH // 4).repeat(4) * (number != EMPTY)
+    predicted_W = np.where(rng.random(WIDTH) < 0.67, truth_W, rng.integers(0, 5, WIDTH)) * (number != NOT_FOUND)
+    return truth_W, predicted_W
+
+
+def write_truth(folder: Path) -> str:
+    pictures = {}
+    for number in range(PICTURES):
+        rows = object_rows(label_rows(number)[0])
+        pictures[number] = [(CLASSES[class_of(label)], row) for label, row in rows.items()]
+    return write_rows(folder, pictures, CLASSES, (1, WIDTH))
+
+
+def data_sample(number: int) -> dict:
+    """What the five metrics read of a picture."""
+    truth_W, predicted_W = label_rows(number)
+    rng = np.random.default_rng(100 + number)
+    # Three scores for all pictures: among equals it matters which picture comes first.
+    detections = [
+        (class_of(label), float(rng.integers(1, 4) / 4), row) for label, row in object_rows(predicted_W).items()
+    ]
+    sample = predict_rows(number, detections, (1, WIDTH))
+    for name, labels_W in (('gt', truth_W), ('pred', predicted_W)):
+        instance_map_1HW = torch.from_numpy(labels_W)[None, None]
+        sample[f'{name}_instance_map'] = {'data': instance_map_1HW}
+        sample[f'{name}_sem_seg'] = {
+            'data': torch.where(instance_map_1HW > 0, (instance_map_1HW - 1) % len(CLASSES) + 1, 0)
+        }
+    sample['pred_boundary'] = {'data': torch.from_numpy(rng.integers(0, 9, (1, 1, WIDTH)) / 8)}
+    sample['gt_boundaries'] = {'data': torch.from_numpy(rng.random((2, 1, WIDTH)) < 0.3)}
+    return sample
+
+
+def evaluate(ann_file: str, numbers: list[int], size: int = PICTURES) -> dict[str, float]:
+    """Figures of the pictures that this process is given, picture by picture as the loop of the runner does it."""
+    init_default_scope('mmseg')
+    evaluator = Evaluator(list(METRICS.values()))
+    evaluator.dataset_meta = {'classes': CLASSES, 'ann_file': ann_file}
+    for number in numbers:
+        evaluator.process([data_sample(number)], {})
+    return evaluator.evaluate(size)
+
+
+def evaluate_rank(rank: int, directory: Path) -> None:
+    torch.distributed.init_process_group('gloo', init_method=f'file://{directory}/store', rank=rank, world_size=2)
+    found = {}
+    for round_up in (True, False):
+        numbers = list(DefaultSampler(range(PICTURES), shuffle=False, round_up=round_up))
+        found[str(round_up)] = [numbers, evaluate(str(directory / 'rows.json'), numbers)]
+    (directory / f'rank_{rank}.json').write_text(json.dumps(found))
+    # The group goes with the process. destroy_process_group would join gloo's thread while holding Python's lock, for which that
+    # thread may still wait to free the last tensor sent: seen on a busy machine, two processes in their sleep for ever.
+
+
+@pytest.fixture(scope='module')
+def truth(tmp_path_factory) -> str:
+    return write_truth(tmp_path_factory.mktemp('two_processes'))
+
+
+@pytest.fixture(scope='module')
+def two_ranks(truth) -> list[dict]:
+    """For each rank, with and without rounding up: its pictures and the figures that it has in the end."""
+    directory = Path(truth).parent
+    tests = str(Path(__file__).resolve().parents[2])  # where mask_cases lies
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': '', 'PYTHONPATH': tests}
+    with open(directory / 'log.txt', 'w+') as log:
+        returncode = subprocess.run(
+            [sys.executable, Path(__file__).resolve(), directory],
+            cwd=directory,  # MMEngine collects in ./.dist_test
+            env=environment,
+            stdout=log,
+            stderr=log,
+            timeout=120,
+        ).returncode
+        log.seek(0)
+        assert returncode == 0, log.read()[-3000:]
+    return [json.loads((directory / f'rank_{rank}.json').read_text()) for rank in (0, 1)]
+
+
+def of_metric(figures: dict[str, float], name: str) -> dict[str, float]:
+    found = {key: value for key, value in figures.items() if key.startswith(f'{name}/')}
+    assert found
+    return found
+
+
+@pytest.mark.parametrize(
+    ('round_up', 'shares'), [('True', [[0, 2, 4, 6], [1, 3, 5, 0]]), ('False', [[0, 2, 4, 6], [1, 3, 5]])]
+)
+@pytest.mark.parametrize('name', METRICS)
+def test_two_processes_give_what_one_gives(two_ranks, truth, name, round_up, shares):
+    assert [rank[round_up][0] for rank in two_ranks] == shares
+    expected = of_metric(evaluate(truth, list(range(PICTURES))), name)
+    for rank in two_ranks:
+        assert of_metric(rank[round_up][1], name) == expected
+
+
+@pytest.mark.parametrize('name', METRICS)
+def test_a_picture_counted_twice_or_left_out_would_show(truth, name):
+    """The check above can fail: the picture that fills up, and each rank's own share, change the figures."""
+    expected = of_metric(evaluate(truth, list(range(PICTURES))), name)
+    for numbers in ([*range(PICTURES), 0], [0, 2, 4, 6], [1, 3, 5]):
+        assert of_metric(evaluate(truth, numbers, len(numbers)), name) != expected
+
+
+def test_pictures_in_another_order_would_show(truth):
+    """One rank's pictures after the other's, not in turn: among equal scores others come first."""
+    expected, found = (
+        evaluate(truth, numbers)['region/APr_30'] for numbers in (list(range(PICTURES)), [0, 2, 4, 6, 1, 3, 5])
+    )
+    assert found != expected
+
+
+if __name__ == '__main__':
+    # Forked, so that the package is imported once.
+    torch.multiprocessing.start_processes(evaluate_rank, (Path(sys.argv[1]),), nprocs=2, start_method='fork')

@@ -1,0 +1,134 @@
+"""Recall of proposals by hand, and against COCO's own AR without classes."""
+
+import math
+
+import numpy as np
+import pytest
+from mask_cases import predict_rows, read_fakesegm, write_rows
+from mmseg.registry import METRICS
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from mmseg_instancenet.evaluation import ProposalRecallMetric
+from mmseg_instancenet.evaluation.functional.mask_overlap import IOU_THRESHOLDS
+from mmseg_instancenet.evaluation.metrics import proposal_recall_metric
+
+CLASSES = ('cat', 'dog')
+
+
+def metric_of(ann_file: str, classes=CLASSES, **kwargs) -> ProposalRecallMetric:
+    metric = METRICS.build(dict(type='ProposalRecallMetric', **kwargs))
+    metric.dataset_meta = {'classes': classes, 'ann_file': ann_file}
+    return metric
+
+
+def evaluate(metric: ProposalRecallMetric, samples: list[dict]) -> dict[str, float]:
+    metric.process({}, samples)
+    figures = metric.evaluate(len(samples))
+    assert all(key.startswith('proposal/') for key in figures)
+    return {key[len('proposal/') :]: value for key, value in figures.items()}
+
+
+def two_pictures(folder) -> tuple[str, list[dict]]:
+    pictures = {1: [('cat', '####......'), ('dog', '.....#####')], 2: [('cat', '##########')]}
+    samples = [
+        predict_rows(1, [(1, 0.7, '.....####.'), (1, 0.9, '####......'), (0, 0.8, '###.......')]),
+        predict_rows(2, [(0, 0.1, '######....')]),
+    ]
+    return write_rows(folder, pictures, CLASSES), samples
+
+
+def test_numbers_are_checked():
+    with pytest.raises(ValueError, match='num_proposals >= 1'):
+        ProposalRecallMetric(num_proposals=(10, 0))
+
+
+def test_by_hand(tmp_path):
+    """Of three objects the best proposal of each picture finds the first at all ten IoU (it is perfect, of another class)
+    and the third at 0.5, 0.55 and 0.6 (its IoU). The second of picture 1 finds nothing that is new, the third the second
+    object (IoU 0.8) at seven.
+    """
+    ann_file, samples = two_pictures(tmp_path)
+    figures = evaluate(metric_of(ann_file, num_proposals=(1, 2, 3, 60)), samples)
+    assert figures['AR@1'] == figures['AR@2'] == pytest.approx((10 + 3) / 30)
+    assert figures['AR@3'] == figures['AR@60'] == pytest.approx((10 + 3 + 7) / 30)
+    assert figures['AR50@1'] == figures['AR50@2'] == pytest.approx(2 / 3)
+    assert figures['AR50@3'] == 1
+    # With all proposals the order is the same to disjoint objects.
+    assert figures['AR@3_random'] == pytest.approx(figures['AR@3'])
+    assert set(evaluate(metric_of(ann_file), samples)) == {
+        f'{name}@{number}{order}' for name in ('AR', 'AR50') for number in (10, 60) for order in ('', '_random')
+    }
+
+
+def test_random_order(tmp_path):
+    """One good proposal among ten, the best scored: a random order has it first in a tenth of the cases."""
+    numbers = range(1, 31)
+    ann_file = write_rows(tmp_path, {number: [('cat', '###.......')] for number in numbers}, CLASSES)
+    proposals = [(0, 0.9, '###.......')] + [(0, 0.1, '.........#')] * 9
+    samples = [predict_rows(number, proposals) for number in numbers]
+    figures = evaluate(metric_of(ann_file, num_proposals=(1, 5, 10)), samples)
+    assert figures['AR@1'] == 1
+    # 300 draws: standard deviations .017 and .029.
+    assert figures['AR@1_random'] == pytest.approx(0.1, abs=0.07)
+    assert figures['AR50@5_random'] == pytest.approx(0.5, abs=0.12)
+    assert figures['AR@10_random'] == 1
+    # The draw is a matter of the picture, not of when its turn comes.
+    assert evaluate(metric_of(ann_file, num_proposals=(1, 5, 10)), samples[::-1]) == pytest.approx(figures)
+
+
+def test_curve(tmp_path, monkeypatch):
+    ann_file, samples = two_pictures(tmp_path)
+    curve_file = tmp_path / 'pictures' / 'recall.png'
+    evaluate(metric_of(ann_file, curve_file=str(curve_file)), samples)
+    assert curve_file.read_bytes().startswith(b'\x89PNG')
+    drawn = []
+    monkeypatch.setattr(proposal_recall_metric, 'plot_curves', lambda curves, *args, **kwargs: drawn.append(curves))
+    evaluate(metric_of(ann_file, curve_file='unused.png'), samples)
+    (curves,) = drawn
+    assert list(curves) == ['AR, by score', 'AR50, by score', 'AR, random order', 'AR50, random order']
+    numbers, recall = curves['AR, by score']
+    assert list(numbers) == [1, 2, 3]
+    assert list(recall) == pytest.approx([13 / 30, 13 / 30, 20 / 30])
+    assert list(curves['AR50, by score'][1]) == pytest.approx([2 / 3, 2 / 3, 1])
+
+
+def test_void_is_cut_out_and_crowds_are_no_objects(tmp_path):
+    pictures = {1: [('cat', '####......'), ('void', '....##....', True), ('cat', '.......###', True)]}
+    ann_file = write_rows(tmp_path, pictures, (*CLASSES, 'void'))
+    # The first two lie in the void alone and take no place.
+    proposals = [(0, 0.9, '....##....'), (0, 0.8, '....#.....'), (0, 0.7, '######....')]
+    assert evaluate(metric_of(ann_file, num_proposals=(1,)), [predict_rows(1, proposals)])['AR@1'] == 1
+
+
+def test_pictures_without_objects_or_proposals(tmp_path):
+    ann_file = write_rows(tmp_path, {1: [('cat', '##........')], 2: [], 3: [('cat', '##........')]}, CLASSES)
+    found = (0, 0.5, '##........')
+    samples = [predict_rows(1, [found]), predict_rows(2, [found]), predict_rows(3, [])]
+    assert evaluate(metric_of(ann_file), samples)['AR@10'] == 1 / 2
+    nothing = evaluate(metric_of(ann_file), [predict_rows(number, []) for number in (1, 2, 3)])
+    assert set(nothing.values()) == {0.0}
+    figures = evaluate(metric_of(ann_file, curve_file=str(tmp_path / 'empty.png')), [predict_rows(2, [found])])
+    assert all(math.isnan(value) for value in figures.values())
+
+
+def test_on_real_detections_against_coco(test_data):
+    ann_file, categories, samples = read_fakesegm(test_data)
+    classes = [category['name'] for category in categories]
+    numbers = [1, 3, 10, 60]
+    figures = evaluate(metric_of(ann_file, classes, num_proposals=numbers), samples)
+    coco = COCO(ann_file)
+    detections = [
+        {'image_id': sample['img_id'], 'category_id': 1, 'score': float(score), 'segmentation': mask}
+        for sample in samples
+        for score, mask in zip(sample['pred_instances']['scores'], sample['pred_instances']['masks'], strict=True)
+    ]
+    evaluation = COCOeval(coco, coco.loadRes(detections), 'segm')
+    evaluation.params.useCats, evaluation.params.maxDets = 0, numbers
+    evaluation.params.iouThrs = np.array(IOU_THRESHOLDS)
+    evaluation.evaluate()
+    evaluation.accumulate()
+    recall = evaluation.eval['recall'][:, 0, 0, :]  # thresholds x numbers, all areas
+    for column, number in enumerate(numbers):
+        assert figures[f'AR@{number}'] == pytest.approx(recall[:, column].mean(), abs=1e-12)
+        assert figures[f'AR50@{number}'] == pytest.approx(recall[0, column], abs=1e-12)

@@ -1,0 +1,359 @@
+"""Blurring mean shift against the dense kernel matrix, written from equation (3) in float64."""
+
+import math
+import subprocess
+import sys
+
+import pytest
+import torch
+from dense_mean_shift import blobs, crowds, dense_loops, take
+from devices import slack
+
+from mmseg_instancenet.models.mean_shift import mean_shift
+from mmseg_instancenet.models.mean_shift.iteration import KernelSettings, find_neighbourhoods, kernel_mean
+
+KERNELS = ['cosine', 'norm']
+
+
+def masses(count, seed=1):
+    mass = torch.rand(count, generator=torch.Generator().manual_seed(seed)) + 0.1
+    mass[::7] = 0
+    return mass
+
+
+def test_smoke_and_the_first_are_the_inputs_own():
+    x = torch.tensor([[[3.0, 4.0], [0.0, 2.0]]])
+    assert torch.allclose(next(mean_shift(x, 10)), torch.tensor([[[0.6, 0.8], [0.0, 1.0]]]))
+    assert torch.equal(next(mean_shift(x, 10, kernel='norm')), x)
+
+
+def test_by_hand():
+    # Right angles: K is e^delta on the diagonal and 1 elsewhere.
+    x = torch.eye(2)[None]
+    after = take(mean_shift(x, math.log(3)), 2)[1][0, 0]
+    assert after.tolist() == pytest.approx([3 / math.sqrt(10), 1 / math.sqrt(10)], abs=1e-6)
+    # Two apart on a line, one of them three times as heavy: K = e^-2.
+    x, mass = torch.tensor([[[0.0], [2.0]]]), torch.tensor([[1.0, 3.0]])
+    after = take(mean_shift(x, 1, kernel='norm', mass_BN=mass), 2)[1][0]
+    k = 3 * math.exp(-2)
+    assert float(after[0]) == pytest.approx(2 * k / (1 + k), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ('settings', 'message'),
+    [
+        (dict(concentration=0), 'concentration > 0, got 0'),
+        (dict(concentration=float('nan')), 'concentration > 0, got nan'),
+        (dict(step_size=0), r'step_size in \(0, 1\], got 0'),
+        (dict(step_size=1.5), r'step_size in \(0, 1\], got 1.5'),
+        (dict(kernel='flat'), "'cosine' or 'norm', got 'flat'"),
+        (dict(mass_BN=torch.ones(2, 3)), r'masses \(1, 3\), one a pixel, got \(2, 3\)'),
+        (dict(mass_BN=-torch.ones(1, 3)), 'masses >= 0'),
+        (dict(mass_BN=torch.full((1, 3), float('nan'))), 'masses >= 0'),
+        (dict(x_BND=torch.zeros(3, 2)), r'\(B, N, D\), got \(3, 2\)'),
+        (dict(x_BND=torch.zeros(1, 3, 2, dtype=torch.long)), r'floating point.*int64'),
+    ],
+)
+def test_bad_input_is_refused_with_the_first_embeddings(settings, message):
+    with pytest.raises(ValueError, match=message):
+        next(mean_shift(**{'x_BND': torch.ones(1, 3, 2), 'concentration': 1.0, **settings}))
+
+
+@pytest.mark.parametrize('kernel', KERNELS)
+@pytest.mark.parametrize('concentration', [1, 10, 100])
+@pytest.mark.parametrize('dims', [3, 16, 64])
+@pytest.mark.parametrize(
+    ('step_size', 'with_mass', 'even_mass'),
+    [(1.0, False, False), (0.5, False, False), (1.0, True, False), (1.0, False, True), (0.5, True, True)],
+)
+def test_equals_the_dense_reference(dims, concentration, kernel, step_size, with_mass, even_mass, device):
+    """Values and gradients, three loops, every one of them in the sum that is differentiated."""
+    x = blobs(dims)
+    mass = masses(len(x)) if with_mass else None
+    direction = torch.randn(4, *x.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    exact = x.double().requires_grad_()
+    expected = dense_loops(exact, concentration, 3, kernel, step_size, mass, even_mass)
+    sum((a * b).sum() for a, b in zip(expected, direction, strict=True)).backward()
+    x.requires_grad_()
+    loops = mean_shift(
+        x[None].to(device),
+        concentration,
+        kernel=kernel,
+        step_size=step_size,
+        mass_BN=None if mass is None else mass[None].to(device),
+        even_mass=even_mass,
+    )
+    actual = [y[0].cpu() for y in take(loops, 4)]
+    sum((a * b).sum() for a, b in zip(actual, direction.float(), strict=True)).backward()
+    assert actual[-1].dtype == torch.float32
+    assert (expected[-1] - expected[0]).abs().max() > 0.02  # something moved
+    for a, b in zip(actual, expected, strict=True):
+        assert (a.double() - b).abs().max() < 1e-5 * slack(device)
+    tolerance = (1e-4 if concentration == 100 else 1e-5) * slack(device)
+    assert (x.grad.double() - exact.grad).abs().max() < tolerance * exact.grad.abs().max()
+
+
+@pytest.mark.parametrize('even_mass', [False, True])
+def test_float64_agrees_to_its_own_rounding(even_mass):
+    x = blobs(5).double()
+    expected = dense_loops(x, 30, 2, even_mass=even_mass)[-1]
+    assert (take(mean_shift(x[None], 30, even_mass=even_mass), 3)[-1][0] - expected).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize('kernel', KERNELS)
+def test_with_even_mass_a_large_group_attracts_no_more_than_a_small_one(kernel):
+    """1500 pixels on one spot and three at a right angle: densities from 1 to N are told from a share of attention."""
+    x = torch.zeros(1503, 4)
+    x[:1500, 0], x[1500:, 1] = 1, 1
+    even, plain = (take(mean_shift(x[None], 8, kernel=kernel, even_mass=e), 2)[1][0] for e in (True, False))
+    assert (even - dense_loops(x, 8, 1, kernel, even_mass=True)[1]).abs().max() < 1e-5
+    k = math.exp(-8)
+    assert float(plain[1500, 0] / plain[1500, 1]) == pytest.approx(500 * k, rel=1e-3)
+    # Densities 1500 + 3 k and 3 + 1500 k.
+    ratio = 1500 * k / (1500 + 3 * k) * (3 + 1500 * k) / 3
+    assert float(even[1500, 0] / even[1500, 1]) == pytest.approx(ratio, rel=1e-3)
+
+
+@pytest.mark.parametrize('kernel', KERNELS)
+def test_stable_at_a_high_concentration(kernel):
+    x = blobs(16, count=200).requires_grad_()
+    loops = take(mean_shift(x[None], 1000, kernel=kernel, even_mass=True), 4)
+    loops[-1].square().sum().backward()
+    assert all(torch.isfinite(y).all() for y in loops)
+    assert torch.isfinite(x.grad).all()
+    expected = dense_loops(x.detach(), 1000, 3, kernel, even_mass=True)[-1]
+    assert (loops[-1][0] - expected).abs().max() < 1e-4
+    # Lengths of 30: exp(1000 x . x) is far beyond any floating point number.
+    far = (30 * blobs(16, count=50)).requires_grad_()
+    last = take(mean_shift(far[None], 1000, kernel=kernel), 3)[-1]
+    last.sum().backward()
+    assert torch.isfinite(last).all() and torch.isfinite(far.grad).all()
+
+
+@pytest.mark.parametrize('even_mass', [False, True])
+@pytest.mark.parametrize('kernel', KERNELS)
+def test_autocast_changes_nothing(kernel, even_mass):
+    x = blobs(16)[None]
+    expected = take(mean_shift(x, 100, kernel=kernel, even_mass=even_mass), 3)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        actual = take(mean_shift(x, 100, kernel=kernel, even_mass=even_mass), 3)
+    assert all(torch.equal(a, b) and a.dtype == torch.float32 for a, b in zip(actual, expected, strict=True))
+
+
+def test_autocast_changes_no_neighbourhood():
+    """In half precision the centres of the clumps would be rounded, and other embeddings be their members."""
+    x = crowds(5000, 16)[0][None]
+    expected = find_neighbourhoods(x, None, KernelSettings(400))
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        actual = find_neighbourhoods(x, None, KernelSettings(400))
+    assert len(actual) == len(expected) > 2
+    for a, b in zip(actual, expected, strict=True):
+        assert torch.equal(a.member_Q, b.member_Q) and torch.equal(a.key_R, b.key_R)
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_half_precision_embeddings_are_computed_in_float32(dtype):
+    x = blobs(16)[None].to(dtype).requires_grad_()
+    last = take(mean_shift(x, 1000), 3)[-1]
+    assert torch.equal(last, take(mean_shift(x.float(), 1000), 3)[-1])
+    last.sum().backward()
+    assert x.grad.dtype == dtype and torch.isfinite(x.grad).all()
+
+
+@pytest.mark.parametrize('kernel', KERNELS)
+@pytest.mark.parametrize('step_size', [1.0, 0.5])
+def test_gradcheck_through_two_loops(kernel, step_size):
+    x = blobs(3, count=9).double()[None].requires_grad_()
+    mass = masses(9)[None].double()
+
+    def run(x):
+        return take(mean_shift(x, 10, kernel=kernel, step_size=step_size, mass_BN=mass), 3)[-1]
+
+    assert torch.autograd.gradcheck(run, x)
+
+
+def test_gradient_flows_through_every_loop():
+    """Through queries, keys and values: it differs from that of each loop by itself, started from a detached input."""
+    x = blobs(4).requires_grad_()
+    take(mean_shift(x[None], 20), 4)[-1][0, 0, 0].backward()
+    y = take(mean_shift(x.detach()[None], 20), 3)[-1].requires_grad_()
+    take(mean_shift(y, 20), 2)[-1][0, 0, 0].backward()
+    assert (x.grad - y.grad[0]).abs().max() > 0.1 * x.grad.abs().max()
+    assert (x.grad.abs().sum(1) > 0).all()
+
+
+@pytest.mark.parametrize('even_mass', [False, True])
+@pytest.mark.parametrize('kernel', KERNELS)
+def test_pixels_without_mass_attract_none(kernel, even_mass):
+    x = blobs(5, count=60)
+    counts = torch.arange(60) % 3 > 0
+    direction = torch.randn(60, 5, generator=torch.Generator().manual_seed(4)) * counts[:, None]
+    results = []
+    for stranger in (0.3, -40.0):
+        y = torch.where(counts[:, None], x, stranger * x + 1).requires_grad_()
+        last = take(mean_shift(y[None], 20, kernel=kernel, mass_BN=counts[None], even_mass=even_mass), 3)[-1][0]
+        (last * direction).sum().backward()
+        assert torch.isfinite(last).all()
+        assert not y.grad[~counts].any()
+        results.append((last[counts], y.grad[counts]))
+    alone = x[counts].requires_grad_()
+    last = take(mean_shift(alone[None], 20, kernel=kernel, even_mass=even_mass), 3)[-1][0]
+    (last * direction[counts]).sum().backward()
+    for value, gradient in results:
+        torch.testing.assert_close(value, last, rtol=1e-4, atol=1e-4 if kernel == 'norm' else 1e-5)
+        torch.testing.assert_close(gradient, alone.grad, rtol=1e-3, atol=1e-3 if kernel == 'norm' else 1e-4)
+
+
+@pytest.mark.parametrize('kernel', KERNELS)
+def test_batches_equal_single_pictures(kernel):
+    x = torch.stack([blobs(6, seed=seed) for seed in range(3)])
+    mass = torch.stack([masses(120, seed) for seed in range(3)])
+    settings = dict(kernel=kernel, even_mass=True)
+    together = take(mean_shift(x, 25, mass_BN=mass, **settings), 3)[-1]
+    for index in range(3):
+        alone = take(mean_shift(x[index : index + 1], 25, mass_BN=mass[index : index + 1], **settings), 3)[-1]
+        torch.testing.assert_close(together[index], alone[0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize('kernel', KERNELS)
+@pytest.mark.parametrize('even_mass', [False, True])
+@pytest.mark.parametrize('count', [1, 5])
+def test_nothing_or_one_pixel_to_attract(count, even_mass, kernel, device):
+    x = blobs(3, count=count).to(device).requires_grad_()
+    for mass in (None, torch.zeros(1, count, device=device)):
+        loops = take(mean_shift(x[None], 100, kernel=kernel, mass_BN=mass, even_mass=even_mass), 3)
+        x.grad = None
+        loops[-1].sum().backward()
+        assert torch.isfinite(loops[-1]).all() and torch.isfinite(x.grad).all()
+    if count == 1:
+        torch.testing.assert_close(loops[-1], loops[0])
+
+
+def test_an_embedding_of_length_zero_gets_no_gradient():
+    x = blobs(3, count=5)
+    x[2] = 0
+    x.requires_grad_()
+    last = take(mean_shift(x[None], 100), 3)[-1]
+    (last * torch.randn(1, 5, 3, generator=torch.Generator().manual_seed(0))).sum().backward()
+    assert torch.isfinite(last).all() and not x.grad[2].any()
+    assert 0 < x.grad.abs().max() < 100
+
+
+@pytest.mark.parametrize('kernel', KERNELS)
+def test_a_place_far_away_is_like_any_other(kernel):
+    """Only differences count for the Gaussian kernel, only directions for the other."""
+    x = blobs(3)[None]
+    moved = x + 100 if kernel == 'norm' else x * 100
+    expected = take(mean_shift(x, 25, kernel=kernel), 3)[-1]
+    actual = take(mean_shift(moved, 25, kernel=kernel), 3)[-1]
+    torch.testing.assert_close(actual - 100 if kernel == 'norm' else actual, expected, rtol=1e-3, atol=2e-4)
+
+
+@pytest.mark.parametrize('kernel', KERNELS)
+def test_kernel_mean_of_other_values(kernel):
+    """More values than dimensions and than are a multiple of four, other queries than keys."""
+    generator = torch.Generator().manual_seed(0)
+    query, key, value = (torch.randn(2, *shape, generator=generator) for shape in ((5, 3), (7, 3), (7, 6)))
+    mass = torch.rand(2, 7, generator=generator) + 0.1
+    actual = kernel_mean(query, key, value, 2.0, kernel, mass.log())
+    for b in range(2):
+        for m in range(5):
+            weights = []
+            for n in range(7):
+                q, k = query[b, m].tolist(), key[b, n].tolist()
+                log_kernel = sum(i * j for i, j in zip(q, k, strict=True))
+                if kernel == 'norm':
+                    log_kernel = -sum((i - j) ** 2 for i, j in zip(q, k, strict=True)) / 2
+                weights.append(float(mass[b, n]) * math.exp(2 * log_kernel))
+            expected = [sum(w * float(value[b, n, e]) for n, w in enumerate(weights)) / sum(weights) for e in range(6)]
+            assert actual[b, m].tolist() == pytest.approx(expected, abs=1e-5)
+
+
+_CROWD = 'mmseg_instancenet.models.mean_shift.pruning._CROWD'
+
+
+@pytest.fixture
+def few_are_a_crowd(monkeypatch):
+    monkeypatch.setattr(_CROWD, {'cpu': 300, 'cuda': 300})
+
+
+@pytest.mark.parametrize('kernel', KERNELS)
+@pytest.mark.parametrize('concentration', [100, 400])
+@pytest.mark.parametrize('dims', [3, 16])
+@pytest.mark.parametrize(
+    ('step_size', 'with_mass', 'even_mass'), [(1.0, False, False), (0.5, True, False), (1.0, True, True)]
+)
+def test_what_is_left_out_of_a_crowd_changes_nothing(
+    monkeypatch, dims, concentration, kernel, step_size, with_mass, even_mass, device
+):
+    """Values and gradients of three loops are as near to the whole float64 kernel matrix as with every pair."""
+    x = torch.stack([crowds(400, dims)[0], crowds(400, dims, seed=1)[0]])
+    mass = torch.stack([masses(400), masses(400, seed=3)]) if with_mass else None
+    settings = KernelSettings(concentration, kernel, step_size, even_mass)
+    direction = torch.randn(4, *x.shape, generator=torch.Generator().manual_seed(2))
+    if with_mass:
+        direction = direction * (mass > 0)[..., None]
+    results = []
+    for crowd in (300, math.inf):
+        monkeypatch.setattr(_CROWD, {device: crowd})
+        log_mass = None if mass is None else torch.where(mass[:1] > 0, mass[:1].log(), -1e30).to(device)
+        hoods = find_neighbourhoods(x[:1].to(device), log_mass, settings)
+        assert (0 < sum(len(hood.member_Q) * len(hood.key_R) for hood in hoods) < 0.7 * 400**2) == (crowd == 300)
+        y = x.clone().requires_grad_()
+        mass_BN = None if mass is None else mass.to(device)
+        loops = [z.cpu() for z in take(mean_shift(y.to(device), mass_BN=mass_BN, **settings._asdict()), 4)]
+        sum((a * b).sum() for a, b in zip(loops, direction, strict=True)).backward()
+        results.append((loops, y.grad))
+    (crowd, crowd_grad), (every_pair, every_pair_grad) = results
+    for index in range(2):
+        exact = x[index].double().requires_grad_()
+        mass_N = None if mass is None else mass[index]
+        expected = dense_loops(exact, concentration, 3, kernel, step_size, mass_N, even_mass)
+        sum((a * b[index]).sum() for a, b in zip(expected, direction, strict=True)).backward()
+        counting = slice(None) if mass is None else mass_N > 0
+        for a, b in zip(crowd, expected, strict=True):
+            assert (a[index].double() - b)[counting].abs().max() < 2e-5 * slack(device)
+        own, theirs = ((grad[index].double() - exact.grad).abs().max() for grad in (crowd_grad, every_pair_grad))
+        assert own < slack(device) * (2 * theirs + 1e-5 * exact.grad.abs().max())
+        assert theirs < 1e-3 * slack(device) * exact.grad.abs().max()
+
+
+def test_float64_leaves_out_less(few_are_a_crowd):
+    x = crowds(400, 16)[0].double()
+    expected = dense_loops(x, 400, 2)[-1]
+    assert find_neighbourhoods(x[None], None, KernelSettings(400))
+    assert (take(mean_shift(x[None], 400), 3)[-1][0] - expected).abs().max() < 1e-12
+
+
+def test_a_vector_without_direction_in_a_crowd(few_are_a_crowd):
+    """To the cosine kernel everything is equally near to it."""
+    x, _ = crowds(400, 16)
+    x[5] = 0
+    after = take(mean_shift(x[None], 100), 2)[1][0]
+    assert find_neighbourhoods(x[None], None, KernelSettings(100))
+    mean = x.mean(0)
+    assert (after[5] - mean / mean.norm()).abs().max() < 1e-5
+
+
+PEAK = """
+import resource, torch
+from mmseg_instancenet.models.mean_shift import mean_shift
+
+def run(count, **settings):
+    x = torch.randn(1, count, 16, requires_grad=True)
+    loops = mean_shift(x, 100, **settings)
+    next(loops)
+    next(loops).square().sum().backward()
+
+run(512)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+run(16384)
+run(8192, kernel='norm', even_mass=True)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+"""
+
+
+def test_memory_is_linear_in_the_pixels():
+    """One loop forward and backward at 16,384 pixels, the input included; the kernel matrix alone would be 1024 MiB."""
+    process = subprocess.run([sys.executable, '-W', 'ignore', '-c', PEAK], capture_output=True, text=True, check=True)
+    assert float(process.stdout.split()[-1]) < 64

@@ -1,0 +1,24 @@
+"""Directions, and what has none."""
+
+import torch
+
+from mmseg_instancenet.structures import unit_vectors
+
+
+def test_lengths_and_directions():
+    x = torch.tensor([[[3.0], [4.0]], [[-1e-6], [0.0]]])
+    assert torch.allclose(unit_vectors(x, dim=1), torch.tensor([[[0.6], [0.8]], [[-1.0], [0.0]]]))
+
+
+def test_without_direction_there_is_no_gradient():
+    x = torch.tensor([[0.0, 0.0], [1e-13, 0.0], [2.0, 0.0]], requires_grad=True)
+    unit = unit_vectors(x, dim=1)
+    assert unit.tolist() == [[0, 0], [0, 0], [1, 0]]
+    (unit * torch.tensor([3.0, 5.0])).sum().backward()
+    # Of x / |x|: what is across the vector, over its length.
+    assert x.grad.tolist() == [[0, 0], [0, 0], [0, 2.5]]
+
+
+def test_gradcheck():
+    x = torch.randn(4, 3, dtype=torch.float64, requires_grad=True, generator=torch.Generator().manual_seed(0))
+    assert torch.autograd.gradcheck(lambda x: unit_vectors(x, dim=1), x)
