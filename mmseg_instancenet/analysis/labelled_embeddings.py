@@ -90,8 +90,7 @@ def labelled_embeddings(model: EmbeddingSegmentor, dataset: Dataset, count: int)
         yield LabelledEmbeddings(
             mmcv.imread(sample.img_path, channel_order='rgb'),
             instance_HW.cpu().numpy(),
-            network_pass.without_padding(network_pass.embeddings_Dhw).float(),
-            *(network_pass.without_padding(network_pass.under_cells(map_HW, 0)) for map_HW in (instance_HW, class_HW)),
+            *network_pass.on_image(instance_HW, class_HW),
         )
 
 

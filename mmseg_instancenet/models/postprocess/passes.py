@@ -46,6 +46,11 @@ class NetworkPass(NamedTuple):
         (_, inside_h), (_, inside_w) = self._cells()
         return map_hw[..., inside_h, :][..., inside_w]
 
+    def on_image(self, *maps_HW: Tensor) -> list[Tensor]:
+        """The cells that lie on the image: their embeddings (D, h', w') in float32, and maps of the image under them, (h', w')."""
+        maps_hw = [self.under_cells(map_HW, outside=0) for map_HW in maps_HW]
+        return [self.without_padding(map_hw) for map_hw in (self.embeddings_Dhw.float(), *maps_hw)]
+
     def _cells(self) -> list[tuple[Tensor, Tensor]]:
         """Row and column of the image under each row and column of cells, and whether there is one."""
         return [
