@@ -3,7 +3,7 @@
 import torch
 
 
-def dense_loops(x_ND, concentration, loops, kernel='cosine', step_size=1.0, mass_N=None, even_mass=False):
+def dense_loops(x_ND, concentration, loops, kernel='cosine', step_size=1.0, mass_N=None):
     """The embeddings before the first loop and after each, (N, D) float64, with the (N, N) kernel matrix in sight."""
     x = x_ND.double()
     mass = torch.ones(len(x), dtype=torch.float64) if mass_N is None else mass_N.double()
@@ -14,11 +14,7 @@ def dense_loops(x_ND, concentration, loops, kernel='cosine', step_size=1.0, mass
         log_kernel = concentration * x @ x.T
         if kernel == 'norm':
             log_kernel = -concentration / 2 * (x[:, None] - x[None, :]).square().sum(2)
-        counts = mass
-        if even_mass:
-            own = log_kernel.diagonal()[:, None]
-            counts = mass / ((log_kernel - own).exp() @ mass).detach()
-        weights = (log_kernel - log_kernel.amax(1, keepdim=True)).exp() * counts
+        weights = (log_kernel - log_kernel.amax(1, keepdim=True)).exp() * mass
         mean = weights @ x / weights.sum(1, keepdim=True)
         x = step_size * mean + (1 - step_size) * x
         if kernel == 'cosine':

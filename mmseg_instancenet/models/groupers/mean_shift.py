@@ -32,7 +32,6 @@ def group_by_mean_shift(
     *,
     kernel: Kernel = 'cosine',
     step_size: float = 1.0,
-    even_mass: bool = False,
     max_loops: int = 20,
     tolerance: float = 0.01,
 ) -> Tensor:
@@ -53,7 +52,7 @@ def group_by_mean_shift(
 
     Args:
         x_ND: (N, D) embeddings, N >= 1.
-        concentration, kernel, step_size, even_mass: of :func:`mean_shift`.
+        concentration, kernel, step_size: of :func:`mean_shift`.
         max_loops: at least 1; the paper runs 10 to 16 on pictures.
         tolerance: in bandwidths.
 
@@ -71,7 +70,7 @@ def group_by_mean_shift(
     if x_ND.dim() != 2 or len(x_ND) == 0:
         raise ValueError(f'expected embeddings (N, D) with N >= 1, got {tuple(x_ND.shape)}')
     _check_loops(max_loops, tolerance)
-    settings = KernelSettings(concentration, kernel, step_size, even_mass)
+    settings = KernelSettings(concentration, kernel, step_size)
     settings.check()
     check_finite(x_ND.float().norm(dim=1))  # a length that overflows leaves no direction
     x_MD, log_mass_M = prepare(x_ND, kernel), None
@@ -130,7 +129,6 @@ class MeanShiftGrouping(Grouper):
             ones across the margin and swallows them within a few loops: a warning says so (see :func:`kernel_reach`).
         kernel: 'cosine' for embeddings on a sphere (``SphericalPairLoss``), 'norm' for others (``DiscriminativeLoss``).
         step_size: eta in (0, 1]; 1 is the paper's.
-        even_mass: let a large group attract no more than a small one.
         max_loops: loops in testing, at most.
         tolerance: of the moves, in bandwidths, at which testing stops.
         **kwargs: ``class_agnostic``, ``background_groups``, ``connected``, ``min_size`` and ``max_instances`` of
@@ -149,13 +147,12 @@ class MeanShiftGrouping(Grouper):
         concentration: float = 100.0,
         kernel: Kernel = 'cosine',
         step_size: float = 1.0,
-        even_mass: bool = False,
         max_loops: int = 20,
         tolerance: float = 0.01,
         **kwargs,
     ) -> None:
         super().__init__(**kwargs)
-        self.kernel_settings = KernelSettings(concentration, kernel, step_size, even_mass)
+        self.kernel_settings = KernelSettings(concentration, kernel, step_size)
         self.kernel_settings.check()
         _check_loops(max_loops, tolerance)
         self.max_loops, self.tolerance = max_loops, tolerance
@@ -209,9 +206,7 @@ class MeanShiftGrouping(Grouper):
         """Warns, once, where groups as far apart as the loss makes them attract each other across the margin."""
         if self._margins is None or self._warned:
             return
-        concentration, kernel, _, even_mass = self.kernel_settings
-        if even_mass:
-            size_ratio = 1.0
+        concentration, kernel, _ = self.kernel_settings
         reach = kernel_reach(concentration, kernel, self._margins, size_ratio)
         if reach > _FAR_REACH:
             self._warned = True
@@ -219,6 +214,6 @@ class MeanShiftGrouping(Grouper):
                 f'MeanShiftGrouping: at concentration {concentration:g} a group {size_ratio:.0f} times as large as another '
                 f'attracts the pixels of the other {reach:.2g} times as strongly as that one does, although the loss holds '
                 f'them apart by {self._margins.between:g} ({self._margins.distance}); above {_FAR_REACH:g} small groups '
-                'are swallowed within a few loops. Raise the concentration, or set even_mass=True',
+                'are swallowed within a few loops. Raise the concentration',
                 stacklevel=2,
             )

@@ -1,7 +1,7 @@
 """Blurring mean shift as attention (Kong & Fowlkes 2018, equation 3)."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -27,7 +27,6 @@ class KernelSettings(NamedTuple):
     concentration: float
     kernel: Kernel = 'cosine'
     step_size: float = 1.0
-    even_mass: bool = False
 
     def check(self) -> None:
         """Raises ValueError unless they are settings of a kernel."""
@@ -51,7 +50,6 @@ def mean_shift(
     kernel: Kernel = 'cosine',
     step_size: float = 1.0,
     mass_BN: Tensor | None = None,
-    even_mass: bool = False,
 ) -> Iterator[Tensor]:
     r"""The embeddings before the first loop of blurring mean shift, after it, after the second, and so on without end.
 
@@ -76,9 +74,6 @@ def mean_shift(
         step_size: eta in (0, 1].
         mass_BN: (B, N) >= 0, how much each pixel counts in the kernel: 0 for pixels that attract none (padding, ignored
             ones; they are moved all the same). All pixels count 1 unless given.
-        even_mass: divide the mass of each pixel by the density around it, :math:`\sum_j m_j K_{ij} / K_{ii}`, in every
-            loop: a large group then attracts no more than a small one. Twice the time. No gradient flows through the
-            density.
 
     Yields:
         (B, N, D) embeddings, of unit length for ``'cosine'``; the first are the input's.
@@ -99,7 +94,7 @@ def mean_shift(
         raise ValueError(f'expected masses {tuple(x_BND.shape[:2])}, one a pixel, got {tuple(mass_BN.shape)}')
     if mass_BN is not None and not bool((mass_BN >= 0).all()):
         raise ValueError('expected masses >= 0, got a negative one or NaN')
-    settings = KernelSettings(concentration, kernel, step_size, even_mass)
+    settings = KernelSettings(concentration, kernel, step_size)
     settings.check()
     x_BND = prepare(x_BND, kernel)
     log_mass_BN = None if mass_BN is None else torch.where(mass_BN > 0, mass_BN.to(x_BND).log(), _NO_MASS)
@@ -137,34 +132,21 @@ def shift(
         settings: of the kernel.
         hoods: of :func:`find_neighbourhoods`, for a single picture; without, every pair counts.
     """
-    concentration, kernel, step_size, even_mass = settings
-
-    def log_density(query_BMD: Tensor, key_BND: Tensor, log_mass_BN: Tensor | None) -> Tensor:
-        return _log_density(query_BMD.detach(), key_BND.detach(), concentration, kernel, log_mass_BN)
-
-    def mean(query_BMD: Tensor, key_BND: Tensor, log_mass_BN: Tensor | None) -> Tensor:
-        return kernel_mean(query_BMD, key_BND, key_BND, concentration, kernel, log_mass_BN)
-
+    concentration, kernel, step_size = settings
     with torch.autocast(device_type=x_BND.device.type, enabled=False):
-        evened_BN = log_mass_BN
-        if even_mass:
-            log_density_BN = _for_each(hoods, log_density, x_BND, log_mass_BN)
-            evened_BN = -log_density_BN if log_mass_BN is None else log_mass_BN - log_density_BN
-        mean_BND = _for_each(hoods, mean, x_BND, evened_BN)
+        if hoods:
+            mean_BND = _means_by_neighbourhood(x_BND, log_mass_BN, settings, hoods)
+        else:
+            mean_BND = kernel_mean(x_BND, x_BND, concentration, kernel, log_mass_BN)
         x_BND = mean_BND if step_size == 1 else step_size * mean_BND + (1 - step_size) * x_BND
         return unit_vectors(x_BND, dim=2) if kernel == 'cosine' else x_BND
 
 
-def _for_each(
-    hoods: Sequence[Neighbourhood],
-    function: Callable[[Tensor, Tensor, Tensor | None], Tensor],
-    x_BND: Tensor,
-    log_mass_BN: Tensor | None,
+def _means_by_neighbourhood(
+    x_BND: Tensor, log_mass_BN: Tensor | None, settings: KernelSettings, hoods: Sequence[Neighbourhood]
 ) -> Tensor:
-    """What a function of queries, keys and the keys' masses gives for every embedding, neighbourhood by neighbourhood."""
-    if not hoods:
-        return function(x_BND, x_BND, log_mass_BN)
-    results = []
+    """Kernel means of every embedding over the keys of its neighbourhood alone."""
+    means = []
     for hood in hoods:
         log_mass_BR = None if log_mass_BN is None else log_mass_BN.index_select(1, hood.key_R)
         if hood.log_scale_R is not None:
@@ -173,9 +155,9 @@ def _for_each(
         key_BRD = x_BND.index_select(1, hood.key_R)
         # One copy less to keep for the backward pass.
         query_BQD = key_BRD[:, : len(hood.member_Q)] if hood.members_first else x_BND.index_select(1, hood.member_Q)
-        results.append(function(query_BQD, key_BRD, log_mass_BR))
+        means.append(kernel_mean(query_BQD, key_BRD, settings.concentration, settings.kernel, log_mass_BR))
     back_N = torch.cat([hood.member_Q for hood in hoods]).argsort()
-    return torch.cat(results, dim=1).index_select(1, back_N)
+    return torch.cat(means, dim=1).index_select(1, back_N)
 
 
 @torch.no_grad()
@@ -201,8 +183,6 @@ def find_neighbourhoods(
     # An embedding attracts itself with its own mass: e^(-delta d^2 / 2) times all masses has to vanish beside it.
     share = torch.finfo(x_ND.dtype).eps if max_keys is None else _COARSE
     span = float(log_mass_N.logsumexp(0) - log_mass_N[counts_N].min()) - math.log(share)
-    if settings.even_mass:  # that of an embedding in a crowd may be one over all
-        span += math.log(len(x_ND))
     with torch.autocast(device_type=x_ND.device.type, enabled=False):
         return neighbourhoods(
             x_ND,
@@ -215,78 +195,35 @@ def find_neighbourhoods(
 
 
 def kernel_mean(
-    query_BMD: Tensor,
-    key_BND: Tensor,
-    value_BNE: Tensor,
-    concentration: float,
-    kernel: Kernel,
-    log_mass_BN: Tensor | None = None,
+    query_BMD: Tensor, key_BND: Tensor, concentration: float, kernel: Kernel, log_mass_BN: Tensor | None = None
 ) -> Tensor:
-    r"""Kernel-weighted means :math:`\sum_j m_j K_{ij} v_j / \sum_j m_j K_{ij}`, (B, M, E), without the kernel matrix.
+    r"""Kernel-weighted means of the keys, :math:`\sum_j m_j K_{ij} x_j / \sum_j m_j K_{ij}`, (B, M, D), without the matrix K.
 
-    See :func:`mean_shift` for the kernels; memory is linear in M + N.
+    This is fused attention with the keys as values. See :func:`mean_shift` for the kernels; memory is linear in M + N.
     """
-    if kernel == 'norm':
-        query_BMD, key_BND = _from_mean(key_BND, query_BMD, key_BND)
-    bias_BN1 = _key_bias(key_BND, concentration, kernel, log_mass_BN)
-    if bias_BN1 is not None:
-        # One more coordinate of the keys that every query has at 1.
-        query_BMD = torch.cat([query_BMD, query_BMD.new_ones(*query_BMD.shape[:2], 1)], dim=2)
-        key_BND = torch.cat([key_BND, bias_BN1], dim=2)
-    return _attention(query_BMD, key_BND, value_BNE, concentration)
-
-
-def _from_mean(key_BND: Tensor, *x_BND: Tensor) -> list[Tensor]:
-    """Only differences count: seen from the mean of the keys the products stay small, and so does their rounding."""
-    origin_B1D = key_BND.detach().mean(1, keepdim=True)
-    return [x - origin_B1D for x in x_BND]
-
-
-def _key_bias(key_BND: Tensor, concentration: float, kernel: Kernel, log_mass_BN: Tensor | None) -> Tensor | None:
-    """What a key adds to its logits whatever the query, over the concentration: (B, N, 1), or None for nothing."""
+    dims = key_BND.shape[2]
+    value_BND = key_BND
     bias_BN = None if log_mass_BN is None else log_mass_BN / concentration
     if kernel == 'norm':
+        # Only differences count: seen from the mean of the keys the products stay small, and so does their rounding.
+        origin_B1D = key_BND.detach().mean(1, keepdim=True)
+        query_BMD, key_BND = query_BMD - origin_B1D, key_BND - origin_B1D
         half_square_BN = key_BND.square().sum(2) / 2
         bias_BN = -half_square_BN if bias_BN is None else bias_BN - half_square_BN
-    return None if bias_BN is None else bias_BN[..., None]
-
-
-def _attention(query_BMD: Tensor, key_BND: Tensor, value_BNE: Tensor, concentration: float) -> Tensor:
-    """Fused attention. Queries, keys and values are filled up with zeros to one width, a multiple of 4: the fused kernels
-    ask for that and would otherwise step aside for one that makes the matrix."""
-    width = -(-max(key_BND.shape[2], value_BNE.shape[2]) // 4) * 4
-
-    def filled(x_BND: Tensor) -> Tensor:
-        missing = width - x_BND.shape[2]
-        return (F.pad(x_BND, (0, missing)) if missing else x_BND).unsqueeze(1)
-
-    query_B1MW, key_B1NW = filled(query_BMD), filled(key_BND)
+    if bias_BN is not None:
+        # What a key adds to its logits whatever the query: one more coordinate, which every query has at 1.
+        query_BMD = F.pad(query_BMD, (0, 1), value=1.0)
+        key_BND = torch.cat([key_BND, bias_BN[..., None]], dim=2)
+    # The fused kernels ask for one width, a multiple of 4, and would otherwise step aside for one that makes the matrix.
+    width = -(-key_BND.shape[2] // 4) * 4
+    query_B1MW, key_B1NW = _filled(query_BMD, width), _filled(key_BND, width)
     # Where keys are their own values one copy of them is kept for the backward pass.
-    value_B1NW = key_B1NW if value_BNE is key_BND else filled(value_BNE)
+    value_B1NW = key_B1NW if value_BND is key_BND else _filled(value_BND, width)
     mean_B1MW = F.scaled_dot_product_attention(query_B1MW, key_B1NW, value_B1NW, scale=concentration)
-    return mean_B1MW[:, 0, :, : value_BNE.shape[2]]
+    return mean_B1MW[:, 0, :, :dims]
 
 
-def _log_density(
-    query_BMD: Tensor, key_BND: Tensor, concentration: float, kernel: Kernel, log_mass_BN: Tensor | None
-) -> Tensor:
-    r"""Logarithm of :math:`\rho_i = \sum_j m_j K_{ij} / K_{ii}`, (B, M), from one more pass of the same attention.
-
-    Attention divides by the density and does not tell it. So one key more is added, to which every query has
-    :math:`K = e^r K_{ii}`; the share of the attention that it receives is :math:`a = e^r / (e^r + \rho)`. With r half the
-    logarithm of N, neither a nor 1 - a comes near rounding for densities from 1 to N.
-    """
-    batch, count, dims = key_BND.shape
-    if kernel == 'norm':
-        query_BMD, key_BND = _from_mean(key_BND, query_BMD, key_BND)
-    own_BM1 = query_BMD.square().sum(2, keepdim=True) / (2 if kernel == 'norm' else 1)  # logarithm of K_ii over delta
-    bias_BN1 = _key_bias(key_BND, concentration, kernel, log_mass_BN)
-    zero_BN1 = torch.zeros_like(key_BND[..., :1])
-    query_BMC = torch.cat([query_BMD, torch.ones_like(own_BM1), own_BM1], dim=2)
-    key_BNC = torch.cat([key_BND, zero_BN1 if bias_BN1 is None else bias_BN1, zero_BN1], dim=2)
-    log_share = math.log(count) / 2
-    added_B1C = F.pad(key_BND.new_tensor([log_share / concentration, 1]), (dims, 0)).expand(batch, 1, -1)
-    is_added_BN1 = F.pad(zero_BN1, (0, 0, 0, 1), value=1.0)
-    share_BM = _attention(query_BMC, torch.cat([key_BNC, added_B1C], dim=1), is_added_BN1, concentration).squeeze(2)
-    tiny = torch.finfo(share_BM.dtype).tiny
-    return log_share + (1 - share_BM).clamp(min=tiny).log() - share_BM.clamp(min=tiny).log()
+def _filled(x_BND: Tensor, width: int) -> Tensor:
+    """(B, 1, N, width): zeros after the last coordinate, and an axis for attention's heads."""
+    missing = width - x_BND.shape[2]
+    return (F.pad(x_BND, (0, missing)) if missing else x_BND)[:, None]

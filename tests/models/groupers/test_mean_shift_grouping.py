@@ -101,10 +101,9 @@ def test_embeddings_that_mean_nothing():
 
 
 @pytest.mark.parametrize('concentration', [100, 25])
-@pytest.mark.parametrize('even_mass', [False, True])
-def test_a_large_background_and_five_small_groups_stay_six_over_forty_loops(concentration, even_mass):
+def test_a_large_background_and_five_small_groups_stay_six_over_forty_loops(concentration):
     x, true = large_background()
-    labels = group_by_mean_shift(x, concentration, even_mass=even_mass, max_loops=40, tolerance=0)
+    labels = group_by_mean_shift(x, concentration, max_loops=40, tolerance=0)
     assert int(labels.max()) == 6 and same_groups(labels, true)
 
 
@@ -115,8 +114,6 @@ def test_at_the_texts_concentration_the_background_swallows_them():
     expected = dense_loops(x, 6, 3)[-1]
     means = F.normalize(torch.stack([expected[true == k].mean(0) for k in range(6)]), dim=1)
     assert float(torch.pdist(means[[0, 1]])) < 0.4
-    # A large group attracts no more than a small one: then they stay for longer.
-    assert int(group_by_mean_shift(x, 6, max_loops=3, even_mass=True).max()) == 6
 
 
 def grouper_of(concentration=100.0, loss=None, **settings):
@@ -129,14 +126,14 @@ def test_the_warning_of_groups_that_reach_each_other():
     x, _ = large_background()
     embeddings, classes = x.T.reshape(16, 20, 50), torch.ones(20, 50, dtype=torch.long)
     with pytest.warns(
-        UserWarning, match=r'at concentration 6 a group 100 times as large.*0.25 times.*set even_mass=True'
+        UserWarning, match=r'at concentration 6 a group 100 times as large.*0.25 times.*Raise the concentration$'
     ):
         grouper = grouper_of(6, min_size=10)
         grouper(embeddings, classes)
     with warnings.catch_warnings():
         warnings.simplefilter('error')
         grouper(embeddings, classes)  # once
-        for quiet in (grouper_of(), grouper_of(25), grouper_of(6, even_mass=True), MeanShiftGrouping(6)):
+        for quiet in (grouper_of(), grouper_of(25), MeanShiftGrouping(6)):
             quiet(embeddings, classes)
         grouper_of(100, kernel='cosine', loss=DiscriminativeLoss())(embeddings, classes)
         grouper_of(2, kernel='norm', loss=DiscriminativeLoss())(embeddings, classes)
@@ -213,12 +210,11 @@ def test_tolerance_and_max_loops_end_the_loops(monkeypatch):
 
 
 @pytest.mark.parametrize('kernel', ['cosine', 'norm'])
-@pytest.mark.parametrize('even_mass', [False, True])
 @pytest.mark.parametrize('dims', [3, 16])
-def test_shortcuts_in_a_crowd_change_no_group(monkeypatch, dims, even_mass, kernel):
+def test_shortcuts_in_a_crowd_change_no_group(monkeypatch, dims, kernel):
     """Against the same function without them, of which a test above says that its groups are those of the dense loops."""
     x, true = crowds(3000, dims)
-    settings = dict(kernel=kernel, even_mass=even_mass, max_loops=30)
+    settings = dict(kernel=kernel, max_loops=30)
     exact = group_by_mean_shift(x, 100, **settings)
     shifted = []
 
@@ -270,7 +266,7 @@ def test_every_pixel_of_a_region_is_assigned(concentration, kernel):
     torch.manual_seed(0)
     embeddings, classes = torch.randn(5, 12, 13), torch.randint(0, 4, (12, 13))
     classes[3] = 255
-    for settings in ({}, dict(step_size=0.5, even_mass=True), dict(min_size=4), dict(class_agnostic=True)):
+    for settings in ({}, dict(step_size=0.5), dict(min_size=4), dict(class_agnostic=True)):
         labels = MeanShiftGrouping(concentration, kernel, **settings)(embeddings, classes)
         assert torch.equal(labels > 0, (classes > 0) & (classes != 255))
         assert labels.unique().tolist() == list(range(int(labels.max()) + 1))  # without gaps
@@ -331,11 +327,11 @@ def maps(images=2, dims=3, size=(6, 7), seed=0):
 @pytest.mark.parametrize('kernel', ['cosine', 'norm'])
 def test_loops_of_whole_pictures(kernel, device):
     embeddings = maps()
-    grouper = MeanShiftGrouping(15, kernel, step_size=0.5, even_mass=True)
+    grouper = MeanShiftGrouping(15, kernel, step_size=0.5)
     loops = take(grouper.loops(embeddings.to(device), torch.ones(2, 6, 7, dtype=torch.long, device=device)), 3)
     for image in range(2):
         x = embeddings[image].flatten(1).T
-        for actual, expected in zip(loops, dense_loops(x, 15, 2, kernel, 0.5, even_mass=True), strict=True):
+        for actual, expected in zip(loops, dense_loops(x, 15, 2, kernel, 0.5), strict=True):
             assert actual.shape == embeddings.shape
             assert (actual[image].flatten(1).T.cpu() - expected).abs().max() < 1e-5 * slack(device)
 
