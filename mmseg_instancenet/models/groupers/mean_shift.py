@@ -8,11 +8,11 @@ import torch
 from mmseg.registry import MODELS
 from torch import Tensor
 
-from ...structures import EmbeddingMargins, check_finite
+from ...structures import SHORTEST, EmbeddingMargins, check_finite
 from ..mean_shift.collapse import collapse
-from ..mean_shift.iteration import Kernel, KernelSettings, find_neighbourhoods, mean_shift, prepare, shift
+from ..mean_shift.iteration import Kernel, KernelSettings, mean_shift, prepare, shift
 from ..mean_shift.modes import merge_modes, number_groups
-from ..mean_shift.pruning import is_crowd
+from ..mean_shift.pruning import Neighbourhood, neighbourhoods
 from .base import Grouper
 
 _FAR_REACH = 0.01
@@ -21,11 +21,18 @@ _FAR_REACH = 0.01
 _COLLAPSED = 0.25
 """Bandwidths from the mean of a clump within which embeddings go on as one: two kernels that near each other have one mode."""
 
+_NEGLIGIBLE = 1e-3
+"""Share of a mean that pruning may leave out; thinning to ``_MAX_KEYS`` changes means more than that."""
+
+_LARGE = 4096
+"""Number of embeddings from which on pruning saves time on a CPU. On a GPU it was never measured, and is not done."""
+
 _MAX_KEYS = 1024
 """So many embeddings of a clump stand for all of it in a kernel mean: the mean of a clump one bandwidth wide is then off by a
 thirtieth of a bandwidth."""
 
 
+@torch.no_grad()
 def group_by_mean_shift(
     x_ND: Tensor,
     concentration: float,
@@ -42,7 +49,7 @@ def group_by_mean_shift(
     end. Then what lies closer than the bandwidth :math:`1 / \sqrt\delta` is one group (:func:`merge_modes`). Every pixel
     is assigned; there is no limit to the number of groups; the order of the pixels does not matter.
 
-    Below 4096 embeddings (65,536 on a GPU) every loop is computed as it is defined. From there on shortcuts are taken whose
+    Below 4096 embeddings, and on a GPU, every loop is computed as it is defined. From there on shortcuts are taken whose
     effect stays far below a bandwidth: of a clump of more than 1024 embeddings that many stand for all (a thirtieth of a
     bandwidth, in the first loops), what adds less than a thousandth to a mean is left out, and embeddings that have
     come together within a quarter of a bandwidth go on as one, with the weight of all (:func:`~.collapse.collapse`).
@@ -76,15 +83,47 @@ def group_by_mean_shift(
     x_MD, log_mass_M = prepare(x_ND, kernel), None
     point_N = torch.arange(len(x_ND), device=x_ND.device)  # what each embedding has become
     for _ in range(max_loops):
-        log_mass_1M = None if log_mass_M is None else log_mass_M[None]
-        hoods = find_neighbourhoods(x_MD[None], log_mass_1M, settings, _MAX_KEYS)
-        before_MD, x_MD = x_MD, shift(x_MD[None], log_mass_1M, settings, hoods)[0]
+        hoods = _neighbourhoods(x_MD, log_mass_M, settings)
+        before_MD, x_MD = x_MD, _shift(x_MD, log_mass_M, settings, hoods)
         if float((x_MD - before_MD).norm(dim=1).max()) <= tolerance * settings.bandwidth:
             break
-        if is_crowd(x_ND[None]):
+        if _is_pruned(x_ND):
             x_MD, log_mass_M, onto_M = collapse(x_MD, log_mass_M, hoods, _COLLAPSED * settings.bandwidth)
             x_MD, point_N = prepare(x_MD, kernel), onto_M[point_N]
     return number_groups(merge_modes(x_MD, settings.bandwidth)[point_N])
+
+
+def _is_pruned(x_ND: Tensor) -> bool:
+    return x_ND.device.type == 'cpu' and len(x_ND) >= _LARGE
+
+
+@torch.autocast('cpu', enabled=False)
+def _neighbourhoods(x_MD: Tensor, log_mass_M: Tensor | None, settings: KernelSettings) -> list[Neighbourhood]:
+    """Those of an iteration that is pruned; none where every pair counts."""
+    if not _is_pruned(x_MD):
+        return []
+    if log_mass_M is None:
+        log_mass_M = x_MD.new_zeros(len(x_MD))
+    # On unit vectors both kernels are the same, and distances alone count. To a vector without direction all are equally near.
+    counts_M = x_MD.norm(dim=1) > SHORTEST if settings.kernel == 'cosine' else torch.ones(len(x_MD), dtype=torch.bool)
+    # An embedding attracts itself with its own mass: e^(-delta d^2 / 2) times all masses has to be negligible beside it.
+    span = float(log_mass_M.logsumexp(0) - log_mass_M.min()) - math.log(_NEGLIGIBLE)
+    reach = math.sqrt(2 * span / settings.concentration)
+    return neighbourhoods(x_MD, settings.bandwidth, reach, counts_N=counts_M, log_mass_N=log_mass_M, max_keys=_MAX_KEYS)
+
+
+def _shift(x_MD: Tensor, log_mass_M: Tensor | None, settings: KernelSettings, hoods: list[Neighbourhood]) -> Tensor:
+    """One iteration, (M, D): every neighbourhood over its keys; without neighbourhoods over all pairs."""
+    if not hoods:
+        return shift(x_MD[None], x_MD[None], None if log_mass_M is None else log_mass_M[None], settings)[0]
+    shifted_MD = torch.empty_like(x_MD)
+    for hood in hoods:
+        log_mass_R = None if log_mass_M is None else log_mass_M[hood.key_R]
+        if hood.log_scale_R is not None:
+            log_mass_R = hood.log_scale_R if log_mass_R is None else log_mass_R + hood.log_scale_R
+        log_mass_1R = None if log_mass_R is None else log_mass_R[None].to(x_MD)
+        shifted_MD[hood.member_Q] = shift(x_MD[None, hood.member_Q], x_MD[None, hood.key_R], log_mass_1R, settings)[0]
+    return shifted_MD
 
 
 def _check_loops(max_loops: int, tolerance: float) -> None:
@@ -179,7 +218,7 @@ class MeanShiftGrouping(Grouper):
         region_NP = region_NHW.flatten(1)
         if int(region_NP.max()) <= 1:
             every_pixel = bool((region_NP == 1).all())
-            shifted = mean_shift(x_NPD, mass_BN=None if every_pixel else region_NP, **self.kernel_settings._asdict())
+            shifted = mean_shift(x_NPD, mass_NP=None if every_pixel else region_NP, **self.kernel_settings._asdict())
         else:
             shifted = self._shift_regions(x_NPD, region_NP)
         for shifted_NPD in shifted:
@@ -202,14 +241,20 @@ class MeanShiftGrouping(Grouper):
     def check_margins(self, margins: EmbeddingMargins) -> None:
         self._margins = margins
 
+    def reaches_far(self, size_ratio: float) -> bool:
+        """Whether :meth:`warn_of_reach` would warn of this ratio of sizes."""
+        if self._margins is None or self._warned:
+            return False
+        return self._reach(size_ratio) > _FAR_REACH
+
+    def _reach(self, size_ratio: float) -> float:
+        return kernel_reach(self.kernel_settings.concentration, self.kernel_settings.kernel, self._margins, size_ratio)
+
     def warn_of_reach(self, size_ratio: float) -> None:
         """Warns, once, where groups as far apart as the loss makes them attract each other across the margin."""
-        if self._margins is None or self._warned:
-            return
-        concentration, kernel, _ = self.kernel_settings
-        reach = kernel_reach(concentration, kernel, self._margins, size_ratio)
-        if reach > _FAR_REACH:
+        if self.reaches_far(size_ratio):
             self._warned = True
+            concentration, reach = self.kernel_settings.concentration, self._reach(size_ratio)
             warnings.warn(
                 f'MeanShiftGrouping: at concentration {concentration:g} a group {size_ratio:.0f} times as large as another '
                 f'attracts the pixels of the other {reach:.2g} times as strongly as that one does, although the loss holds '

@@ -7,9 +7,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-_CROWD = {'cpu': 4096, 'cuda': 65536}
-"""From so many embeddings on, looking for neighbourhoods is worth while. (The number for GPUs is a guess, not measured.)"""
-
 _SAMPLE = 1024
 """Clumps are looked for among so many embeddings: one of a hundredth of all has about ten of them."""
 
@@ -23,11 +20,6 @@ _BLOCK = 1 << 21
 
 _LARGEST_SHARE = 0.7
 """Of all pairs: where more than this would count, leaving out the others is not worth the copies."""
-
-
-def is_crowd(x_BND: Tensor) -> bool:
-    """Whether looking for neighbourhoods among N embeddings on this device is worth while."""
-    return x_BND.shape[1] >= _CROWD.get(x_BND.device.type, math.inf)
 
 
 class Neighbourhood(NamedTuple):

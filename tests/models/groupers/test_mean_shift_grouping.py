@@ -15,9 +15,9 @@ from sklearn.metrics import adjusted_rand_score
 
 from mmseg_instancenet.models import DiscriminativeLoss, MeanShiftGrouping
 from mmseg_instancenet.models.groupers import group_by_mean_shift
-from mmseg_instancenet.models.groupers.mean_shift import kernel_reach
+from mmseg_instancenet.models.groupers.mean_shift import _neighbourhoods, _shift, kernel_reach
 from mmseg_instancenet.models.losses import SphericalPairLoss
-from mmseg_instancenet.models.mean_shift.iteration import shift
+from mmseg_instancenet.models.mean_shift.iteration import KernelSettings, shift
 from mmseg_instancenet.structures import EmbeddingMargins
 
 
@@ -218,14 +218,14 @@ def test_shortcuts_in_a_crowd_change_no_group(monkeypatch, dims, kernel):
     exact = group_by_mean_shift(x, 100, **settings)
     shifted = []
 
-    def watching(x_BND, *arguments):
-        shifted.append(x_BND.shape[1])
-        return shift(x_BND, *arguments)
+    def watching(x_PD, *arguments):
+        shifted.append(len(x_PD))
+        return _shift(x_PD, *arguments)
 
-    package = 'mmseg_instancenet.models'
-    monkeypatch.setattr(package + '.mean_shift.pruning._CROWD', {'cpu': 500})
-    monkeypatch.setattr(package + '.groupers.mean_shift._MAX_KEYS', 256)
-    monkeypatch.setattr(package + '.groupers.mean_shift.shift', watching)
+    module = 'mmseg_instancenet.models.groupers.mean_shift.'
+    monkeypatch.setattr(module + '_LARGE', 500)
+    monkeypatch.setattr(module + '_MAX_KEYS', 256)
+    monkeypatch.setattr(module + '_shift', watching)
     fast = group_by_mean_shift(x, 100, **settings)
     assert shifted[0] == 3000 and shifted[2] < 1500  # most have collapsed
     assert adjusted_rand_score(exact.tolist(), fast.tolist()) > 0.999
@@ -234,6 +234,47 @@ def test_shortcuts_in_a_crowd_change_no_group(monkeypatch, dims, kernel):
     assert first == sorted(first)
     order = torch.randperm(3000, generator=torch.Generator().manual_seed(0))
     assert adjusted_rand_score(group_by_mean_shift(x[order], 100, **settings).tolist(), fast[order].tolist()) > 0.999
+
+
+@pytest.mark.parametrize('kernel', ['cosine', 'norm'])
+@pytest.mark.parametrize('concentration', [100, 400])
+@pytest.mark.parametrize('dims', [3, 16])
+@pytest.mark.parametrize(('step_size', 'with_mass'), [(1.0, False), (0.5, True), (1.0, True)])
+def test_pruning_leaves_out_a_negligible_share(monkeypatch, dims, concentration, kernel, step_size, with_mass):
+    """Without thinning, means over the keys of a neighbourhood against means over all, in float64."""
+    monkeypatch.setattr('mmseg_instancenet.models.groupers.mean_shift._LARGE', 300)
+    monkeypatch.setattr('mmseg_instancenet.models.groupers.mean_shift._MAX_KEYS', 400)
+    x, _ = crowds(400, dims)
+    mass = torch.rand(400, generator=torch.Generator().manual_seed(1)) * 9 + 1 if with_mass else None
+    log_mass = None if mass is None else mass.log()
+    settings = KernelSettings(concentration, kernel, step_size)
+    hoods = _neighbourhoods(x, log_mass, settings)
+    assert 0 < sum(len(hood.member_Q) * len(hood.key_R) for hood in hoods) < 0.7 * 400**2
+    expected = dense_loops(x, concentration, 1, kernel, step_size, mass)[1]
+    # At most a thousandth of a mean, from keys at most 2 away.
+    assert (_shift(x, log_mass, settings, hoods) - expected).norm(dim=1).max() < 2e-3
+
+
+def test_a_vector_without_direction_has_all_keys(monkeypatch):
+    """To the cosine kernel everything is equally near to it."""
+    monkeypatch.setattr('mmseg_instancenet.models.groupers.mean_shift._LARGE', 300)
+    x, _ = crowds(400, 16)
+    x[5] = 0
+    hoods = _neighbourhoods(x, None, KernelSettings(100))
+    assert hoods
+    mean = x.mean(0)
+    assert (_shift(x, None, KernelSettings(100), hoods)[5] - mean / mean.norm()).abs().max() < 1e-5
+
+
+def test_autocast_changes_no_neighbourhood():
+    """In half precision the centres of the clusters would be rounded, and other embeddings be their members."""
+    x, _ = crowds(5000, 16)
+    expected = _neighbourhoods(x, None, KernelSettings(400))
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        actual = _neighbourhoods(x, None, KernelSettings(400))
+    assert len(actual) == len(expected) > 2
+    for a, b in zip(actual, expected, strict=True):
+        assert torch.equal(a.member_Q, b.member_Q) and torch.equal(a.key_R, b.key_R)
 
 
 @pytest.mark.parametrize('kernel', ['cosine', 'norm'])

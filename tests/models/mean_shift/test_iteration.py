@@ -10,7 +10,7 @@ from dense_mean_shift import blobs, crowds, dense_loops, take
 from devices import slack
 
 from mmseg_instancenet.models.mean_shift import mean_shift
-from mmseg_instancenet.models.mean_shift.iteration import KernelSettings, find_neighbourhoods, kernel_mean
+from mmseg_instancenet.models.mean_shift.iteration import kernel_mean
 
 KERNELS = ['cosine', 'norm']
 
@@ -34,7 +34,7 @@ def test_by_hand():
     assert after.tolist() == pytest.approx([3 / math.sqrt(10), 1 / math.sqrt(10)], abs=1e-6)
     # Two apart on a line, one of them three times as heavy: K = e^-2.
     x, mass = torch.tensor([[[0.0], [2.0]]]), torch.tensor([[1.0, 3.0]])
-    after = take(mean_shift(x, 1, kernel='norm', mass_BN=mass), 2)[1][0]
+    after = take(mean_shift(x, 1, kernel='norm', mass_NP=mass), 2)[1][0]
     k = 3 * math.exp(-2)
     assert float(after[0]) == pytest.approx(2 * k / (1 + k), abs=1e-6)
 
@@ -47,16 +47,16 @@ def test_by_hand():
         (dict(step_size=0), r'step_size in \(0, 1\], got 0'),
         (dict(step_size=1.5), r'step_size in \(0, 1\], got 1.5'),
         (dict(kernel='flat'), "'cosine' or 'norm', got 'flat'"),
-        (dict(mass_BN=torch.ones(2, 3)), r'masses \(1, 3\), one a pixel, got \(2, 3\)'),
-        (dict(mass_BN=-torch.ones(1, 3)), 'masses >= 0'),
-        (dict(mass_BN=torch.full((1, 3), float('nan'))), 'masses >= 0'),
-        (dict(x_BND=torch.zeros(3, 2)), r'\(B, N, D\), got \(3, 2\)'),
-        (dict(x_BND=torch.zeros(1, 3, 2, dtype=torch.long)), r'floating point.*int64'),
+        (dict(mass_NP=torch.ones(2, 3)), r'masses \(1, 3\), one a pixel, got \(2, 3\)'),
+        (dict(mass_NP=-torch.ones(1, 3)), 'masses >= 0'),
+        (dict(mass_NP=torch.full((1, 3), float('nan'))), 'masses >= 0'),
+        (dict(x_NPD=torch.zeros(3, 2)), r'\(N, P, D\), got \(3, 2\)'),
+        (dict(x_NPD=torch.zeros(1, 3, 2, dtype=torch.long)), r'floating point.*int64'),
     ],
 )
 def test_bad_input_is_refused_with_the_first_embeddings(settings, message):
     with pytest.raises(ValueError, match=message):
-        next(mean_shift(**{'x_BND': torch.ones(1, 3, 2), 'concentration': 1.0, **settings}))
+        next(mean_shift(**{'x_NPD': torch.ones(1, 3, 2), 'concentration': 1.0, **settings}))
 
 
 @pytest.mark.parametrize('kernel', KERNELS)
@@ -77,7 +77,7 @@ def test_equals_the_dense_reference(dims, concentration, kernel, step_size, with
         concentration,
         kernel=kernel,
         step_size=step_size,
-        mass_BN=None if mass is None else mass[None].to(device),
+        mass_NP=None if mass is None else mass[None].to(device),
     )
     actual = [y[0].cpu() for y in take(loops, 4)]
     sum((a * b).sum() for a, b in zip(actual, direction.float(), strict=True)).backward()
@@ -120,17 +120,6 @@ def test_autocast_changes_nothing(kernel):
     assert all(torch.equal(a, b) and a.dtype == torch.float32 for a, b in zip(actual, expected, strict=True))
 
 
-def test_autocast_changes_no_neighbourhood():
-    """In half precision the centres of the clumps would be rounded, and other embeddings be their members."""
-    x = crowds(5000, 16)[0][None]
-    expected = find_neighbourhoods(x, None, KernelSettings(400))
-    with torch.autocast('cpu', dtype=torch.bfloat16):
-        actual = find_neighbourhoods(x, None, KernelSettings(400))
-    assert len(actual) == len(expected) > 2
-    for a, b in zip(actual, expected, strict=True):
-        assert torch.equal(a.member_Q, b.member_Q) and torch.equal(a.key_R, b.key_R)
-
-
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
 def test_half_precision_embeddings_are_computed_in_float32(dtype):
     x = blobs(16)[None].to(dtype).requires_grad_()
@@ -147,7 +136,7 @@ def test_gradcheck_through_two_loops(kernel, step_size):
     mass = masses(9)[None].double()
 
     def run(x):
-        return take(mean_shift(x, 10, kernel=kernel, step_size=step_size, mass_BN=mass), 3)[-1]
+        return take(mean_shift(x, 10, kernel=kernel, step_size=step_size, mass_NP=mass), 3)[-1]
 
     assert torch.autograd.gradcheck(run, x)
 
@@ -170,7 +159,7 @@ def test_pixels_without_mass_attract_none(kernel):
     results = []
     for stranger in (0.3, -40.0):
         y = torch.where(counts[:, None], x, stranger * x + 1).requires_grad_()
-        last = take(mean_shift(y[None], 20, kernel=kernel, mass_BN=counts[None]), 3)[-1][0]
+        last = take(mean_shift(y[None], 20, kernel=kernel, mass_NP=counts[None]), 3)[-1][0]
         (last * direction).sum().backward()
         assert torch.isfinite(last).all()
         assert not y.grad[~counts].any()
@@ -187,9 +176,9 @@ def test_pixels_without_mass_attract_none(kernel):
 def test_batches_equal_single_pictures(kernel):
     x = torch.stack([blobs(6, seed=seed) for seed in range(3)])
     mass = torch.stack([masses(120, seed) for seed in range(3)])
-    together = take(mean_shift(x, 25, mass_BN=mass, kernel=kernel), 3)[-1]
+    together = take(mean_shift(x, 25, mass_NP=mass, kernel=kernel), 3)[-1]
     for index in range(3):
-        alone = take(mean_shift(x[index : index + 1], 25, mass_BN=mass[index : index + 1], kernel=kernel), 3)[-1]
+        alone = take(mean_shift(x[index : index + 1], 25, mass_NP=mass[index : index + 1], kernel=kernel), 3)[-1]
         torch.testing.assert_close(together[index], alone[0], rtol=1e-5, atol=1e-6)
 
 
@@ -198,7 +187,7 @@ def test_batches_equal_single_pictures(kernel):
 def test_nothing_or_one_pixel_to_attract(count, kernel, device):
     x = blobs(3, count=count).to(device).requires_grad_()
     for mass in (None, torch.zeros(1, count, device=device)):
-        loops = take(mean_shift(x[None], 100, kernel=kernel, mass_BN=mass), 3)
+        loops = take(mean_shift(x[None], 100, kernel=kernel, mass_NP=mass), 3)
         x.grad = None
         loops[-1].sum().backward()
         assert torch.isfinite(loops[-1]).all() and torch.isfinite(x.grad).all()
@@ -246,68 +235,21 @@ def test_kernel_mean_of_other_queries(kernel):
             assert actual[b, m].tolist() == pytest.approx(expected, abs=1e-5)
 
 
-_CROWD = 'mmseg_instancenet.models.mean_shift.pruning._CROWD'
-
-
-@pytest.fixture
-def few_are_a_crowd(monkeypatch):
-    monkeypatch.setattr(_CROWD, {'cpu': 300, 'cuda': 300})
-
-
-@pytest.mark.parametrize('kernel', KERNELS)
-@pytest.mark.parametrize('concentration', [100, 400])
-@pytest.mark.parametrize('dims', [3, 16])
-@pytest.mark.parametrize(('step_size', 'with_mass'), [(1.0, False), (0.5, True), (1.0, True)])
-def test_what_is_left_out_of_a_crowd_changes_nothing(
-    monkeypatch, dims, concentration, kernel, step_size, with_mass, device
-):
-    """Values and gradients of three loops are as near to the whole float64 kernel matrix as with every pair."""
-    x = torch.stack([crowds(400, dims)[0], crowds(400, dims, seed=1)[0]])
-    mass = torch.stack([masses(400), masses(400, seed=3)]) if with_mass else None
-    settings = KernelSettings(concentration, kernel, step_size)
-    direction = torch.randn(4, *x.shape, generator=torch.Generator().manual_seed(2))
-    if with_mass:
-        direction = direction * (mass > 0)[..., None]
+def test_many_embeddings_in_training_equal_the_dense_reference():
+    """No pair is left out in training, however many embeddings there are: values and gradient of one iteration."""
+    x = crowds(4200, 3)[0]
+    direction = torch.randn(x.shape, generator=torch.Generator().manual_seed(2))
     results = []
-    for crowd in (300, math.inf):
-        monkeypatch.setattr(_CROWD, {device: crowd})
-        log_mass = None if mass is None else torch.where(mass[:1] > 0, mass[:1].log(), -1e30).to(device)
-        hoods = find_neighbourhoods(x[:1].to(device), log_mass, settings)
-        assert (0 < sum(len(hood.member_Q) * len(hood.key_R) for hood in hoods) < 0.7 * 400**2) == (crowd == 300)
-        y = x.clone().requires_grad_()
-        mass_BN = None if mass is None else mass.to(device)
-        loops = [z.cpu() for z in take(mean_shift(y.to(device), mass_BN=mass_BN, **settings._asdict()), 4)]
-        sum((a * b).sum() for a, b in zip(loops, direction, strict=True)).backward()
-        results.append((loops, y.grad))
-    (crowd, crowd_grad), (every_pair, every_pair_grad) = results
-    for index in range(2):
-        exact = x[index].double().requires_grad_()
-        mass_N = None if mass is None else mass[index]
-        expected = dense_loops(exact, concentration, 3, kernel, step_size, mass_N)
-        sum((a * b[index]).sum() for a, b in zip(expected, direction, strict=True)).backward()
-        counting = slice(None) if mass is None else mass_N > 0
-        for a, b in zip(crowd, expected, strict=True):
-            assert (a[index].double() - b)[counting].abs().max() < 2e-5 * slack(device)
-        own, theirs = ((grad[index].double() - exact.grad).abs().max() for grad in (crowd_grad, every_pair_grad))
-        assert own < slack(device) * (2 * theirs + 1e-5 * exact.grad.abs().max())
-        assert theirs < 1e-3 * slack(device) * exact.grad.abs().max()
-
-
-def test_float64_leaves_out_less(few_are_a_crowd):
-    x = crowds(400, 16)[0].double()
-    expected = dense_loops(x, 400, 2)[-1]
-    assert find_neighbourhoods(x[None], None, KernelSettings(400))
-    assert (take(mean_shift(x[None], 400), 3)[-1][0] - expected).abs().max() < 1e-12
-
-
-def test_a_vector_without_direction_in_a_crowd(few_are_a_crowd):
-    """To the cosine kernel everything is equally near to it."""
-    x, _ = crowds(400, 16)
-    x[5] = 0
-    after = take(mean_shift(x[None], 100), 2)[1][0]
-    assert find_neighbourhoods(x[None], None, KernelSettings(100))
-    mean = x.mean(0)
-    assert (after[5] - mean / mean.norm()).abs().max() < 1e-5
+    for y, iterate in (
+        (x.double().requires_grad_(), lambda y: dense_loops(y, 100, 1)[1]),
+        (x.clone().requires_grad_(), lambda y: take(mean_shift(y[None], 100), 2)[1][0]),
+    ):
+        shifted = iterate(y)
+        (shifted * direction).sum().backward()
+        results.append((shifted.detach(), y.grad))
+    (expected, expected_gradient), (actual, gradient) = results
+    assert (actual - expected).abs().max() < 1e-5
+    assert (gradient - expected_gradient).abs().max() < 1e-4 * expected_gradient.abs().max()
 
 
 PEAK = """
