@@ -8,12 +8,14 @@ import numpy as np
 from mmengine.logging import MMLogger
 from mmseg.registry import METRICS
 
-from ...visualization.curves import plot_curves
 from ..functional.mask_overlap import IOU_THRESHOLDS, mask_iou, match_greedily
 from .mask_metric import MaskMetric, PictureMasks
 
 _SHUFFLES = 10
 """Random orders of the proposals, whose mean stands beside the figure of the scores."""
+
+_CURVE_POINTS = 100
+"""Numbers of proposals, at most, at which the curve is given."""
 
 
 @METRICS.register_module()
@@ -35,9 +37,11 @@ class ProposalRecallMetric(MaskMetric):
     the distance from them. Crowds and void are no objects; void is cut out of the proposals. Without any object all figures
     are NaN.
 
+    ``curve`` has all four at up to a hundred n, from 1 to the most proposals that an image has, close together where n is
+    small. A test writes it into its json file, from which ``tools/analysis/plot_curves.py`` draws it.
+
     Args:
-        num_proposals: the n of the figures returned.
-        curve_file: where to draw the figures against every n, e.g. 'work_dirs/recall.png'; no picture unless given.
+        num_proposals: the n that get keys of their own.
         ann_file, collect_device, prefix: see :class:`MaskMetric`.
 
     Example:
@@ -51,7 +55,6 @@ class ProposalRecallMetric(MaskMetric):
     def __init__(
         self,
         num_proposals: Sequence[int] = (10, 60),
-        curve_file: str | None = None,
         ann_file: str | None = None,
         collect_device: str = 'cpu',
         prefix: str | None = None,
@@ -59,7 +62,7 @@ class ProposalRecallMetric(MaskMetric):
         super().__init__(ann_file, collect_device, prefix)
         if not all(number >= 1 for number in num_proposals):
             raise ValueError(f'expected num_proposals >= 1, got {num_proposals}')
-        self.num_proposals, self.curve_file = tuple(num_proposals), curve_file
+        self.num_proposals = tuple(num_proposals)
 
     def compare(self, masks: PictureMasks, image_id: Any) -> dict:
         iou_KG = mask_iou(masks.masks_K, masks.objects_G)
@@ -72,32 +75,21 @@ class ProposalRecallMetric(MaskMetric):
             'objects': len(masks.objects_G),
         }
 
-    def compute_metrics(self, results: list) -> dict[str, float]:
+    def compute_metrics(self, results: list) -> dict[str, float | dict]:
         longest = max(1, *(result['score_TK'].shape[1] for result in results))
         objects = sum(result['objects'] for result in results)
         if objects == 0:
             MMLogger.get_current_instance().warning('the ground truth has no object: recall is not defined')
-        figures, curves = {}, {}
-        for key, runs, suffix, order in (
-            ('score_TK', 1, '', 'by score'),
-            ('random_TK', _SHUFFLES, '_random', 'random order'),
-        ):
+        numbers_P = np.unique(np.geomspace(1, longest, _CURVE_POINTS).round().astype(int))
+        metrics, curve = {}, {'proposals an image': numbers_P.tolist()}
+        for key, runs, suffix in (('score_TK', 1, ''), ('random_TK', _SHUFFLES, '_random')):
             found_TN = np.zeros((len(IOU_THRESHOLDS), longest))
             for result in results:
                 found_TN[:, : result[key].shape[1]] += result[key]
             # A picture with fewer than n proposals has found all that it will.
             recall_TN = found_TN.cumsum(1) / (runs * objects or np.nan)
             for name, recall_N in {'AR': recall_TN.mean(0), 'AR50': recall_TN[0]}.items():
-                curves[f'{name}, {order}'] = recall_N
+                curve[f'{name}{suffix}'] = recall_N[numbers_P - 1].round(4).tolist()
                 for number in self.num_proposals:
-                    figures[f'{name}@{number}{suffix}'] = float(recall_N[min(number, longest) - 1])
-        if self.curve_file:
-            numbers = range(1, longest + 1)
-            plot_curves(
-                {name: (numbers, recall_N) for name, recall_N in curves.items()},
-                'proposals a picture',
-                'recall',
-                self.curve_file,
-                log_x=True,
-            )
-        return figures
+                    metrics[f'{name}@{number}{suffix}'] = float(recall_N[min(number, longest) - 1])
+        return {**metrics, 'curve': curve}  # last, since save_best='auto' takes the first

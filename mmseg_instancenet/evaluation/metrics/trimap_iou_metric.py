@@ -5,11 +5,9 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 from mmengine.evaluator import BaseMetric
-from mmengine.logging import MMLogger
 from mmseg.registry import METRICS
 
 from ...structures import IGNORED_CLASS
-from ...visualization.curves import plot_curves
 
 
 def boundary_distance(class_map_HW: np.ndarray) -> np.ndarray:
@@ -107,8 +105,8 @@ class TrimapIoUMetric(BaseMetric):
 
     Args:
         max_width: the widest band, pixels.
-        reported: widths that get a key, ``trimap/mIoU_5`` for 5; the log has all of them.
-        out_file: picture of the whole curve, for example ``work_dirs/trimap.png``; none unless given.
+        reported: widths that get a key of their own, ``trimap/mIoU_5`` for 5. ``trimap/curve`` has all widths; a test writes it
+            into its json file, from which ``tools/analysis/plot_curves.py`` draws it.
         collect_device, prefix: those of MMEngine's ``BaseMetric``.
     """
 
@@ -118,14 +116,13 @@ class TrimapIoUMetric(BaseMetric):
         self,
         max_width: int = 40,
         reported: Sequence[int] = (1, 5, 10, 20, 40),
-        out_file: str | None = None,
         collect_device: str = 'cpu',
         prefix: str | None = None,
     ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
         if max_width < 1 or not all(1 <= width <= max_width for width in reported):
             raise ValueError(f'expected 1 <= reported widths <= max_width, got {list(reported)} and {max_width}')
-        self.max_width, self.reported, self.out_file = max_width, tuple(reported), out_file
+        self.max_width, self.reported = max_width, tuple(reported)
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         num_classes = len(self.dataset_meta['classes']) + 1
@@ -133,11 +130,9 @@ class TrimapIoUMetric(BaseMetric):
             predicted, true = (sample[key]['data'][0].cpu().numpy() for key in ('pred_sem_seg', 'gt_sem_seg'))
             self.results.append(band_counts(predicted, true, num_classes, self.max_width).astype(np.int32))
 
-    def compute_metrics(self, results: list) -> dict[str, float]:
-        figure_W = mean_iou(np.sum(results, axis=0, dtype=np.int64)).round(2)
-        curve = ', '.join(f'{width}: {figure:g}' for width, figure in enumerate(figure_W, 1))
-        MMLogger.get_current_instance().info(f'mIoU (%) within that many pixels of a boundary: {curve}')
-        if self.out_file:
-            widths = list(range(1, self.max_width + 1))
-            plot_curves({'mIoU': (widths, figure_W)}, 'pixels on each side of a boundary', 'mIoU, %', self.out_file)
-        return {f'mIoU_{width}': float(figure_W[width - 1]) for width in self.reported}
+    def compute_metrics(self, results: list) -> dict[str, float | dict]:
+        iou_W = mean_iou(np.sum(results, axis=0, dtype=np.int64)).round(2)
+        metrics = {f'mIoU_{width}': float(iou_W[width - 1]) for width in self.reported}
+        widths = list(range(1, self.max_width + 1))
+        # Last, since save_best='auto' takes the first.
+        return {**metrics, 'curve': {'pixels on each side of a boundary': widths, 'mIoU, %': iou_W.tolist()}}

@@ -11,7 +11,6 @@ from pycocotools.cocoeval import COCOeval
 
 from mmseg_instancenet.evaluation import ProposalRecallMetric
 from mmseg_instancenet.evaluation.functional.mask_overlap import IOU_THRESHOLDS
-from mmseg_instancenet.evaluation.metrics import proposal_recall_metric
 
 CLASSES = ('cat', 'dog')
 
@@ -57,8 +56,8 @@ def test_by_hand(tmp_path):
     # With all proposals the order is the same to disjoint objects.
     assert figures['AR@3_random'] == pytest.approx(figures['AR@3'])
     assert set(evaluate(metric_of(ann_file), samples)) == {
-        f'{name}@{number}{order}' for name in ('AR', 'AR50') for number in (10, 60) for order in ('', '_random')
-    }
+        'curve', *(f'{name}@{number}{order}' for name in ('AR', 'AR50') for number in (10, 60) for order in ('', '_random'))
+    }  # fmt: skip
 
 
 def test_random_order(tmp_path):
@@ -74,23 +73,30 @@ def test_random_order(tmp_path):
     assert figures['AR50@5_random'] == pytest.approx(0.5, abs=0.12)
     assert figures['AR@10_random'] == 1
     # The draw is a matter of the picture, not of when its turn comes.
-    assert evaluate(metric_of(ann_file, num_proposals=(1, 5, 10)), samples[::-1]) == pytest.approx(figures)
+    again = evaluate(metric_of(ann_file, num_proposals=(1, 5, 10)), samples[::-1])
+    assert again.pop('curve') == figures.pop('curve')
+    assert again == pytest.approx(figures)
 
 
-def test_curve(tmp_path, monkeypatch):
+def test_the_curve_of_every_number(tmp_path):
     ann_file, samples = two_pictures(tmp_path)
-    curve_file = tmp_path / 'pictures' / 'recall.png'
-    evaluate(metric_of(ann_file, curve_file=str(curve_file)), samples)
-    assert curve_file.read_bytes().startswith(b'\x89PNG')
-    drawn = []
-    monkeypatch.setattr(proposal_recall_metric, 'plot_curves', lambda curves, *args, **kwargs: drawn.append(curves))
-    evaluate(metric_of(ann_file, curve_file='unused.png'), samples)
-    (curves,) = drawn
-    assert list(curves) == ['AR, by score', 'AR50, by score', 'AR, random order', 'AR50, random order']
-    numbers, recall = curves['AR, by score']
-    assert list(numbers) == [1, 2, 3]
-    assert list(recall) == pytest.approx([13 / 30, 13 / 30, 20 / 30])
-    assert list(curves['AR50, by score'][1]) == pytest.approx([2 / 3, 2 / 3, 1])
+    metrics = evaluate(metric_of(ann_file, num_proposals=(2,)), samples)
+    curve = metrics['curve']
+    assert list(curve) == ['proposals an image', 'AR', 'AR50', 'AR_random', 'AR50_random']
+    assert curve['proposals an image'] == [1, 2, 3]
+    assert curve['AR'] == pytest.approx([13 / 30, 13 / 30, 20 / 30], abs=1e-4)
+    assert curve['AR50'] == pytest.approx([2 / 3, 2 / 3, 1], abs=1e-4)
+    assert curve['AR_random'][1] == pytest.approx(metrics['AR@2_random'], abs=1e-4)
+
+
+def test_the_curve_of_many_proposals_has_a_hundred_points(tmp_path):
+    """Each of 400 proposals but the last finds nothing."""
+    ann_file = write_rows(tmp_path, {1: [('cat', '##........')]}, CLASSES)
+    proposals = [(0, 0.9, '.........#')] * 399 + [(0, 0.1, '##........')]
+    curve = evaluate(metric_of(ann_file), [predict_rows(1, proposals)])['curve']
+    numbers = curve['proposals an image']
+    assert numbers[:9] == list(range(1, 10)) and numbers[-1] == 400 and 50 < len(numbers) <= 100
+    assert curve['AR'] == [0] * (len(numbers) - 1) + [1]
 
 
 def test_void_is_cut_out_and_crowds_are_no_objects(tmp_path):
@@ -107,8 +113,10 @@ def test_pictures_without_objects_or_proposals(tmp_path):
     samples = [predict_rows(1, [found]), predict_rows(2, [found]), predict_rows(3, [])]
     assert evaluate(metric_of(ann_file), samples)['AR@10'] == 1 / 2
     nothing = evaluate(metric_of(ann_file), [predict_rows(number, []) for number in (1, 2, 3)])
+    assert nothing.pop('curve')['AR'] == [0]
     assert set(nothing.values()) == {0.0}
-    figures = evaluate(metric_of(ann_file, curve_file=str(tmp_path / 'empty.png')), [predict_rows(2, [found])])
+    figures = evaluate(metric_of(ann_file), [predict_rows(2, [found])])
+    assert math.isnan(figures.pop('curve')['AR'][0])
     assert all(math.isnan(value) for value in figures.values())
 
 

@@ -1,6 +1,5 @@
 """``TrimapIoUMetric`` against hand counts and against plain loops."""
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -134,7 +133,10 @@ def test_a_picture_without_a_boundary_has_no_band():
     assert figures(TrimapIoUMetric(), [*pairs, void], 4) == figures(TrimapIoUMetric(), pairs, 4)
 
 
-def test_curve_as_a_picture(tmp_path):
-    metric = METRICS.build(dict(type='TrimapIoUMetric', out_file=str(tmp_path / 'trimap.png')))
-    figures(metric, random_pairs(), 4)
-    assert cv2.imread(str(tmp_path / 'trimap.png')) is not None
+def test_the_curve_has_all_widths():
+    pairs = random_pairs()
+    found = figures(METRICS.build(dict(type='TrimapIoUMetric', max_width=8, reported=(3,))), pairs, 4)
+    assert list(found) == ['trimap/mIoU_3', 'trimap/curve']
+    (x_label, widths), (y_label, values) = found['trimap/curve'].items()
+    assert (x_label, y_label) == ('pixels on each side of a boundary', 'mIoU, %')
+    assert widths == list(range(1, 9)) and values == pytest.approx(loop_curve(pairs, 4, 8), abs=0.006)
