@@ -6,7 +6,6 @@ model = dict(
         loss_embedding=dict(
             foreground_only=False,
             max_pixels=1024,  # of 4096, for the time of two CPU cores
-            grouping=dict(background_groups=True),
             loss=dict(background_is_instance=True),
         )
     ),

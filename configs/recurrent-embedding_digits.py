@@ -3,13 +3,6 @@
 #   python tools/train.py configs/recurrent-embedding_digits.py
 _base_ = './instancenet_digits.py'
 
-# The same grouping makes the loops in training and the groups in testing.
-grouping = dict(
-    type='MeanShiftGrouping',
-    concentration=100,  # the authors' code for digits: a bandwidth of 0.1
-    class_agnostic=True,
-    min_size=10,
-)
 model = dict(
     decode_head=dict(
         hidden_channels=64,  # coordinates enter the branch: on a sphere a linear layer cannot tell a row of digits apart
@@ -18,7 +11,6 @@ model = dict(
             _delete_=True,
             type='RecurrentLoss',
             loops=3,
-            grouping=grouping,
             # The class map says what is background (see recurrent-embedding_background_digits.py for the paper's way): loops over
             # the digits' 300 pixels a picture instead of all 4096 cost nothing beside the network.
             foreground_only=True,
@@ -31,6 +23,13 @@ model = dict(
             ),
         ),
     ),
-    grouper=dict(_delete_=True, **grouping),
-    scorer=dict(scale=1.41),  # the distance of embeddings at the margin: right angles
+    # It makes the loops in training and the groups in testing.
+    grouper=dict(
+        _delete_=True,
+        type='MeanShiftGrouping',
+        concentration=100,  # the authors' code for digits: a bandwidth of 0.1
+        class_agnostic=True,
+        min_size=10,
+    ),
+    group_scorer=dict(scale=1.41),  # the distance of embeddings at the margin: right angles
 )

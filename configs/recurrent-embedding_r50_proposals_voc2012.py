@@ -6,6 +6,14 @@ _base_ = './recurrent-embedding_r50_voc2012.py'
 
 model = dict(
     type='ProposalSegmentor',
+    # Trained as its parent: the groupers below differ from the one of the training on purpose.
+    decode_head=dict(
+        loss_embedding=dict(
+            grouping=dict(
+                type='MeanShiftGrouping', concentration=25, class_agnostic=True, background_groups=True, min_size=10
+            )
+        )
+    ),
     grouper=dict(concentration=100, max_instances=100),  # the authors' code for proposals: a bandwidth of 0.1
     # The bandwidth of the training, and smaller ones for more proposals, as the paper; which ones it does not say.
     more_groupers=[dict(concentration=25), dict(concentration=400), dict(concentration=1600)],

@@ -3,7 +3,4 @@
 _base_ = './recurrent-embedding_r50_voc2012.py'
 
 concentration = 3 / (1 - 0.5)
-model = dict(
-    decode_head=dict(loss_embedding=dict(grouping=dict(concentration=concentration))),
-    grouper=dict(concentration=concentration),
-)
+model = dict(grouper=dict(concentration=concentration))

@@ -29,13 +29,13 @@ def test_the_papers_recipe():
     assert backbone.norm_eval and not backbone.norm_cfg.requires_grad
     assert (head.embedding_dims, head.unit_length) == (64, True)
     loss = head.loss_embedding
-    assert (loss.type, loss.get('every_loop', True), loss.get('fresh_samples', True)) == ('RecurrentLoss', True, True)
+    assert (loss.type, loss.get('every_loop', True)) == ('RecurrentLoss', True)
     assert 1 <= loss.loops <= 5
     assert loss.loss == dict(
         type='SphericalPairLoss', margin=0.5, variant='released', positive_weight=1, negative_weight=5, sample_ratio=0.35,
         max_samples=4000, background_is_instance=True,
     )  # fmt: skip
-    assert loss.grouping == config.model.grouper
+    assert 'grouping' not in loss  # the model's grouper
     assert config.model.grouper.concentration == pytest.approx(0.2**-2)
     assert config.optim_wrapper.optimizer == dict(type='SGD', lr=2.5e-4, momentum=0.9, weight_decay=5e-4)
     assert (config.param_scheduler.type, config.param_scheduler.power) == ('PolyLR', 0.9)
@@ -62,7 +62,7 @@ def test_no_batch_norm_is_trained():
         ),
         (
             'recurrent-embedding_r50_text-bandwidth_voc2012',
-            {'decode_head.loss_embedding.grouping.concentration': 6, 'grouper.concentration': 6},
+            {'grouper.concentration': 6},
         ),
     ],
 )
@@ -83,7 +83,11 @@ def test_an_ablation_changes_one_thing(name, changes):
 )
 def test_proposals_take_the_parents_checkpoint(name, parent):
     config, parent_config = load(name), load(parent)
+    # The same training, whatever the groupers of the proposals.
+    grouping = config.model.decode_head.loss_embedding.pop('grouping', config.model.grouper)
+    assert grouping == parent_config.model.grouper
     assert config.model.decode_head == parent_config.model.decode_head
+    config = load(name)
     assert config.train_dataloader == parent_config.train_dataloader
     model, parent_model = MODELS.build(config.model), MODELS.build(parent_config.model)
     model.load_state_dict(parent_model.state_dict(), strict=True)

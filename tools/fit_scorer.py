@@ -110,7 +110,10 @@ def grouped(model: EmbeddingSegmentor, dataloader: DataLoader) -> Iterator[tuple
             batch['data_samples'], model.views(batch['inputs'], batch['data_samples']), strict=True
         ):
             class_HW, probability_HW = model.classify(sample, [view], model.test_cfg.get('classes', 'predicted'))
-            yield sample, group_image([view], class_HW, probability_HW, model.num_classes, model.grouper, model.scorer)
+            yield (
+                sample,
+                group_image([view], class_HW, probability_HW, model.num_classes, model.grouper, model.group_scorer),
+            )
         if (index + 1) % 50 == 0:
             print(f'{index + 1} of {len(dataloader)} batches', flush=True)
 

@@ -15,14 +15,13 @@ def gradient_by_loop(labelled: LabelledEmbeddings, loss: nn.Module, grouping: Me
 
     .. math:: \left\| \partial \ell(X^{(t)}) / \partial x^{(0)}_i \right\|_2
 
-    All pixels that ``grouping`` groups, given the true classes, enter kernel and loss, also where the loss would draw a
-    sample; the others are ignored.
+    The pixels that ``grouping`` groups, given the true classes, enter kernel and loss; the others are ignored.
 
     Peak memory: about ten times the embeddings of the grouped pixels for each loop, and that of the loss once.
 
     Args:
         labelled: a picture's embeddings and ground truth.
-        loss: a loss on embeddings, such as ``SphericalPairLoss``.
+        loss: a loss on embeddings, such as ``SphericalPairLoss``, without sampling; see :func:`.loss_on_embeddings`.
         grouping: of the loops.
         loops: T >= 0.
 
@@ -32,14 +31,13 @@ def gradient_by_loop(labelled: LabelledEmbeddings, loss: nn.Module, grouping: Me
     region_hw = labelled.regions(grouping)
     grouped_hw = region_hw > 0
     instance_1hw = torch.where(grouped_hw, labelled.instance_hw, IGNORED_INSTANCE)[None]
-    sample = {'sample_NHW': grouped_hw[None]} if hasattr(loss, 'draw') else {}
     x_PD = labelled.embeddings_Dhw[:, grouped_hw].T.detach().requires_grad_()
     norm_Thw = x_PD.new_zeros(loops + 1, *grouped_hw.shape)
     for norm_hw, shifted_PD in zip(
         norm_Thw, shift_embeddings(grouping, x_PD, region_hw[grouped_hw], loops), strict=True
     ):
         map_hwD = shifted_PD.new_zeros(*grouped_hw.shape, x_PD.shape[1]).index_put((grouped_hw,), shifted_PD)
-        result = loss(map_hwD.movedim(2, 0)[None], instance_1hw, labelled.class_hw[None], **sample)
+        result = loss(map_hwD.movedim(2, 0)[None], instance_1hw, labelled.class_hw[None])
         (gradient_PD,) = torch.autograd.grad(result[loss.loss_name], x_PD, retain_graph=True)
         norm_hw[grouped_hw] = gradient_PD.norm(dim=1)
     return norm_Thw

@@ -1,5 +1,6 @@
 """A network's embeddings beside the ground truth, for looking at what loops of mean shift do to them."""
 
+import copy
 from collections.abc import Iterator
 from itertools import islice
 from typing import NamedTuple
@@ -13,7 +14,7 @@ from mmseg.registry import DATASETS
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from ..models import EmbeddingSegmentor, MeanShiftGrouping, RecurrentLoss
+from ..models import EmbeddingSegmentor, MeanShiftGrouping, RecurrentLoss, SphericalPairLoss
 from ..structures import IGNORED_CLASS, IGNORED_INSTANCE
 
 
@@ -56,7 +57,7 @@ def load_looping_model(config: Config, checkpoint: str) -> tuple[EmbeddingSegmen
 
 
 def loss_on_embeddings(model: EmbeddingSegmentor) -> nn.Module:
-    """The loss that a model's embeddings are trained with, without the loops around it.
+    """The loss that a model's embeddings are trained with, over all pixels, without the loops around it.
 
     Raises:
         TypeError: if there is none.
@@ -64,7 +65,10 @@ def loss_on_embeddings(model: EmbeddingSegmentor) -> nn.Module:
     loss = model.decode_head.loss_embedding
     if loss is None:
         raise TypeError('expected a loss_embedding in the decode_head of the config, got none')
-    return loss.loss if isinstance(loss, RecurrentLoss) else loss
+    loss = copy.deepcopy(loss.loss if isinstance(loss, RecurrentLoss) else loss)
+    if isinstance(loss, SphericalPairLoss):
+        loss.sample_ratio = loss.max_samples = None
+    return loss
 
 
 def labelled_embeddings(model: EmbeddingSegmentor, dataset: Dataset, count: int) -> Iterator[LabelledEmbeddings]:

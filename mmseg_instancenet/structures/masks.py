@@ -61,6 +61,7 @@ def point_boxes(row_P: Tensor, column_P: Tensor, group_P: Tensor, count: int) ->
         >>> point_boxes(torch.tensor([0, 0, 1]), torch.tensor([1, 2, 2]), torch.tensor([0, 0, 0]), count=1)
         tensor([[1, 0, 3, 2]])
     """
+
     def edge(position_P: Tensor, reduction: str) -> Tensor:
         edge_K = torch.full((count,), -1, dtype=torch.long, device=group_P.device)
         return edge_K.scatter_reduce_(0, group_P, position_P, reduce=reduction, include_self=reduction == 'amax')

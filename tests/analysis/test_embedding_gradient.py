@@ -79,7 +79,7 @@ def test_gradient_is_the_slope_of_a_plain_reference():
     classes = torch.tensor([[0, 2, 2], [1, 2, 1]])
     embeddings = torch.randn(3, 2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
     grouped = instances > 0
-    loss = SphericalPairLoss(margin=0.2, sample_ratio=0.3, background_is_instance=True)
+    loss = SphericalPairLoss(margin=0.2, background_is_instance=True)
     norm = gradient_by_loop(
         labelled(embeddings, instances, classes), loss, MeanShiftGrouping(5.0, class_agnostic=True), loops=2
     )

@@ -109,6 +109,7 @@ def test_shifted_points_are_those_of_a_plain_loop():
 def test_models_that_cannot_be_looked_at(digits):
     config = copy.deepcopy(digits['config'])
     config.model.grouper = dict(type='CenterGrouping')
+    config.model.decode_head.loss_embedding = dict(type='SphericalPairLoss')
     with pytest.raises(TypeError, match='expected a MeanShiftGrouping .* got CenterGrouping; add --cfg-options'):
         load_looping_model(config, digits['checkpoint'])
     model, _ = load_looping_model(copy.deepcopy(digits['config']), digits['checkpoint'])

@@ -58,7 +58,7 @@ def main() -> None:
         metric = CocoInstanceMetric(metric='segm')
         metric.dataset_meta = dataloader.dataset.metainfo
         # Without embeddings a group's size is no sign that it is right: it may be two objects.
-        scorer = model.scorer if uses_embeddings else SilhouetteScorer(half_size=0)
+        scorer = model.group_scorer if uses_embeddings else SilhouetteScorer(half_size=0)
         return GroupingRow(name, grouper, scorer, classes, metric, uses_embeddings)
 
     def centers(**settings) -> CenterGrouping:

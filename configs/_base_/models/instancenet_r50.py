@@ -52,6 +52,6 @@ model = dict(
         mode='shift',  # center-shift, the paper's better one
         threshold=1.2,  # the paper's best
     ),
-    scorer=dict(type='SilhouetteScorer', scale=3.0, half_size=8),  # the push margin
+    group_scorer=dict(type='SilhouetteScorer', scale=3.0, half_size=8),  # the push margin
     test_cfg=dict(mode='whole', classes='predicted'),
 )

@@ -44,6 +44,6 @@ model = dict(
         loss_embedding=dict(type='DiscriminativeLoss', loss_weight=0.1),
     ),
     grouper=dict(type='CenterGrouping', mode='shift', threshold=1.2),
-    scorer=dict(type='SilhouetteScorer', scale=3.0, half_size=8),
+    group_scorer=dict(type='SilhouetteScorer', scale=3.0, half_size=8),
     test_cfg=dict(mode='whole', classes='predicted'),
 )

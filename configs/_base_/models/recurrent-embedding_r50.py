@@ -3,14 +3,6 @@
 # Without ImageNet's weights batch norm has to be trained, or the residual branches, which begin at zero, stay there:
 #   --cfg-options model.backbone.init_cfg=None model.backbone.norm_cfg.requires_grad=True model.backbone.norm_eval=False
 
-# The same grouping makes the loops in training and the groups in testing.
-grouping = dict(
-    type='MeanShiftGrouping',
-    concentration=25,  # the authors' code for VOC: a bandwidth of 0.2
-    class_agnostic=True,
-    background_groups=True,  # the background is a group like any other: the paper's
-    min_size=10,  # cells of 4 x 4 pixels: less is an outlier
-)
 model = dict(
     type='EmbeddingSegmentor',
     data_preprocessor=dict(
@@ -50,7 +42,6 @@ model = dict(
         loss_embedding=dict(
             type='RecurrentLoss',
             loops=5,  # the paper trains with 1 to 5
-            grouping=grouping,
             loss=dict(
                 type='SphericalPairLoss',
                 margin=0.5,  # the paper's
@@ -63,7 +54,14 @@ model = dict(
             ),
         ),
     ),
-    grouper=grouping,
-    scorer=dict(type='SilhouetteScorer', scale=1.41),  # the distance of embeddings at the margin: right angles
+    # It makes the loops in training and the groups in testing.
+    grouper=dict(
+        type='MeanShiftGrouping',
+        concentration=25,  # the authors' code for VOC: a bandwidth of 0.2
+        class_agnostic=True,
+        background_groups=True,  # the background is a group like any other: the paper's
+        min_size=10,  # cells of 4 x 4 pixels: less is an outlier
+    ),
+    group_scorer=dict(type='SilhouetteScorer', scale=1.41),  # the distance of embeddings at the margin: right angles
     test_cfg=dict(mode='whole', classes='predicted'),
 )

@@ -4,10 +4,10 @@ from typing import NamedTuple
 
 import torch
 from mmseg.registry import MODELS
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...structures import EmbeddingMargins, check_embeddings, zero_of
-from .instance_numbering import box_gaps, instance_boxes, number_instances
+from .instance_numbering import BatchInstances, EmbeddingLoss, box_gaps, instance_boxes, number_instances
 
 
 class DiscriminativeTerms(NamedTuple):
@@ -30,6 +30,7 @@ def discriminative_terms(
     class_agnostic: bool = False,
     background_is_instance: bool = False,
     push_distance: float | None = None,
+    instances: BatchInstances | None = None,
 ) -> DiscriminativeTerms:
     r"""Pull, push and regularisation terms of InstanceNet (Gao 2020, equations 1, 2, 3 and the sum of 5).
 
@@ -60,6 +61,8 @@ def discriminative_terms(
         background_is_instance: count the background as an instance (of class 0).
         push_distance: push only pairs whose bounding boxes lie at most this many pixels of the embedding map apart.
             The mean is then taken over these pairs. ``None`` pushes all pairs, as the paper.
+        instances: of these maps, numbered as these settings ask, for a caller that evaluates the loss several times on them;
+            counted here unless given.
 
     Raises:
         ValueError: if shapes or settings do not fit, or an embedding is not finite.
@@ -77,7 +80,8 @@ def discriminative_terms(
             embeddings_NDHW = embeddings_NDHW.float()
         # A sum over every embedding costs little and keeps ignored pixels in the graph.
         zero = zero_of(embeddings_NDHW)
-        instances = number_instances(instance_map_NHW, class_map_NHW, background_is_instance, class_agnostic)
+        if instances is None:
+            instances = number_instances(instance_map_NHW, class_map_NHW, background_is_instance, class_agnostic)
         count = len(instances.class_K)
         if count == 0:
             return DiscriminativeTerms(zero, zero, zero)
@@ -143,7 +147,7 @@ def _push(
 
 
 @MODELS.register_module()
-class DiscriminativeLoss(nn.Module):
+class DiscriminativeLoss(EmbeddingLoss):
     """InstanceNet's loss (Gao 2020, equations 1 to 5): ``alpha`` pull + ``beta`` push + ``gamma`` regularisation.
 
     See :func:`discriminative_terms` for the formulas, the label maps, memory and errors. The defaults are the paper's.
@@ -179,7 +183,7 @@ class DiscriminativeLoss(nn.Module):
         loss_weight: float = 1.0,
         loss_name: str = 'loss_embedding',
     ) -> None:
-        super().__init__()
+        super().__init__(class_agnostic, background_is_instance, loss_weight, loss_name)
         for name, value in {
             'alpha': alpha,
             'beta': beta,
@@ -193,8 +197,6 @@ class DiscriminativeLoss(nn.Module):
             raise ValueError(f'expected push_distance >= 0 pixels or None for all pairs, got {push_distance}')
         if norm < 1:
             raise ValueError(f'expected a norm of order >= 1, got {norm}')
-        if 'loss' not in loss_name:
-            raise ValueError(f"expected a loss_name that contains 'loss', or MMEngine leaves it out, got {loss_name!r}")
         self.alpha, self.beta, self.gamma = alpha, beta, gamma
         self.pull_margin, self.push_margin = pull_margin, push_margin
         self.norm = norm
@@ -208,19 +210,26 @@ class DiscriminativeLoss(nn.Module):
             'background_is_instance': background_is_instance,
             'push_distance': push_distance,
         }
-        self.loss_weight = loss_weight
-        self.loss_name = loss_name
 
     def margins(self, embedding_dims: int) -> EmbeddingMargins:
         """Distances that a loss of zero guarantees, whatever the number of dimensions."""
         return EmbeddingMargins('norm', within=self.pull_margin, between=2 * self.push_margin)
 
-    def forward(self, embeddings_NDHW: Tensor, instance_map_NHW: Tensor, class_map_NHW: Tensor) -> dict[str, Tensor]:
+    def forward(
+        self,
+        embeddings_NDHW: Tensor,
+        instance_map_NHW: Tensor,
+        class_map_NHW: Tensor,
+        instances: BatchInstances | None = None,
+    ) -> dict[str, Tensor]:
         """Returns the total under ``loss_name`` and the terms as ``pull``, ``push`` and ``regularization``.
 
         The terms are detached, unweighted and for the log: MMEngine sums only keys that contain ``loss``.
+        ``instances`` are those of :meth:`number`, where a caller has them already.
         """
-        terms = discriminative_terms(embeddings_NDHW, instance_map_NHW, class_map_NHW, **self.settings)
+        terms = discriminative_terms(
+            embeddings_NDHW, instance_map_NHW, class_map_NHW, instances=instances, **self.settings
+        )
         total = self.alpha * terms.pull + self.beta * terms.push + self.gamma * terms.regularization
         return {
             self.loss_name: total * self.loss_weight,

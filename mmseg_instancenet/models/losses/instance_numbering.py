@@ -1,9 +1,10 @@
-"""Numbering of the instances in a batch of label maps."""
+"""Numbering of the instances in a batch of label maps, and the base of the losses that are computed on them."""
 
+import warnings
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...structures import BACKGROUND_INSTANCE, IGNORED_CLASS, IGNORED_INSTANCE, point_boxes
 
@@ -87,6 +88,34 @@ def number_instances(
     image_K = torch.div(key_K, num_classes * num_ids, rounding_mode='floor')
     class_K = torch.div(key_K, num_ids, rounding_mode='floor') % num_classes
     return BatchInstances(pixel_P, instance_P, image_K, class_K, size_K.float())
+
+
+class EmbeddingLoss(nn.Module):
+    """Base of the losses on embeddings, which ``RecurrentLoss`` can evaluate several times on one pair of label maps.
+
+    Args:
+        class_agnostic: treat all classes as one.
+        background_is_instance: count the background as an instance (of class 0).
+        loss_weight: factor on the whole.
+        loss_name: key of the total; it has to contain ``loss`` to be trained on.
+    """
+
+    def __init__(self, class_agnostic: bool, background_is_instance: bool, loss_weight: float, loss_name: str) -> None:
+        super().__init__()
+        if 'loss' not in loss_name:
+            raise ValueError(f"expected a loss_name that contains 'loss', or MMEngine leaves it out, got {loss_name!r}")
+        if background_is_instance and not class_agnostic:
+            warnings.warn(
+                'background_is_instance=True with class_agnostic=False: class by class the background is the only instance of '
+                'class 0, so that nothing is pushed away from it. Set class_agnostic=True, or background_is_instance=False',
+                stacklevel=3,
+            )
+        self.class_agnostic, self.background_is_instance = class_agnostic, background_is_instance
+        self.loss_weight, self.loss_name = loss_weight, loss_name
+
+    def number(self, instance_map_NHW: Tensor, class_map_NHW: Tensor) -> BatchInstances:
+        """The instances of a batch as this loss sees them, for ``forward(.., instances=..)``."""
+        return number_instances(instance_map_NHW, class_map_NHW, self.background_is_instance, self.class_agnostic)
 
 
 def instance_boxes(instances: BatchInstances, height: int, width: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Hinged cosines summed over all pairs of pixels of different instances, block by block."""
+"""Sums over pairs of pixels: of one instance by its moments, of different instances block by block."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -11,6 +11,69 @@ from torch.autograd.function import once_differentiable
 # Rows and columns of a block. On a CPU a block of floats stays in the cache (1 MiB); a GPU wants few large kernels (64 MiB).
 _CPU_BLOCK = 512
 _GPU_BLOCK = 4096
+
+
+def instance_weights(count_K: Tensor, size_K: Tensor, image_K: Tensor, group_K: Tensor, variant: str) -> Tensor:
+    """w of each instance's pixels, the normaliser of its picture included: the product of two is the weight of a pair.
+
+    count_K: pixels of each instance that enter. size_K: all its pixels.
+    """
+    if variant == 'paper':
+        size_K, term_K = size_K.double(), count_K
+    else:
+        # The weights of an instance sum to 1, those of its pairs with its group to the instances of that group.
+        size_K, present_K = count_K.clamp(min=1).double(), (count_K > 0).long()
+        _, index_K = torch.unique_consecutive(group_K, return_inverse=True)
+        term_K = present_K * torch.zeros_like(count_K).index_add_(0, index_K, present_K)[index_K]
+    # term_K sums to the normaliser over the instances of a picture.
+    _, picture_K = torch.unique_consecutive(image_K, return_inverse=True)
+    normalizer_K = torch.zeros_like(count_K).index_add_(0, picture_K, term_K)[picture_K]
+    return 1 / (size_K * normalizer_K.clamp(min=1).double().sqrt())
+
+
+def sizes_by_group(count_K: Tensor, group_K: Tensor) -> list[list[int]]:
+    """The instances' sizes, one list a group; equal numbers of ``group_K`` lie side by side."""
+    _, instances_G = torch.unique_consecutive(group_K, return_counts=True)
+    return [sizes.tolist() for sizes in count_K.cpu().split(instances_G.tolist())]
+
+
+def same_instance_sums(
+    unit_PD: Tensor, has_direction_P: Tensor, instance_P: Tensor, count_K: Tensor, squared: bool
+) -> Tensor:
+    r"""Sum over the pairs of each instance of 1 - s, or of 1 - s^2 if ``squared``, from its moments: (K,).
+
+    With e = |x_i - x_j|^2 of unit vectors, s = 1 - e / 4. Around an instance's mean, y_i = x_i - mu and a_i = |y_i|^2 of
+    its n vectors give
+
+    .. math::
+        \sum_{ij} e = 2 n \sum_i a_i, \quad
+        \sum_{ij} e^2 = 2 n \sum_i a_i^2 + 2 (\sum_i a_i)^2 + 4 \|\sum_i y_i y_i^T\|^2
+
+    without the difference of large numbers that n^2 - |sum x|^2 is for a tight instance.
+    """
+    count = len(count_K)
+    directed_P = has_direction_P.to(unit_PD)
+
+    def sums(value_P: Tensor) -> Tensor:
+        return value_P.new_zeros(count, *value_P.shape[1:]).index_add(0, instance_P, value_P)
+
+    n_K = sums(directed_P)
+    mu_KD = sums(unit_PD) / n_K.clamp(min=1)[:, None]
+    y_PD = (unit_PD - mu_KD.index_select(0, instance_P)) * directed_P[:, None]
+    a_P = y_PD.square().sum(1)
+    a_K = sums(a_P)
+    # Pairs with a vector without direction: s = 1/2.
+    undirected_K = count_K.to(unit_PD).square() - n_K.square()
+    if not squared:
+        return n_K * a_K / 2 + undirected_K / 2
+    # A single pixel lies on its mean.
+    second_K = torch.stack(
+        [
+            (y_ID.T @ y_ID).square().sum() if len(y_ID) > 1 else a_P.new_zeros(())
+            for y_ID in y_PD.split(count_K.tolist())
+        ]
+    )
+    return n_K * a_K - (n_K * sums(a_P.square()) + a_K.square() + 2 * second_K) / 8 + undirected_K * 0.75
 
 
 def hinged_pair_sum(

@@ -1,6 +1,7 @@
 """A loss on embeddings through the loops of mean shift (Kong & Fowlkes 2018, section 3.3)."""
 
 import torch
+from mmengine.logging import print_log
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
@@ -21,12 +22,12 @@ class RecurrentLoss(nn.Module):
     memory: linear in P, about ten times the embeddings a loop, and that of the loss for each loop.
 
     Args:
-        loss: config of the loss on embeddings (``SphericalPairLoss``, ``DiscriminativeLoss``).
-        grouping: config of a ``MeanShiftGrouping``, best the very one that groups in testing. Its ``class_agnostic`` says
-            whether the pixels of all classes, or only of one, attract one another.
+        loss: config of the loss on embeddings (``SphericalPairLoss``, ``DiscriminativeLoss``); one that samples pixels draws anew
+            after each loop, as in the authors' code.
+        grouping: config of a ``MeanShiftGrouping``; ``None`` for the model's ``grouper``, so that training and testing share one
+            setting. Its ``class_agnostic`` decides whether the pixels of all classes, or only of one, attract one another.
         loops: T, at least 1; the paper trains with 1 to 5.
         every_loop: apply the loss after every loop and to the initial embeddings too, or only after the last.
-        fresh_samples: let a loss that samples pixels draw anew after each loop (the authors' code), or once for all.
         foreground_only: kernel and loss see the pixels of objects alone, as a grouper does that takes the foreground
             from the class map, at the cost of these pixels alone; otherwise all that are not ignored.
         max_pixels: kernel and loss see a random choice of this many pixels of each picture, for speed; ``None`` takes
@@ -46,10 +47,9 @@ class RecurrentLoss(nn.Module):
     def __init__(
         self,
         loss: dict,
-        grouping: dict,
+        grouping: dict | None = None,
         loops: int = 3,
         every_loop: bool = True,
-        fresh_samples: bool = True,
         foreground_only: bool = False,
         max_pixels: int | None = None,
     ) -> None:
@@ -58,19 +58,35 @@ class RecurrentLoss(nn.Module):
             raise ValueError(f'expected loops >= 1, got {loops}; without loops, use the loss itself')
         if max_pixels is not None and max_pixels < 1:
             raise ValueError(f'expected max_pixels >= 1, or None for all, got {max_pixels}')
-        self.loss, self.grouping = MODELS.build(loss), MODELS.build(grouping)
-        if not hasattr(self.grouping, 'loops'):
-            raise TypeError(
-                f'expected a grouping with loops, such as MeanShiftGrouping, got {type(self.grouping).__name__}'
-            )
+        self.loss = MODELS.build(loss)
+        self.grouping = None if grouping is None else _with_loops(MODELS.build(grouping))
         if (foreground_only or max_pixels is not None) and getattr(self.loss, 'push_distance', None) is not None:
             raise ValueError(
                 'expected foreground_only=False and max_pixels=None with push_distance: a choice of pixels has no distances '
                 'in the picture'
             )
-        self.loops, self.every_loop, self.fresh_samples = loops, every_loop, fresh_samples
+        self.loops, self.every_loop = loops, every_loop
         self.foreground_only, self.max_pixels = foreground_only, max_pixels
         self._checked = False
+
+    def set_grouper(self, grouper: nn.Module) -> None:
+        """Takes the model's grouper unless the config gave a ``grouping``; logs in which settings that differs from it.
+
+        Raises:
+            TypeError: if the grouper is to be taken and has no loops.
+        """
+        if self.grouping is None:
+            self.grouping = _with_loops(grouper)
+            return
+        own, of_model = _settings(self.grouping), _settings(grouper)
+        different = [
+            f'{name} {own[name]} (grouper: {of_model.get(name)})' for name in own if own[name] != of_model.get(name)
+        ]
+        if different:
+            print_log(
+                f"RecurrentLoss: its grouping differs from the model's grouper in {', '.join(different)}",
+                logger='current',
+            )
 
     def margins(self, embedding_dims: int) -> EmbeddingMargins:
         """Those of the loss."""
@@ -78,6 +94,11 @@ class RecurrentLoss(nn.Module):
 
     def forward(self, embeddings_NDHW: Tensor, instance_map_NHW: Tensor, class_map_NHW: Tensor) -> dict[str, Tensor]:
         """Returns the sum over the loops under the loss's own name, and its parts for the log, ``<part>_<loop>``."""
+        if self.grouping is None:
+            raise ValueError(
+                "RecurrentLoss has no grouping: give it one, grouping=dict(type='MeanShiftGrouping', ...), or use it in an "
+                'EmbeddingSegmentor, which hands it its grouper'
+            )
         if not self._checked:
             self._checked = True
             self.grouping.check_margins(self.margins(embeddings_NDHW.shape[1]))
@@ -85,17 +106,15 @@ class RecurrentLoss(nn.Module):
             embeddings_NDHW, instance_map_NHW, class_map_NHW = self._choose(
                 embeddings_NDHW, instance_map_NHW, class_map_NHW
             )
+        instances = self.loss.number(instance_map_NHW, class_map_NHW)
         self._warn_of_reach(instance_map_NHW, class_map_NHW)
-        sample = {}
-        if not self.fresh_samples and hasattr(self.loss, 'draw'):
-            sample = {'sample_NHW': self.loss.draw(instance_map_NHW, class_map_NHW)}
         maps = self.grouping.loops(embeddings_NDHW, self._regions(instance_map_NHW, class_map_NHW))
         total, results = 0, {}
         for loop in range(self.loops + 1):
             shifted_NDHW = next(maps)
             if not self.every_loop and loop < self.loops:
                 continue
-            for name, value in self.loss(shifted_NDHW, instance_map_NHW, class_map_NHW, **sample).items():
+            for name, value in self.loss(shifted_NDHW, instance_map_NHW, class_map_NHW, instances).items():
                 if name == self.loss.loss_name:
                     total = total + value
                 else:
@@ -133,7 +152,9 @@ class RecurrentLoss(nn.Module):
         return [chosen_NDM[:, :, None], instance_NM[:, None], class_NM[:, None]]
 
     def _warn_of_reach(self, instance_map_NHW: Tensor, class_map_NHW: Tensor) -> None:
-        """Looks at the largest ratio of sizes of two instances that attract each other."""
+        """Looks at the largest ratio of sizes of two instances that attract each other, if any in the map could be too large."""
+        if not self.grouping.reaches_far(instance_map_NHW[0].numel()):
+            return
         instances = number_instances(instance_map_NHW, class_map_NHW, background_is_instance=True)
         size_K = instances.size_K
         if len(size_K) == 0:
@@ -147,3 +168,20 @@ class RecurrentLoss(nn.Module):
             for extreme in ('amax', 'amin')
         )
         self.grouping.warn_of_reach(float((largest_R / smallest_R)[region_K].max()))
+
+
+def _with_loops(grouping: nn.Module) -> nn.Module:
+    if not hasattr(grouping, 'loops'):
+        raise TypeError(
+            f'RecurrentLoss: expected a grouping with loops, such as MeanShiftGrouping, got {type(grouping).__name__}'
+        )
+    return grouping
+
+
+def _settings(grouping: nn.Module) -> dict:
+    """What a grouper was built with, for comparing two."""
+    settings = {
+        name: value for name, value in vars(grouping).items() if not name.startswith('_') and name != 'training'
+    }
+    kernel = settings.pop('kernel_settings', None)
+    return settings if kernel is None else {**settings, **kernel._asdict()}

@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 import torch
 from mmseg.registry import MODELS
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...structures import SHORTEST, EmbeddingMargins, check_embeddings, unit_vectors, zero_of
-from .instance_numbering import number_instances
+from .instance_numbering import BatchInstances, EmbeddingLoss, number_instances
 from .margins import feasible_margin, margin_lower_bound
-from .pair_blocks import hinged_pair_sum
+from .pair_blocks import hinged_pair_sum, instance_weights, same_instance_sums, sizes_by_group
 
 VARIANTS = ('paper', 'released')
 
@@ -33,6 +33,7 @@ def spherical_pair_terms(
     class_agnostic: bool = True,
     background_is_instance: bool = True,
     sample_NHW: Tensor | None = None,
+    instances: BatchInstances | None = None,
 ) -> SphericalPairTerms:
     r"""Positive and negative part of Kong & Fowlkes' pair loss (2018, equation 2), over all pixels or a sample.
 
@@ -75,6 +76,8 @@ def spherical_pair_terms(
         class_agnostic: treat all classes as one, so that all instances of a picture are pushed apart.
         background_is_instance: count the background as an instance like any other (of class 0).
         sample_NHW: (N, H, W) bool, the pixels that enter; ``None`` for all. Ignored pixels never enter.
+        instances: of these maps, numbered as these settings ask, for a caller that evaluates the loss several times on them;
+            counted here unless given.
 
     Raises:
         ValueError: if shapes or settings do not fit, or an embedding is not finite.
@@ -99,7 +102,8 @@ def spherical_pair_terms(
             embeddings_NDHW = embeddings_NDHW.float()
         # A sum over every embedding costs little and keeps ignored pixels in the graph.
         zero = zero_of(embeddings_NDHW)
-        instances = number_instances(instance_map_NHW, class_map_NHW, background_is_instance, class_agnostic)
+        if instances is None:
+            instances = number_instances(instance_map_NHW, class_map_NHW, background_is_instance, class_agnostic)
         pixel_P, instance_P = instances.pixel_P, instances.instance_P
         if sample_NHW is not None:
             enters_P = sample_NHW.reshape(-1)[pixel_P]
@@ -113,15 +117,15 @@ def spherical_pair_terms(
 
         count_K = torch.bincount(instance_P, minlength=len(instances.image_K))
         group_K = instances.image_K * (int(instances.class_K.max()) + 1) + instances.class_K
-        weight_K = _instance_weights(count_K, instances.size_K, instances.image_K, group_K, variant).to(unit_PD)
+        weight_K = instance_weights(count_K, instances.size_K, instances.image_K, group_K, variant).to(unit_PD)
         weight_K = weight_K / math.sqrt(num_images)
 
-        positive_K = _same_instance_sums(unit_PD, has_direction_P, instance_P, count_K, variant == 'released')
+        positive_K = same_instance_sums(unit_PD, has_direction_P, instance_P, count_K, variant == 'released')
         positive = (weight_K.square() * positive_K).sum()
         negative = hinged_pair_sum(
             unit_PD,
             weight_K[instance_P],
-            _sizes_by_group(count_K, group_K),
+            sizes_by_group(count_K, group_K),
             margin=margin,
             squared=variant == 'released',
         )
@@ -146,71 +150,8 @@ def _unit_vectors(x_PD: Tensor) -> tuple[Tensor, Tensor]:
     return unit_vectors(x_PD, dim=1), length_P > SHORTEST
 
 
-def _instance_weights(count_K: Tensor, size_K: Tensor, image_K: Tensor, group_K: Tensor, variant: str) -> Tensor:
-    """w of each instance's pixels, the normaliser of its picture included: the product of two is the weight of a pair.
-
-    count_K: pixels of each instance that enter. size_K: all its pixels.
-    """
-    if variant == 'paper':
-        size_K, term_K = size_K.double(), count_K
-    else:
-        # The weights of an instance sum to 1, those of its pairs with its group to the instances of that group.
-        size_K, present_K = count_K.clamp(min=1).double(), (count_K > 0).long()
-        _, index_K = torch.unique_consecutive(group_K, return_inverse=True)
-        term_K = present_K * torch.zeros_like(count_K).index_add_(0, index_K, present_K)[index_K]
-    # term_K sums to the normaliser over the instances of a picture.
-    _, picture_K = torch.unique_consecutive(image_K, return_inverse=True)
-    normalizer_K = torch.zeros_like(count_K).index_add_(0, picture_K, term_K)[picture_K]
-    return 1 / (size_K * normalizer_K.clamp(min=1).double().sqrt())
-
-
-def _same_instance_sums(
-    unit_PD: Tensor, has_direction_P: Tensor, instance_P: Tensor, count_K: Tensor, squared: bool
-) -> Tensor:
-    r"""Sum over the pairs of each instance of 1 - s, or of 1 - s^2 if ``squared``, from its moments: (K,).
-
-    With e = |x_i - x_j|^2 of unit vectors, s = 1 - e / 4. Around an instance's mean, y_i = x_i - mu and a_i = |y_i|^2 of
-    its n vectors give
-
-    .. math::
-        \sum_{ij} e = 2 n \sum_i a_i, \quad
-        \sum_{ij} e^2 = 2 n \sum_i a_i^2 + 2 (\sum_i a_i)^2 + 4 \|\sum_i y_i y_i^T\|^2
-
-    without the difference of large numbers that n^2 - |sum x|^2 is for a tight instance.
-    """
-    count = len(count_K)
-    directed_P = has_direction_P.to(unit_PD)
-
-    def sums(value_P: Tensor) -> Tensor:
-        return value_P.new_zeros(count, *value_P.shape[1:]).index_add(0, instance_P, value_P)
-
-    n_K = sums(directed_P)
-    mu_KD = sums(unit_PD) / n_K.clamp(min=1)[:, None]
-    y_PD = (unit_PD - mu_KD.index_select(0, instance_P)) * directed_P[:, None]
-    a_P = y_PD.square().sum(1)
-    a_K = sums(a_P)
-    # Pairs with a vector without direction: s = 1/2.
-    undirected_K = count_K.to(unit_PD).square() - n_K.square()
-    if not squared:
-        return n_K * a_K / 2 + undirected_K / 2
-    # A single pixel lies on its mean.
-    second_K = torch.stack(
-        [
-            (y_ID.T @ y_ID).square().sum() if len(y_ID) > 1 else a_P.new_zeros(())
-            for y_ID in y_PD.split(count_K.tolist())
-        ]
-    )
-    return n_K * a_K - (n_K * sums(a_P.square()) + a_K.square() + 2 * second_K) / 8 + undirected_K * 0.75
-
-
-def _sizes_by_group(count_K: Tensor, group_K: Tensor) -> list[list[int]]:
-    """The instances' sizes, one list a group; equal numbers of ``group_K`` lie side by side."""
-    _, instances_G = torch.unique_consecutive(group_K, return_counts=True)
-    return [sizes.tolist() for sizes in count_K.cpu().split(instances_G.tolist())]
-
-
 @MODELS.register_module()
-class SphericalPairLoss(nn.Module):
+class SphericalPairLoss(EmbeddingLoss):
     """Kong & Fowlkes' pair loss (2018, equation 2): ``positive_weight`` positive + ``negative_weight`` negative part.
 
     See :func:`spherical_pair_terms` for the formulas, the label maps, memory and errors. The authors' code: ``variant=
@@ -261,7 +202,7 @@ class SphericalPairLoss(nn.Module):
         loss_weight: float = 1.0,
         loss_name: str = 'loss_embedding',
     ) -> None:
-        super().__init__()
+        super().__init__(class_agnostic, background_is_instance, loss_weight, loss_name)
         if margin is None and num_instances is None:
             raise ValueError('expected a margin, or num_instances to derive it from; got neither')
         if num_instances is not None and num_instances < 1:
@@ -276,8 +217,6 @@ class SphericalPairLoss(nn.Module):
             )
         if max_samples is not None and max_samples < 1:
             raise ValueError(f'expected max_samples >= 1 or None for no limit, got {max_samples}')
-        if 'loss' not in loss_name:
-            raise ValueError(f"expected a loss_name that contains 'loss', or MMEngine leaves it out, got {loss_name!r}")
         self.margin, self.num_instances = margin, num_instances
         self.positive_weight, self.negative_weight = positive_weight, negative_weight
         self.sample_ratio, self.max_samples = sample_ratio, max_samples
@@ -286,8 +225,6 @@ class SphericalPairLoss(nn.Module):
             'class_agnostic': class_agnostic,
             'background_is_instance': background_is_instance,
         }
-        self.loss_weight = loss_weight
-        self.loss_name = loss_name
         self._warned = False
 
     def resolve_margin(self, dims: int) -> float:
@@ -313,47 +250,46 @@ class SphericalPairLoss(nn.Module):
         """Distances that a loss of zero guarantees: instances are points, 1 - cos apart at least twice 1 - alpha."""
         return EmbeddingMargins('cosine', within=0.0, between=2 * (1 - self.resolve_margin(embedding_dims)))
 
-    def draw(self, instance_map_NHW: Tensor, class_map_NHW: Tensor) -> Tensor | None:
-        """Draws the pixels that enter, uniformly among those of a picture that are not ignored: (N, H, W) bool.
+    def _draw(self, instances: BatchInstances, shape: torch.Size) -> Tensor | None:
+        """Draws the pixels that enter, uniformly among those of an image that are not ignored: bool of the maps' shape.
 
         ``None`` without ``sample_ratio`` and ``max_samples``: all enter. The draw is made by torch's global generator on the
         CPU, whatever the device of the maps, so that a seeded training repeats.
         """
         if self.sample_ratio is None and self.max_samples is None:
             return None
-        labelled = number_instances(instance_map_NHW, class_map_NHW, self.settings['background_is_instance'])
-        sample = torch.zeros(instance_map_NHW.numel(), dtype=torch.bool, device=instance_map_NHW.device)
-        image_P = labelled.image_K[labelled.instance_P]
-        per_image_N = torch.bincount(image_P, minlength=len(instance_map_NHW))
-        for pixel_P in labelled.pixel_P.split(per_image_N.tolist()):
+        sample = torch.zeros(shape, dtype=torch.bool, device=instances.pixel_P.device)
+        per_image_N = torch.bincount(instances.image_K[instances.instance_P], minlength=shape[0])
+        for pixel_P in instances.pixel_P.split(per_image_N.tolist()):
             count = len(pixel_P)
             if self.sample_ratio is not None:
                 count = math.ceil(count * self.sample_ratio)
             if self.max_samples is not None:
                 count = min(count, self.max_samples)
-            sample[pixel_P[torch.randperm(len(pixel_P))[:count].to(pixel_P.device)]] = True
-        return sample.view_as(instance_map_NHW)
+            sample.view(-1)[pixel_P[torch.randperm(len(pixel_P))[:count].to(pixel_P.device)]] = True
+        return sample
 
     def forward(
         self,
         embeddings_NDHW: Tensor,
         instance_map_NHW: Tensor,
         class_map_NHW: Tensor,
-        sample_NHW: Tensor | None = None,
+        instances: BatchInstances | None = None,
     ) -> dict[str, Tensor]:
         """Returns the total under ``loss_name`` and the parts as ``positive`` and ``negative``.
 
-        The parts are detached, unweighted and for the log: MMEngine sums only keys that contain ``loss``. Without
-        ``sample_NHW``, (N, H, W) bool, the pixels are drawn anew by :meth:`draw`.
+        The parts are detached, unweighted and for the log: MMEngine sums only keys that contain ``loss``. The pixels are drawn
+        anew in each call. ``instances`` are those of :meth:`number`, where a caller has them already.
         """
-        if sample_NHW is None:
-            sample_NHW = self.draw(instance_map_NHW, class_map_NHW)
+        if instances is None:
+            instances = self.number(instance_map_NHW, class_map_NHW)
         terms = spherical_pair_terms(
             embeddings_NDHW,
             instance_map_NHW,
             class_map_NHW,
             margin=self.resolve_margin(embeddings_NDHW.shape[1]),
-            sample_NHW=sample_NHW,
+            sample_NHW=self._draw(instances, instance_map_NHW.shape),
+            instances=instances,
             **self.settings,
         )
         total = self.positive_weight * terms.positive + self.negative_weight * terms.negative

@@ -12,6 +12,7 @@ from torch import Tensor
 from ...structures import MapPlacement
 from ..decode_heads.embedding_head import EmbeddingMixin
 from ..groupers import Grouper
+from ..losses import RecurrentLoss
 from ..postprocess import NetworkPass, View, average_classes, predict_instances
 
 
@@ -29,8 +30,8 @@ class EmbeddingSegmentor(EncoderDecoder):
             passes cannot be compared.
 
     Args:
-        grouper: config of a :class:`Grouper`.
-        scorer: config of what scores a group in the embedding.
+        grouper: config of a :class:`Grouper`; a ``RecurrentLoss`` without a ``grouping`` of its own trains through it.
+        group_scorer: config of what scores a group in the embedding; a :class:`SilhouetteScorer` unless given.
         instance_scorer: config of what scores an instance; see :class:`ScoreRegressor`, which is the simple formula of
             :func:`make_instances` until ``tools/fit_scorer.py`` has fitted it.
         **kwargs: of mmseg's ``EncoderDecoder``; ``decode_head`` has an :class:`EmbeddingMixin`.
@@ -41,7 +42,7 @@ class EmbeddingSegmentor(EncoderDecoder):
     """
 
     def __init__(
-        self, *args, grouper: dict, scorer: dict | None = None, instance_scorer: dict | None = None, **kwargs
+        self, *args, grouper: dict, group_scorer: dict | None = None, instance_scorer: dict | None = None, **kwargs
     ) -> None:
         super().__init__(*args, **kwargs)
         if not isinstance(self.decode_head, EmbeddingMixin):
@@ -54,7 +55,9 @@ class EmbeddingSegmentor(EncoderDecoder):
             if self.test_cfg.get(name, allowed[0]) not in allowed:
                 raise ValueError(f'expected test_cfg.{name} to be one of {allowed}, got {self.test_cfg[name]!r}')
         self.grouper = self.build_grouper(grouper)
-        self.scorer = MODELS.build(scorer or {'type': 'SilhouetteScorer'})
+        if isinstance(self.decode_head.loss_embedding, RecurrentLoss):
+            self.decode_head.loss_embedding.set_grouper(self.grouper)
+        self.group_scorer = MODELS.build(group_scorer or {'type': 'SilhouetteScorer'})
         self.instance_scorer = MODELS.build(instance_scorer or {'type': 'ScoreRegressor'})
 
     def build_grouper(self, config: dict) -> Grouper:
@@ -131,7 +134,7 @@ class EmbeddingSegmentor(EncoderDecoder):
     ) -> tuple[InstanceData, Tensor]:
         """The instances of a picture and their map (H, W), 0 = none, k = the k-th instance."""
         return predict_instances(
-            views, class_HW, probability_HW, self.num_classes, self.grouper, self.scorer, self.instance_scorer
+            views, class_HW, probability_HW, self.num_classes, self.grouper, self.group_scorer, self.instance_scorer
         )
 
 

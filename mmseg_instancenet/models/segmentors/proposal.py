@@ -62,7 +62,7 @@ class ProposalSegmentor(EmbeddingSegmentor):
     ) -> tuple[InstanceData, Tensor]:
         """The proposals of a picture, best first, and the best of each pixel (H, W), 0 = none."""
         groupings = [
-            group_image(views, class_HW, probability_HW, 2, grouper, self.scorer)
+            group_image(views, class_HW, probability_HW, 2, grouper, self.group_scorer)
             for grouper in (self.grouper, *self.more_groupers)
         ]
         found = [make_instances(*groups) for groups in groupings]

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import warnings
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from mmengine.model import BaseModel
 from mmseg.registry import MODELS
 from peak_memory import peak_memory
 
-from mmseg_instancenet.models.losses import DiscriminativeLoss, discriminative_terms
+from mmseg_instancenet.models.losses import DiscriminativeLoss, SphericalPairLoss, discriminative_terms
 
 INF = float('inf')
 
@@ -425,3 +426,18 @@ def test_memory_grows_with_pixels_and_with_pairs_of_instances_alone(norm, push_d
     assert peak_many - peak_two < (18 if push_distance is None else 35) * 4 * many * (many - 1) / 2
     assert peak_memory(lambda: torch.zeros(many, side * side)) > 4 * (peak_many - peak_two)
     assert peak_two < 6.5 * x.numel() * 4
+
+
+@pytest.mark.parametrize('loss', [DiscriminativeLoss, SphericalPairLoss])
+def test_warns_that_class_by_class_nothing_is_pushed_away_from_the_background(loss):
+    with pytest.warns(
+        UserWarning, match='background_is_instance=True with class_agnostic=False.*Set class_agnostic=True'
+    ):
+        module = loss(background_is_instance=True, class_agnostic=False)
+    ids = torch.tensor([[[0, 0, 7, 7]]])
+    losses = module(torch.ones(1, 2, 1, 4), ids, (ids > 0).long())
+    assert losses['push' if loss is DiscriminativeLoss else 'negative'] == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        loss(background_is_instance=True, class_agnostic=True)
+        loss(background_is_instance=False, class_agnostic=False)

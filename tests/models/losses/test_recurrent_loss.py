@@ -9,11 +9,12 @@ from mmengine.model import BaseModel
 from mmseg.registry import MODELS
 from torch import nn
 
-from mmseg_instancenet.models import MeanShiftGrouping, RecurrentLoss
+from mmseg_instancenet.models import CenterGrouping, MeanShiftGrouping, RecurrentLoss
 from mmseg_instancenet.models.losses import (
     DiscriminativeLoss,
     SphericalPairLoss,
     discriminative_terms,
+    number_instances,
     spherical_pair_terms,
 )
 from mmseg_instancenet.structures import EmbeddingMargins
@@ -216,17 +217,17 @@ class Spy(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.calls, self.draws = [], 0
+        self.calls, self.numbered = [], 0
 
     def margins(self, embedding_dims):
         return EmbeddingMargins('cosine', 0.0, 1.0)
 
-    def draw(self, instance_map_NHW, class_map_NHW):
-        self.draws += 1
-        return torch.rand(instance_map_NHW.shape) < 0.5
+    def number(self, instance_map_NHW, class_map_NHW):
+        self.numbered += 1
+        return number_instances(instance_map_NHW, class_map_NHW)
 
-    def forward(self, embeddings_NDHW, instance_map_NHW, class_map_NHW, sample_NHW=None):
-        self.calls.append((embeddings_NDHW, instance_map_NHW, class_map_NHW, sample_NHW))
+    def forward(self, embeddings_NDHW, instance_map_NHW, class_map_NHW, instances=None):
+        self.calls.append((embeddings_NDHW, instance_map_NHW, class_map_NHW, instances))
         return {'loss_embedding': embeddings_NDHW.sum() * 0, 'part': torch.zeros(())}
 
 
@@ -294,29 +295,34 @@ def test_every_pixel_of_max_pixels_is_the_whole_picture():
         assert float(chosen[key]) == pytest.approx(float(value), rel=1e-4, abs=1e-6)
 
 
-def test_one_draw_for_all_loops_or_a_fresh_one_for_each():
+def test_instances_are_numbered_once_an_iteration(monkeypatch):
     embeddings, ids, classes = batch()
-    loss = spied(loops=3, fresh_samples=False)
-    loss(embeddings, ids, classes)
-    assert loss.loss.draws == 1
-    samples = [call[3] for call in loss.loss.calls]
-    assert len(samples) == 4 and all(sample is samples[0] for sample in samples)
     loss = spied(loops=3)
     loss(embeddings, ids, classes)
-    assert loss.loss.draws == 0 and all(call[3] is None for call in loss.loss.calls)
+    assert loss.loss.numbered == 1
+    assert len(loss.loss.calls) == 4 and all(call[3] is loss.loss.calls[0][3] for call in loss.loss.calls)
+    # The real losses take them as they are, and the check for the warning needs none where no ratio of sizes could matter.
+    for name in LOSSES:
+        calls = []
+        package = 'mmseg_instancenet.models.losses'
+        for module in ('instance_numbering', 'recurrent', 'discriminative', 'spherical_pair'):
+            monkeypatch.setattr(
+                f'{package}.{module}.number_instances', lambda *maps: calls.append(maps) or number_instances(*maps)
+            )
+        build(name, loss=dict(push_margin=50) if name == 'DiscriminativeLoss' else None,
+              grouping=dict(concentration=100), loops=5)(embeddings, ids, classes)  # fmt: skip
+        assert len(calls) == 1
 
 
-@pytest.mark.parametrize('fresh_samples', [True, False])
-def test_samples_of_the_pair_loss(fresh_samples, device):
+def test_samples_of_the_pair_loss(device):
     """Its own draws, in their order, on dense loops over all pixels: the kernel does not look at the sample."""
     embeddings, ids, classes = batch()
-    loss = build(loss=dict(sample_ratio=0.4), loops=2, fresh_samples=fresh_samples)
+    loss = build(loss=dict(sample_ratio=0.4), loops=2)
     torch.manual_seed(5)
     actual = loss(embeddings.to(device), ids.to(device), classes.to(device))['loss_embedding']
     torch.manual_seed(5)
     pairs = SphericalPairLoss(margin=0.5, sample_ratio=0.4)
-    samples = [pairs.draw(ids, classes) for _ in range(3 if fresh_samples else 1)]
-    samples = samples if fresh_samples else samples * 3
+    samples = [pairs._draw(pairs.number(ids, classes), ids.shape) for _ in range(3)]
     expected = 0
     for x, sample in zip(dense_maps('SphericalPairLoss', embeddings, counts_of(ids, classes), 2), samples, strict=True):
         terms = spherical_pair_terms(x, ids, classes, margin=0.5, sample_NHW=sample)
@@ -417,7 +423,6 @@ def test_the_warning_of_groups_that_reach_each_other():
     for loss in (
         loss_at(100),
         loss_at(25),
-        loss_at(6, even_mass=True),
         loss_at(6, foreground_only=True),
         loss_at(6, class_agnostic=False),
     ):
@@ -433,3 +438,40 @@ def test_the_warning_of_groups_that_reach_each_other():
     # Within one class the same sizes do meet.
     with pytest.warns(UserWarning, match='a group 95 times'):
         loss_at(6, class_agnostic=False)(*large_background(0))
+
+
+def test_without_a_grouping_it_takes_the_models_grouper():
+    embeddings, ids, classes = batch()
+    loss = RecurrentLoss(dict(type='SphericalPairLoss'))
+    with pytest.raises(ValueError, match='RecurrentLoss has no grouping.*EmbeddingSegmentor'):
+        loss(embeddings, ids, classes)
+    grouper = MeanShiftGrouping(25, class_agnostic=True)
+    loss.set_grouper(grouper)
+    assert loss.grouping is grouper
+    expected = RecurrentLoss(
+        dict(type='SphericalPairLoss'), dict(type='MeanShiftGrouping', concentration=25, class_agnostic=True)
+    )(embeddings, ids, classes)
+    assert torch.equal(loss(embeddings, ids, classes)['loss_embedding'], expected['loss_embedding'])
+    with pytest.raises(
+        TypeError, match='expected a grouping with loops, such as MeanShiftGrouping, got CenterGrouping'
+    ):
+        RecurrentLoss(dict(type='SphericalPairLoss')).set_grouper(CenterGrouping())
+
+
+def test_a_grouping_that_differs_from_the_grouper_is_logged(monkeypatch):
+    lines = []
+    monkeypatch.setattr(
+        'mmseg_instancenet.models.losses.recurrent.print_log', lambda message, logger: lines.append(message)
+    )
+    loss = RecurrentLoss(dict(type='SphericalPairLoss'), dict(type='MeanShiftGrouping', concentration=25))
+    own = loss.grouping
+    loss.set_grouper(MeanShiftGrouping(25))
+    assert lines == [] and loss.grouping is own
+    loss.set_grouper(MeanShiftGrouping(100, min_size=10))
+    assert lines == [
+        "RecurrentLoss: its grouping differs from the model's grouper in min_size 1 (grouper: 10), concentration 25 "
+        '(grouper: 100)'
+    ]
+    assert loss.grouping is own
+    loss.set_grouper(CenterGrouping(threshold=0.3))
+    assert 'concentration 25 (grouper: None)' in lines[-1]

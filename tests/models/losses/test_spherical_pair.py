@@ -487,9 +487,8 @@ def test_settings_reach_the_loss():
     x, ids, classes = random_batch()
     loss = MODELS.build({'type': 'SphericalPairLoss', **settings})
     assert isinstance(loss, SphericalPairLoss)
-    sample = random_sample()
-    expected, _ = reference(x, ids, classes, sample_NHW=sample, **settings)
-    result = loss(x, ids, classes, sample)
+    expected, _ = reference(x, ids, classes, **settings)
+    result = loss(x, ids, classes)
     assert [result[k].item() for k in ('positive', 'negative')] == pytest.approx(expected)
 
 
@@ -524,11 +523,16 @@ def test_margins_of_the_embedding():
     assert SphericalPairLoss(margin=None, num_instances=6).margins(3).between == 1
 
 
+def draw(loss, ids, classes):
+    """The pixels that enter in the next call of a loss, (N, H, W) bool."""
+    return loss._draw(loss.number(ids, classes), ids.shape)
+
+
 def test_draw():
     _, ids, classes = random_batch(ids=(-1, 0, 1, 2), classes=(0, 1, 255), images=4, size=(20, 30))
     ids[3] = -1
     labelled = (ids != -1) & (classes != 255)
-    assert SphericalPairLoss().draw(ids, classes) is None
+    assert draw(SphericalPairLoss(), ids, classes) is None
     for settings, number in [
         ({'sample_ratio': 0.2}, lambda n: math.ceil(0.2 * n)),
         ({'max_samples': 50}, lambda n: min(50, n)),
@@ -538,7 +542,7 @@ def test_draw():
     ]:
         for background in (True, False):
             enters = labelled if background else labelled & (ids != 0)
-            sample = SphericalPairLoss(background_is_instance=background, **settings).draw(ids, classes)
+            sample = draw(SphericalPairLoss(background_is_instance=background, **settings), ids, classes)
             assert sample.dtype == torch.bool
             assert sample.shape == ids.shape
             assert not (sample & ~enters).any()
@@ -549,9 +553,9 @@ def test_draw_repeats_with_the_seed_and_is_uniform():
     _, ids, classes = random_batch(ids=(-1, 0, 1, 2), images=1)
     loss = SphericalPairLoss(sample_ratio=0.3)
     torch.manual_seed(5)
-    draws = torch.stack([loss.draw(ids, classes)[0] for _ in range(1000)])
+    draws = torch.stack([draw(loss, ids, classes)[0] for _ in range(1000)])
     torch.manual_seed(5)
-    assert torch.equal(draws[:3], torch.stack([loss.draw(ids, classes)[0] for _ in range(3)]))
+    assert torch.equal(draws[:3], torch.stack([draw(loss, ids, classes)[0] for _ in range(3)]))
     assert not torch.equal(draws[0], draws[1])
     frequency = draws.double().mean(0)[ids[0] != -1]
     # A standard deviation is 0.0145.
@@ -562,13 +566,12 @@ def test_forward_draws_what_draw_draws():
     x, ids, classes = random_batch()
     loss = SphericalPairLoss(sample_ratio=0.5, max_samples=12, variant='released')
     torch.manual_seed(3)
-    sample = loss.draw(ids, classes)
+    sample = draw(loss, ids, classes)
     torch.manual_seed(3)
-    drawn, given = loss(x, ids, classes), loss(x, ids, classes, sample)
-    assert all(drawn[name] == given[name] for name in given)
+    drawn = loss(x, ids, classes)
     expected, _ = reference(x, ids, classes, variant='released', sample_NHW=sample)
-    assert given['positive'].item() == pytest.approx(expected[0])
-    assert loss(x, ids, classes)['loss_embedding'] != given['loss_embedding']
+    assert [drawn[name].item() for name in ('positive', 'negative')] == pytest.approx(expected)
+    assert loss(x, ids, classes)['loss_embedding'] != drawn['loss_embedding']
 
 
 @pytest.mark.parametrize('variant', VARIANTS)

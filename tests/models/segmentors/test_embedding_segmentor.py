@@ -26,8 +26,7 @@ def build(head=None, **settings):
             or dict(type='EmbeddingHead', in_channels=32, in_index=3, channels=8, dilations=(1, 2), c1_in_channels=4,
                     c1_channels=4, num_classes=4, embedding_dims=3, norm_cfg=NORM,
                     loss_embedding=dict(type='DiscriminativeLoss')),
-            grouper=dict(type='CenterGrouping', threshold=1.2),
-            **settings,
+            **{'grouper': dict(type='CenterGrouping', threshold=1.2), **settings},
         )
     )  # fmt: skip
 
@@ -300,7 +299,7 @@ def test_groups_of_the_background_are_dropped_and_objects_end_where_the_embeddin
     assert found.labels[order].tolist() == [0, 1, 0]
     # Pixels that the class map takes for something else count zero in the score.
     embeddings, labels = torch.from_numpy(table[4:]).float(), torch.from_numpy(instances + 1)
-    of_object = model.scorer(embeddings, labels, group_statistics(embeddings, labels, torch.ones_like(labels)))[
+    of_object = model.group_scorer(embeddings, labels, group_statistics(embeddings, labels, torch.ones_like(labels)))[
         [1, 3, 2]
     ]
     agreement = torch.tensor([49 / 64, 124 / 128, 1.0])
@@ -421,6 +420,15 @@ def test_mean_shift_trains_and_tests():
     assert history[-1] < 0.7 * history[0]
     result = model.eval().predict(inputs, [sample((32, 32))])[0]
     assert tuple(result.pred_instance_map.data.shape) == (1, 32, 32)
+
+
+def test_one_option_sets_the_grouping_of_training_and_testing():
+    head, grouping = recurrent_head(100)
+    del head['loss_embedding']['grouping']
+    model = build(head, grouper=dict(grouping, concentration=50))
+    loops = model.decode_head.loss_embedding.grouping
+    assert loops is model.grouper and loops.kernel_settings.concentration == 50
+    assert not any('grouping' in name or 'grouper' in name for name in model.state_dict())
 
 
 def test_the_grouper_knows_the_margins_of_a_recurrent_loss():
