@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from mmengine.evaluator import BaseMetric
+from mmengine.logging import MMLogger
 from mmseg.registry import METRICS
 
 from ..functional.boundary_counts import boundary_figures, boundary_thresholds, count_matches
@@ -75,5 +76,7 @@ class BoundaryMetric(BaseMetric):
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Figures from the counts of all pictures."""
+        if not results:
+            MMLogger.get_current_instance().warning('no image was evaluated: every metric of BoundaryMetric is 0')
         counts_ST4 = np.array(results, np.int64).reshape(-1, len(self.thresholds_T), 4)
         return boundary_figures(counts_ST4, self.thresholds_T)

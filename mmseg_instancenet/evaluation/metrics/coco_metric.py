@@ -16,6 +16,9 @@ from ..functional.void import remove_void, void_masks
 _COCO_LIMIT = 100
 """Detections of a picture and class that COCO's AP looks at."""
 
+_AP_NAMES = ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')
+"""What mmdet returns of each kind of AP unless told otherwise."""
+
 
 @METRICS.register_module()
 class CocoInstanceMetric(CocoMetric):
@@ -25,7 +28,8 @@ class CocoInstanceMetric(CocoMetric):
     - ``segm_mAP_all`` stands beside the official ``segm_mAP``: the same average over IoU 0.5:0.05:0.95, without COCO's limit of
       100 detections a picture (nuclei pictures hold hundreds).
     - Where the whole set has no detection, as early in a training, the figures are COCO's for that, 0, and have their keys,
-      so that ``save_best`` works; mmdet returns none.
+      so that ``save_best`` works; mmdet returns none. Where the ground truth has no object they are -1, as COCO's are, and
+      where no image was evaluated NaN.
     - Void (an annotation of the category ``void``, see ``evaluation/void.py``) is cut out of the predicted masks of its picture
       before they are matched. Their boxes are then those of what is left, and a mask of which nothing is left is no
       detection: what is predicted on void pixels changes no figure.
@@ -59,8 +63,14 @@ class CocoInstanceMetric(CocoMetric):
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         self._uncapped: list[dict] = []
+        if not results:
+            MMLogger.get_current_instance().warning('no image was evaluated: every AP is NaN')
+            names = [f'{metric}_{name}' for metric in self.metrics for name in self.metric_items or _AP_NAMES]
+            return dict.fromkeys([*names, *(['segm_mAP_all'] if 'segm' in self.metrics else [])], float('nan'))
         if not any(len(prediction['labels']) for _, prediction in results) and not self.format_only:
-            MMLogger.get_current_instance().warning('no instance was found in the whole data set: every AP is 0')
+            MMLogger.get_current_instance().warning(
+                'no instance was found in the whole data set: every AP is 0, or -1 where there is no object to find'
+            )
         figures = super().compute_metrics(results)
         if 'segm' in self.metrics and not self.format_only:
             figures['segm_mAP_all'] = self._mean_ap_of_all() if self._uncapped else figures['segm_mAP']
@@ -90,7 +100,7 @@ class CocoInstanceMetric(CocoMetric):
         evaluation.accumulate()
         precision = evaluation.eval['precision']
         known = precision > -1
-        return round(float(np.mean(precision[known])), 3) if known.any() else 0.0
+        return round(float(np.mean(precision[known])), 3) if known.any() else -1.0
 
 
 def _load_results(coco: COCO, results: list) -> COCO:

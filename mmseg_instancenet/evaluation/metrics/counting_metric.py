@@ -19,6 +19,13 @@ from ..functional.label_overlap import (
 )
 from ..functional.mask_overlap import IOU_THRESHOLDS
 
+_OF_THRESHOLD = ('precision', 'recall', 'F1', 'accuracy', 'PQ')
+_KEYS = (
+    *('SBD', 'DiC', 'abs_DiC', 'splits', 'merges'),
+    *(f'{name}_{100 * threshold:g}' for threshold in IOU_THRESHOLDS for name in _OF_THRESHOLD),
+    'mean_accuracy',
+)
+
 
 @METRICS.register_module()
 class CountingMetric(BaseMetric):
@@ -39,6 +46,8 @@ class CountingMetric(BaseMetric):
       (Kirillov et al., CVPR 2019). mmdet's ``CocoPanopticMetric`` cannot serve here: it reads the ground truth from a
       panoptic json with a folder of png files, and needs ``panopticapi``.
     - ``splits`` and ``merges``: over the whole data set (:func:`count_splits_and_merges`).
+
+    Where no image was evaluated every key is NaN.
 
     Args:
         collect_device, prefix: see MMEngine's ``BaseMetric``.
@@ -69,6 +78,9 @@ class CountingMetric(BaseMetric):
             self.results.append(_figures_of_picture(label_overlap(truth_HW, prediction_HW)))
 
     def compute_metrics(self, results: list) -> dict[str, float]:
+        if not results:
+            MMLogger.get_current_instance().warning('no image was evaluated: every metric of CountingMetric is NaN')
+            return dict.fromkeys(_KEYS, float('nan'))
         truths, predictions, best_dice, pairs, iou_sums, split, merged = (
             np.array(column) for column in zip(*results, strict=True)
         )
@@ -80,8 +92,7 @@ class CountingMetric(BaseMetric):
             'splits': int(split.sum()),
             'merges': int(merged.sum()),
         }
-        names = ('precision', 'recall', 'F1', 'accuracy', 'PQ')
-        rows = [['IoU', *names]]
+        rows = [['IoU', *_OF_THRESHOLD]]
         true, predicted = int(truths.sum()), int(predictions.sum())
         for threshold, matched, iou_sum in zip(
             IOU_THRESHOLDS, pairs.sum(0).tolist(), iou_sums.sum(0).tolist(), strict=True
@@ -93,7 +104,9 @@ class CountingMetric(BaseMetric):
                 _ratio(matched, true + predicted - matched),
                 _ratio(2 * iou_sum, true + predicted),
             )
-            figures.update({f'{name}_{100 * threshold:g}': ratio for name, ratio in zip(names, ratios, strict=True)})
+            figures.update(
+                {f'{name}_{100 * threshold:g}': ratio for name, ratio in zip(_OF_THRESHOLD, ratios, strict=True)}
+            )
             rows.append([f'{threshold:g}', *(f'{ratio:.3f}' for ratio in ratios)])
         figures['mean_accuracy'] = float(np.mean([figures[f'accuracy_{100 * t:g}'] for t in IOU_THRESHOLDS]))
         MMLogger.get_current_instance().info(f'{true} objects, {predicted} predicted\n{AsciiTable(rows).table}')

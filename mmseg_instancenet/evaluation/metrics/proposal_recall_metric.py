@@ -76,10 +76,12 @@ class ProposalRecallMetric(MaskMetric):
         }
 
     def compute_metrics(self, results: list) -> dict[str, float | dict]:
-        longest = max(1, *(result['score_TK'].shape[1] for result in results))
+        longest = max([1, *(result['score_TK'].shape[1] for result in results)])
         objects = sum(result['objects'] for result in results)
         if objects == 0:
-            MMLogger.get_current_instance().warning('the ground truth has no object: recall is not defined')
+            MMLogger.get_current_instance().warning(
+                f'{len(results)} images were evaluated, and their ground truth has no object: recall is NaN'
+            )
         numbers_P = np.unique(np.geomspace(1, longest, _CURVE_POINTS).round().astype(int))
         metrics, curve = {}, {'proposals an image': numbers_P.tolist()}
         for key, runs, suffix in (('score_TK', 1, ''), ('random_TK', _SHUFFLES, '_random')):

@@ -79,11 +79,19 @@ class RegionAveragePrecisionMetric(MaskMetric):
         }
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        label_K, score_K = (np.concatenate([result[key] for result in results]) for key in ('labels_K', 'scores_K'))
-        hit_TK, excused_TK = (
-            np.concatenate([result[key] for result in results], axis=1) for key in ('hit_TK', 'excused_TK')
+        num_classes, num_thresholds = len(self.dataset_meta['classes']), len(self.iou_thresholds)
+        nothing = {
+            'labels_K': np.zeros(0, int),
+            'scores_K': np.zeros(0),
+            'hit_TK': np.zeros((num_thresholds, 0), bool),
+            'excused_TK': np.zeros((num_thresholds, 0), bool),
+            'objects_C': np.zeros(num_classes, int),
+        }  # also where no image was evaluated there is something to join
+        label_K, score_K, hit_TK, excused_TK = (
+            np.concatenate([nothing[key], *(result[key] for result in results)], axis=-1)
+            for key in ('labels_K', 'scores_K', 'hit_TK', 'excused_TK')
         )
-        objects_C = sum(result['objects_C'] for result in results)
+        objects_C = sum((result['objects_C'] for result in results), nothing['objects_C'])
         order_K = np.argsort(-score_K, kind='stable')
         label_K, hit_TK, excused_TK = label_K[order_K], hit_TK[:, order_K], excused_TK[:, order_K]
         ap_TC = np.array(
@@ -98,7 +106,9 @@ class RegionAveragePrecisionMetric(MaskMetric):
         names = [f'APr_{100 * threshold:g}' for threshold in self.iou_thresholds]
         occurs_C = objects_C > 0
         if not occurs_C.any():
-            MMLogger.get_current_instance().warning('the ground truth has no object: AP^r is not defined')
+            MMLogger.get_current_instance().warning(
+                f'{len(results)} images were evaluated, and their ground truth has no object: AP^r is NaN'
+            )
         mean_T = ap_TC[:, occurs_C].mean(1) if occurs_C.any() else np.full(len(names), np.nan)
         figures = {'APr': float(mean_T.mean()), **dict(zip(names, mean_T.tolist(), strict=True))}
         if self.classwise:

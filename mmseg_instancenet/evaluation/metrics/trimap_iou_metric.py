@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 from mmengine.evaluator import BaseMetric
+from mmengine.logging import MMLogger
 from mmseg.registry import METRICS
 
 from ...structures import IGNORED_CLASS
@@ -131,7 +132,12 @@ class TrimapIoUMetric(BaseMetric):
             self.results.append(band_counts(predicted, true, num_classes, self.max_width).astype(np.int32))
 
     def compute_metrics(self, results: list) -> dict[str, float | dict]:
-        iou_W = mean_iou(np.sum(results, axis=0, dtype=np.int64)).round(2)
+        nothing_3WC = np.zeros((3, self.max_width, 1), np.int64)
+        iou_W = mean_iou(np.sum(results, axis=0, dtype=np.int64) if results else nothing_3WC).round(2)
+        if np.isnan(iou_W).all():
+            MMLogger.get_current_instance().warning(
+                f'{len(results)} images were evaluated, and none has a boundary between classes: the trimap mIoU is NaN'
+            )
         metrics = {f'mIoU_{width}': float(iou_W[width - 1]) for width in self.reported}
         widths = list(range(1, self.max_width + 1))
         # Last, since save_best='auto' takes the first.
