@@ -56,7 +56,7 @@ setup(
     python_requires='>=3.10',
     # torch, mmcv, mmdet and mmseg are deliberately absent: they are the user's, and pip would move them.
     # mmseg_instancenet/__init__.py checks them and prints the command that installs what is missing.
-    install_requires=[],
+    install_requires=['scikit-image>=0.24'],  # connected components, thinning of boundaries
     extras_require={
         # A working environment on a machine that has none, without a compiler.
         'openmmlab': [
@@ -70,13 +70,11 @@ setup(
             'opencv-python<5',  # mmcv 2.1 and mmdet 3.3 were written for OpenCV 4
             'pycocotools>=2.0.8',
             'scikit-learn>=1.5',  # the digits
-            'scikit-image>=0.24',  # thins boundaries
             'ftfy',  # mmsegmentation imports ftfy and regex and does not declare them
             'regex',
             'setuptools<81',  # mmengine imports pkg_resources
         ],
         'digits': ['scikit-learn'],
-        'boundaries': ['scikit-image'],
     },
     cmdclass={'build_py': BuildWithMim, 'bdist_wheel': WheelWithMim},
 )

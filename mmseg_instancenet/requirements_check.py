@@ -16,6 +16,7 @@ _NEEDED = (
     ('mmcv', ('mmcv', 'mmcv-lite', 'onedl-mmcv'), (2, 0), 'pip install "mmcv-lite>=2.0.0,<2.2.0"'),
     ('mmdet', ('mmdet', 'onedl-mmdetection'), (3, 1), 'pip install "mmdet>=3.1.0"'),
     ('mmseg', ('mmsegmentation', 'onedl-mmsegmentation'), (1, 1), 'pip install "mmsegmentation>=1.1.0"'),
+    ('scikit-image', ('scikit-image',), (0, 24), 'pip install "scikit-image>=0.24"'),
     ('ftfy', ('ftfy',), (0, 0), 'pip install ftfy'),  # mmseg imports these two and does not declare them
     ('regex', ('regex',), (0, 0), 'pip install regex'),
 )

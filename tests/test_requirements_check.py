@@ -13,6 +13,7 @@ INSTALLED = {
     'mmcv': '2.1.0',
     'mmdet': '3.3.0',
     'mmsegmentation': '1.2.2',
+    'scikit-image': '0.26.0',
     'ftfy': '6.3.1',
     'regex': '2024.11.6',
 }
@@ -22,6 +23,7 @@ ONEDL = {
     'onedl-mmcv': '2.3.0',
     'onedl-mmdetection': '3.4.0rc1',
     'onedl-mmsegmentation': '1.3.0.post1',
+    'scikit-image': '0.24.0',
     'ftfy': '6',
     'regex': '2024.11.6',
 }
@@ -64,6 +66,7 @@ def test_this_installation_passes():
         ('mmcv', r'needs mmcv 2\.0 or newer, which is not installed: pip install "mmcv-lite>=2\.0\.0,<2\.2\.0"'),
         ('mmdet', r'needs mmdet 3\.1 or newer, which is not installed: pip install "mmdet>=3\.1\.0"'),
         ('mmsegmentation', r'needs mmseg 1\.1 or newer, which is not installed: pip install "mmsegmentation>=1\.1\.0"'),
+        ('scikit-image', r'needs scikit-image 0\.24 or newer.*not installed: pip install "scikit-image>=0\.24"'),
         ('ftfy', 'needs ftfy .*not installed: pip install ftfy$'),
         ('regex', 'needs regex .*not installed: pip install regex$'),
     ],

@@ -4,6 +4,7 @@ import numpy as np
 from scipy.sparse import csr_matrix, diags, hstack
 from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 from scipy.spatial import cKDTree
+from skimage.morphology import thin
 
 _UNMATCHED = 100
 """What a match saves, as a multiple of the greatest distance: the Berkeley benchmark's ``outlierCost``."""
@@ -14,12 +15,6 @@ def thin_boundaries(boundary_HW: np.ndarray) -> np.ndarray:
 
     scikit-image's ``thin`` is the same algorithm (Guo & Hall, CACM 1989; Lam et al., TPAMI 1992).
     """
-    try:
-        from skimage.morphology import thin
-    except ImportError as error:
-        raise ImportError(
-            'thinning boundaries needs scikit-image: pip install "mmseg_instancenet[boundaries]"'
-        ) from error
     return thin(boundary_HW)
 
 

@@ -31,7 +31,7 @@ class BoundaryMetric(BaseMetric):
     Args:
         thresholds: their number, evenly spaced inside (0, 1).
         max_distance: of a match, as a share of the picture's diagonal.
-        thin: whether to thin the thresholded maps; needs scikit-image.
+        thin: whether to thin the thresholded maps.
         num_workers: processes that share the thresholds of a picture; 0 works in this one.
         **kwargs: ``collect_device``, ``collect_dir``, ``prefix`` of MMEngine's ``BaseMetric``.
     """

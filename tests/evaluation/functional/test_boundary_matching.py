@@ -101,7 +101,6 @@ def test_matching_is_symmetric_in_number():
 
 
 def test_thinning():
-    pytest.importorskip('skimage', reason='thinning needs scikit-image, which make env installs')
     bar = np.zeros((9, 12), bool)
     bar[3:6, 1:11] = True
     thinned = thin_boundaries(bar)

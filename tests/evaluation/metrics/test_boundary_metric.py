@@ -171,7 +171,6 @@ def test_no_picture_at_all():
 @pytest.fixture(scope='module')
 def official_sample(test_data):
     """Berkeley's five pictures: figures of ours, counts of ours (5, 5, 4), and the folder."""
-    pytest.importorskip('skimage', reason='thinning needs scikit-image, which make env installs')
     folder = test_data / 'bsds_bench'
     metric = BoundaryMetric(thresholds=5)
     for path in sorted((folder / 'png').glob('*.png'), key=lambda path: int(path.stem)):

@@ -301,17 +301,22 @@ def test_instances_are_numbered_once_an_iteration(monkeypatch):
     loss(embeddings, ids, classes)
     assert loss.loss.numbered == 1
     assert len(loss.loss.calls) == 4 and all(call[3] is loss.loss.calls[0][3] for call in loss.loss.calls)
-    # The real losses take them as they are, and the check for the warning needs none where no ratio of sizes could matter.
-    for name in LOSSES:
-        calls = []
-        package = 'mmseg_instancenet.models.losses'
-        for module in ('instance_numbering', 'recurrent', 'discriminative', 'spherical_pair'):
-            monkeypatch.setattr(
-                f'{package}.{module}.number_instances', lambda *maps: calls.append(maps) or number_instances(*maps)
-            )
-        build(name, loss=dict(push_margin=50) if name == 'DiscriminativeLoss' else None,
-              grouping=dict(concentration=100), loops=5)(embeddings, ids, classes)  # fmt: skip
-        assert len(calls) == 1
+
+
+@pytest.mark.parametrize('name', LOSSES)
+def test_the_real_losses_take_the_numbers_as_they_are(name, monkeypatch):
+    """One numbering in all: the check for the warning needs none where no ratio of sizes could matter."""
+    calls = []
+
+    def counting(*maps):
+        calls.append(maps)
+        return number_instances(*maps)
+
+    for module in ('instance_numbering', 'recurrent', 'discriminative', 'spherical_pair'):
+        monkeypatch.setattr(f'mmseg_instancenet.models.losses.{module}.number_instances', counting)
+    far = dict(push_margin=50) if name == 'DiscriminativeLoss' else None
+    build(name, loss=far, grouping=dict(concentration=100), loops=5)(*batch())
+    assert len(calls) == 1
 
 
 def test_samples_of_the_pair_loss(device):
