@@ -9,23 +9,19 @@ from mmseg.registry import MODELS
 from torch import Tensor
 
 from ...structures import SHORTEST, EmbeddingMargins, check_finite
-from ..mean_shift.collapse import collapse
 from ..mean_shift.iteration import Kernel, KernelSettings, mean_shift, prepare, shift
-from ..mean_shift.modes import merge_modes, number_groups
+from ..mean_shift.modes import merge_cells, merge_modes, number_groups
 from ..mean_shift.pruning import Neighbourhood, neighbourhoods
 from .base import Grouper
 
 _FAR_REACH = 0.01
 """Attraction by another group, over that by the own one, above which groups merge within the loops of a picture."""
 
-_COLLAPSED = 0.25
-"""Bandwidths from the mean of a clump within which embeddings go on as one: two kernels that near each other have one mode."""
-
 _NEGLIGIBLE = 1e-3
 """Share of a mean that pruning may leave out; thinning to ``_MAX_KEYS`` changes means more than that."""
 
 _LARGE = 4096
-"""Number of embeddings from which on pruning saves time on a CPU. On a GPU it was never measured, and is not done."""
+"""Number of embeddings from which on shortcuts save time on a CPU. Pruning was never measured on a GPU, and is not done there."""
 
 _MAX_KEYS = 1024
 """So many embeddings of a clump stand for all of it in a kernel mean: the mean of a clump one bandwidth wide is then off by a
@@ -49,10 +45,10 @@ def group_by_mean_shift(
     end. Then what lies closer than the bandwidth :math:`1 / \sqrt\delta` is one group (:func:`merge_modes`). Every pixel
     is assigned; there is no limit to the number of groups; the order of the pixels does not matter.
 
-    Below 4096 embeddings, and on a GPU, every loop is computed as it is defined. From there on shortcuts are taken whose
-    effect stays far below a bandwidth: of a clump of more than 1024 embeddings that many stand for all (a thirtieth of a
-    bandwidth, in the first loops), what adds less than a thousandth to a mean is left out, and embeddings that have
-    come together within a quarter of a bandwidth go on as one, with the weight of all (:func:`~.collapse.collapse`).
+    Below 4096 embeddings every loop is computed as it is defined. From there on shortcuts are taken whose effect stays far
+    below a bandwidth. After each loop, embeddings in one cell of a grid an eighth of a bandwidth wide go on as one, with the
+    mass of all (:func:`merge_cells`). On a CPU, of a clump of more than 1024 embeddings that many stand for all (a thirtieth
+    of a bandwidth, in the first loops), and what adds less than a thousandth to a mean is left out.
 
     Time: N^2 D operations in the first loop at most, N D times a few thousand where the embeddings lie in clumps; later
     loops cost what has not collapsed yet. Peak memory above the input: linear in N x D.
@@ -80,16 +76,18 @@ def group_by_mean_shift(
     settings = KernelSettings(concentration, kernel, step_size)
     settings.check()
     check_finite(x_ND.float().norm(dim=1))  # a length that overflows leaves no direction
-    x_MD, log_mass_M = prepare(x_ND, kernel), None
+    # A cell's diagonal is at most one bandwidth in any number of dimensions: merge_modes would join what lies in it.
+    cell = settings.bandwidth / max(8, x_ND.shape[1] ** 0.5)
+    x_MD, mass_M = prepare(x_ND, kernel), None
     point_N = torch.arange(len(x_ND), device=x_ND.device)  # what each embedding has become
     for _ in range(max_loops):
-        hoods = _neighbourhoods(x_MD, log_mass_M, settings)
-        before_MD, x_MD = x_MD, _shift(x_MD, log_mass_M, settings, hoods)
+        log_mass_M = None if mass_M is None else mass_M.log()
+        before_MD, x_MD = x_MD, _shift(x_MD, log_mass_M, settings, _neighbourhoods(x_MD, log_mass_M, settings))
         if float((x_MD - before_MD).norm(dim=1).max()) <= tolerance * settings.bandwidth:
             break
-        if _is_pruned(x_ND):
-            x_MD, log_mass_M, onto_M = collapse(x_MD, log_mass_M, hoods, _COLLAPSED * settings.bandwidth)
-            x_MD, point_N = prepare(x_MD, kernel), onto_M[point_N]
+        if len(x_ND) >= _LARGE:
+            x_MD, mass_M, cell_M = merge_cells(x_MD, mass_M, cell)
+            x_MD, point_N = prepare(x_MD, kernel), cell_M[point_N]
     return number_groups(merge_modes(x_MD, settings.bandwidth)[point_N])
 
 

@@ -28,15 +28,11 @@ class Neighbourhood(NamedTuple):
     member_Q: indices of the embeddings, in any order; each embedding is a member of one neighbourhood.
     key_R: indices of those whose kernel reaches them.
     log_scale_R: logarithm of how many embeddings each of ``key_R`` stands for; ``None`` for itself alone.
-    is_clump: whether the members lie together, at most four bandwidths from one another.
-    members_first: whether ``key_R`` begins with ``member_Q``.
     """
 
     member_Q: Tensor
     key_R: Tensor
     log_scale_R: Tensor | None
-    is_clump: bool
-    members_first: bool = False
 
 
 def neighbourhoods(
@@ -112,9 +108,9 @@ def neighbourhoods(
             ]
             # Beside those of the clump itself, a choice of the strays around it does.
             keys.append(_thin(stray_S[near_SK[:, index]], hash_N, log_mass_N, max_keys))
-            result.append(_join(member_Q, [kept[index], *keys], is_clump=True))
+            result.append(_join(member_Q, [kept[index], *keys]))
     if len(stray_S):
-        result.append(_join(stray_S, [(stray_S, 0.0), *kept], is_clump=False))
+        result.append(_join(stray_S, [(stray_S, 0.0), *kept]))
     pairs = sum(len(hood.member_Q) * len(hood.key_R) for hood in result)
     return result if pairs <= _LARGEST_SHARE * len(x_ND) ** 2 else []
 
@@ -173,7 +169,7 @@ def _thin(index_Q: Tensor, hash_N: Tensor, log_mass_N: Tensor | None, max_keys: 
     return key_R[:max_keys], float(log_total - log_kept)
 
 
-def _join(member_Q: Tensor, keys: list[tuple[Tensor, float]], is_clump: bool) -> Neighbourhood:
+def _join(member_Q: Tensor, keys: list[tuple[Tensor, float]]) -> Neighbourhood:
     """keys: their indices and the logarithm of how many each stands for; first those of the members."""
     key_R = torch.cat([indices for indices, _ in keys])
     log_scale_R = None
@@ -181,4 +177,4 @@ def _join(member_Q: Tensor, keys: list[tuple[Tensor, float]], is_clump: bool) ->
         log_scale_R = torch.cat(
             [torch.full((len(indices),), log_scale, device=key_R.device) for indices, log_scale in keys]
         )
-    return Neighbourhood(member_Q, key_R, log_scale_R, is_clump, members_first=keys[0][0] is member_Q)
+    return Neighbourhood(member_Q, key_R, log_scale_R)

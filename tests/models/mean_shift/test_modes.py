@@ -1,4 +1,6 @@
-"""Merging of modes against connected components of the whole distance graph."""
+"""Cells of the grid against a loop; merging of modes against connected components of the whole distance graph."""
+
+import math
 
 import numpy as np
 import pytest
@@ -6,7 +8,7 @@ import torch
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import pdist, squareform
 
-from mmseg_instancenet.models.mean_shift.modes import merge_modes
+from mmseg_instancenet.models.mean_shift.modes import merge_cells, merge_modes
 
 
 def by_first_member(labels):
@@ -44,8 +46,8 @@ def test_by_hand():
 @pytest.mark.parametrize(
     ('x', 'radius', 'message'),
     [
-        (torch.zeros(0, 2), 1.0, r'N >= 1, got \(0, 2\)'),
-        (torch.zeros(3), 1.0, r'\(N, D\).*got \(3,\)'),
+        (torch.zeros(0, 2), 1.0, r'P >= 1, got \(0, 2\)'),
+        (torch.zeros(3), 1.0, r'\(P, D\).*got \(3,\)'),
         (torch.zeros(3, 1), 0.0, 'radius > 0.*got 0.0'),
         (torch.zeros(3, 1), float('nan'), 'radius > 0.*got nan'),
         (torch.tensor([[0.0], [float('nan')]]), 1.0, 'finite embeddings.*1 of 2'),
@@ -166,3 +168,53 @@ def test_more_cells_than_a_block_of_distances_holds(monkeypatch):
     expected = merge_modes(x, 1.0)
     monkeypatch.setattr('mmseg_instancenet.models.mean_shift.modes._BLOCK', 300)
     assert torch.equal(merge_modes(x, 1.0), expected)
+
+
+def test_cells_by_hand():
+    """Cells one wide, the middle of one at the origin."""
+    x = torch.tensor([[0.4, -0.3], [0.6, 0.0], [-0.4, 0.1], [0.4, 0.4], [-0.6, 0.0]])
+    mean, mass, cell_of_each = merge_cells(x, None, 1.0)
+    assert mass[cell_of_each].tolist() == [3, 1, 3, 3, 1] and len(mean) == 3
+    assert mean[cell_of_each[0]].tolist() == pytest.approx([0.4 / 3, 0.2 / 3])
+    mean, mass, cell_of_each = merge_cells(x, torch.tensor([1.0, 5.0, 2.0, 1.0, 7.0]), 1.0)
+    assert mass[cell_of_each].tolist() == [4, 5, 4, 4, 7]
+    assert mean[cell_of_each[0]].tolist() == pytest.approx([0.0, 0.3 / 4], abs=1e-7)
+    assert mean.dtype == mass.dtype == torch.float32
+
+
+@pytest.mark.parametrize('dims', [1, 3, 16])
+@pytest.mark.parametrize('with_mass', [False, True])
+def test_cells_equal_a_loop(dims, with_mass, device):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(300, dims, generator=generator) * torch.rand(300, 1, generator=generator) ** 4
+    mass = torch.rand(300, generator=generator) + 0.5 if with_mass else None
+    members = {}
+    for index, row in enumerate(x.tolist()):
+        members.setdefault(tuple(math.floor(2 * value + 0.5) for value in row), []).append(index)
+    assert 5 < len(members) < 290
+    mean, merged, cell_of_each = (
+        y.cpu() for y in merge_cells(x.to(device), mass if mass is None else mass.to(device), 0.5)
+    )
+    assert len(mean) == len(merged) == len(members)
+    weight = torch.ones(300) if mass is None else mass
+    for inside in members.values():
+        (cell,) = set(cell_of_each[inside].tolist())
+        assert float(merged[cell]) == pytest.approx(float(weight[inside].sum()), rel=1e-6)
+        expected = (weight[inside, None] * x[inside]).sum(0) / weight[inside].sum()
+        assert mean[cell].tolist() == pytest.approx(expected.tolist(), abs=1e-6)
+
+
+def test_the_order_of_the_embeddings_does_not_change_the_cells():
+    generator = torch.Generator().manual_seed(0)
+    x, order = torch.randn(500, 2, generator=generator), torch.randperm(500, generator=generator)
+    mean, mass, cell_of_each = merge_cells(x, None, 0.25)
+    other_mean, other_mass, other_cell_of_each = merge_cells(x[order], None, 0.25)
+    assert torch.equal(other_cell_of_each, cell_of_each[order]) and torch.equal(other_mass, mass)
+    assert (other_mean - mean).abs().max() < 1e-6
+
+
+def test_one_embedding_and_equal_embeddings_in_a_cell():
+    mean, mass, cell_of_each = merge_cells(torch.zeros(5, 2), None, 1.0)
+    assert mean.tolist() == [[0, 0]] and mass.tolist() == [5] and cell_of_each.tolist() == [0] * 5
+    mean, mass, _ = merge_cells(torch.tensor([[3.0, 4.0]]), torch.tensor([2.5]), 1e-30)
+    assert mean.tolist() == [[3, 4]] and mass.tolist() == [2.5]
