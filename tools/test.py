@@ -13,10 +13,10 @@
 import argparse
 
 from mmengine.config import ConfigDict
-from mmengine.evaluator import DumpResults
 from mmengine.runner import Runner
 
 from mmseg_instancenet.apis.command_line import add_common_arguments, load_config
+from mmseg_instancenet.evaluation import DetectionsDump
 
 
 def parse_args() -> argparse.Namespace:
@@ -24,7 +24,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('--show-dir', help='folder for pictures: input, class map, embedding, instances, ground truth')
-    parser.add_argument('--out', help='pickle file for the predictions (masks as run lengths)')
+    parser.add_argument(
+        '--out',
+        help='pickle file for the detections alone: labels, scores, bounding boxes and masks as run lengths; see DetectionsDump',
+    )
     parser.add_argument('--tta', action='store_true', help='test-time augmentation by the tta_pipeline of the config')
     add_common_arguments(parser)
     return parser.parse_args()
@@ -45,7 +48,7 @@ def main() -> None:
         config.test_dataloader.dataset.pipeline = config.tta_pipeline
     runner = Runner.from_cfg(config)
     if args.out:
-        runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
+        runner.test_evaluator.metrics.append(DetectionsDump(args.out))
     runner.test()
 
 

@@ -1,6 +1,7 @@
 from .boundary_metric import BoundaryMetric
 from .coco_metric import CocoInstanceMetric
 from .counting_metric import CountingMetric
+from .detections_dump import DetectionsDump
 from .iou_metric import ForegroundIoUMetric
 from .proposal_recall_metric import ProposalRecallMetric
 from .region_average_precision_metric import RegionAveragePrecisionMetric
@@ -10,6 +11,7 @@ __all__ = [
     'BoundaryMetric',
     'CocoInstanceMetric',
     'CountingMetric',
+    'DetectionsDump',
     'ForegroundIoUMetric',
     'ProposalRecallMetric',
     'RegionAveragePrecisionMetric',
