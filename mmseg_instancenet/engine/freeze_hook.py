@@ -3,20 +3,29 @@
 from collections.abc import Sequence
 
 from mmengine.hooks import Hook
-from mmengine.model import MMDistributedDataParallel, is_model_wrapper
+from mmengine.model import BaseTTAModel, MMDistributedDataParallel, is_model_wrapper
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 from torch import nn
 
-from .unwrapping import bare_model
+
+def bare_model(model: nn.Module) -> nn.Module:
+    """The model without DistributedDataParallel or test-time augmentation around it."""
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module
+    return model
 
 
 @HOOKS.register_module()
 class FreezeHook(Hook):
-    """Keeps parts of the model fixed until an epoch (or iteration), then trains everything.
+    """Keeps parts of the model fixed until an epoch (or iteration), then leaves them as the config made them.
 
     While frozen, the parts get no gradient and stay in evaluation mode, so that their batch norm statistics do not
-    move either. The optimizer holds all parameters from the start: it skips those without a gradient, so that
+    move either. After that those parameters are trained that would be without the hook: what ``norm_cfg.requires_grad``,
+    ``frozen_stages`` or ``norm_eval`` keep fixed stays fixed. Several hooks may hold the same part; it is trained when the last
+    lets go.
+
+    The optimizer holds all parameters from the start: it skips those without a gradient, so that
     checkpoints of both phases have the same shape and training resumes on either side of the switch. DistributedDataParallel
     synchronises just the parameters that required a gradient when it wrapped the model, hence the model is wrapped
     anew at each switch.
@@ -36,6 +45,14 @@ class FreezeHook(Hook):
             raise ValueError(f'expected until >= 0, got {until}')
         self.until, self.by_epoch = until, by_epoch
         self._frozen: bool | None = None
+        self._found: dict[nn.Parameter, bool] | None = None
+
+    def before_run(self, runner: Runner) -> None:
+        """Remembers which parameters are trained, before the first of several hooks freezes any."""
+        if self._found is None:
+            self._found = {
+                parameter: parameter.requires_grad for part in self._parts(runner) for parameter in part.parameters()
+            }
 
     def before_train(self, runner: Runner) -> None:
         self._enter(runner)
@@ -45,22 +62,37 @@ class FreezeHook(Hook):
             self._enter(runner)
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
-        if not self.by_epoch:
-            self._enter(runner)
-        if self._frozen:
+        if not self.by_epoch and self._enter(runner) and not self._frozen:
+            # As the loop does before an epoch: whatever the model keeps in evaluation mode (norm_eval) stays there.
+            runner.model.train()
+        for hook in self._freezing(runner):
             # The loop calls model.train() after before_train_epoch and after each validation.
-            for part in self._parts(runner):
-                if part.training:
-                    part.eval()
+            for part in hook._parts(runner):
+                part.eval()
 
-    def _enter(self, runner: Runner) -> None:
+    def _enter(self, runner: Runner) -> bool:
+        """Begins the phase of this epoch or iteration; whether it is another one than before."""
         frozen = (runner.epoch if self.by_epoch else runner.iter) < self.until
         if frozen == self._frozen:
-            return
+            return False
         self._frozen = frozen
-        for part in self._parts(runner):
-            part.requires_grad_(not frozen)
-            part.train(not frozen)
+        held = {parameter for hook in self._freezing(runner) for parameter in hook._found}
+        wanted = {parameter: found and parameter not in held for parameter, found in self._found.items()}
+        if any(parameter.requires_grad != trained for parameter, trained in wanted.items()):
+            for parameter, trained in wanted.items():
+                parameter.requires_grad_(trained)
+            self._wrap_anew(runner)
+        unit = 'epoch' if self.by_epoch else 'iteration'
+        state = f'frozen until {unit} {self.until}' if frozen else f'trained from {unit} {self.until} on'
+        runner.logger.info(f'{type(self).__name__}: {", ".join(self.modules)} {state}')
+        return True
+
+    @staticmethod
+    def _freezing(runner: Runner) -> list['FreezeHook']:
+        return [hook for hook in runner.hooks if isinstance(hook, FreezeHook) and hook._frozen]
+
+    @staticmethod
+    def _wrap_anew(runner: Runner) -> None:
         if is_model_wrapper(runner.model):
             if type(runner.model) is not MMDistributedDataParallel:
                 raise TypeError(
@@ -68,9 +100,6 @@ class FreezeHook(Hook):
                     'as two runs (frozen_stages in the first, load_from in the second)'
                 )
             runner.model = runner.wrap_model(runner.cfg.get('model_wrapper_cfg'), runner.model.module)
-        unit = 'epoch' if self.by_epoch else 'iteration'
-        state = f'frozen until {unit} {self.until}' if frozen else f'trained from {unit} {self.until} on'
-        runner.logger.info(f'FreezeHook: {", ".join(self.modules)} {state}')
 
     def _parts(self, runner: Runner) -> list[nn.Module]:
         model = bare_model(runner.model)

@@ -4,7 +4,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 
-from .unwrapping import bare_model
+from .freeze_hook import bare_model
 
 
 def load_report(checkpoint: dict, model_state: dict) -> str:

@@ -14,6 +14,7 @@ from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
+from mmseg.registry import MODELS
 from torch import nn
 from torch.utils.data import Dataset
 
@@ -72,7 +73,7 @@ class Record(Hook):
         self.before_train_iter(runner, 0)
 
 
-def make_runner(work_dir, hook, max_epochs=EPOCHS, by_epoch=True, validate=False, **settings):
+def make_runner(work_dir, hook, max_epochs=EPOCHS, by_epoch=True, validate=False, custom_hooks=(), **settings):
     work_dir = Path(work_dir)
     torch.manual_seed(0)
     loader = {'dataset': Numbers(), 'batch_size': BATCH, 'num_workers': 0, 'collate_fn': {'type': 'default_collate'}}
@@ -92,7 +93,7 @@ def make_runner(work_dir, hook, max_epochs=EPOCHS, by_epoch=True, validate=False
             'val_interval': 1 if by_epoch else 2,
         },
         default_hooks={'logger': {'type': 'LoggerHook', 'interval': 100}},
-        custom_hooks=[record, *([] if hook is None else [hook])],
+        custom_hooks=[record, *([] if hook is None else [hook]), *custom_hooks],
         randomness={'seed': 0},
         default_scope='mmseg',
         log_level='WARNING',
@@ -196,6 +197,87 @@ def test_resumed_training_is_the_uninterrupted_one(tmp_path, stop):
     assert groups[0] == groups[1]
 
 
+class PartlyFixed(TinyModel):
+    """The norm of the backbone's lower block has fixed weights, and its higher one, as norm_eval does it, fixed moments."""
+
+    def __init__(self):
+        super().__init__()
+        self.backbone['low'][1].requires_grad_(False)
+
+    def train(self, mode=True):
+        super().train(mode)
+        self.backbone['high'][1].eval()
+        return self
+
+
+@pytest.fixture
+def partly_fixed(monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], 'TinyModel', PartlyFixed)
+
+
+def check_partly_fixed(record, switch):
+    """Up to the switch the backbone is fixed; then all of it is as the model made it."""
+    for step, (training, requires_grad) in enumerate(zip(record.training[:-1], record.requires_grad[:-1], strict=True)):
+        own = {name: value for name, value in requires_grad.items() if name.startswith('backbone')}
+        assert own == {name: step >= switch and not name.startswith('backbone.low.1') for name in own}, step
+        modes = {name: value for name, value in training.items() if name.startswith('backbone')}
+        assert modes == {name: step >= switch and name != 'backbone.high.1' for name in modes}, step
+    assert same(record.states[0], record.states[-1], 'backbone.low.1.weight')
+    assert same(record.states[0], record.states[-1], 'backbone.high.1.running_mean')
+    assert none_same(record.states[switch], record.states[-1], 'backbone.high.0')
+
+
+@pytest.mark.parametrize('until', [0, 1])
+def test_what_the_model_fixed_stays_fixed(tmp_path, partly_fixed, until):
+    runner = train(tmp_path, FreezeHook('backbone', until=until), max_epochs=2)
+    check_partly_fixed(runner.record, switch=until * SAMPLES // BATCH)
+
+
+@pytest.mark.parametrize('by_epoch', [False, True])
+def test_what_the_model_fixed_stays_fixed_where_iterations_count(tmp_path, partly_fixed, by_epoch):
+    runner = train(tmp_path, FreezeHook('backbone', until=3, by_epoch=False), max_epochs=1, by_epoch=by_epoch)
+    check_partly_fixed(runner.record, switch=3)
+
+
+@pytest.mark.parametrize('stop', [1, 2])
+def test_what_the_model_fixed_stays_fixed_when_training_resumes(tmp_path, partly_fixed, stop):
+    train(tmp_path, FreezeHook('backbone', until=1), max_epochs=stop)
+    rest = train(tmp_path, FreezeHook('backbone', until=1), max_epochs=3, resume=True)
+    check_partly_fixed(rest.record, switch=0)
+
+
+@pytest.mark.parametrize('order', [1, -1])
+@pytest.mark.parametrize('by_epoch', [False, True])
+def test_a_part_that_two_hooks_hold_is_trained_when_the_last_lets_go(tmp_path, partly_fixed, order, by_epoch):
+    step = SAMPLES // BATCH if by_epoch else 2
+    hooks = [FreezeHook('backbone', 1 if by_epoch else step, by_epoch), FreezeHook('backbone.high', 2 * step, False)]
+    runner = train(tmp_path, None, max_epochs=3, custom_hooks=hooks[::order])
+    record = runner.record
+    for index, (training, requires_grad) in enumerate(
+        zip(record.training[:-1], record.requires_grad[:-1], strict=True)
+    ):
+        assert training['backbone.low.0'] == requires_grad['backbone.low.0.weight'] == (index >= step)
+        assert training['backbone.high.0'] == requires_grad['backbone.high.0.weight'] == (index >= 2 * step)
+        assert not requires_grad['backbone.low.1.weight'] and not training['backbone.high.1']
+        assert requires_grad['backbone.high.1.weight'] == (index >= 2 * step)
+
+
+def test_a_resnet_with_fixed_norms_keeps_them_fixed(tmp_path):
+    backbone = MODELS.build(
+        {'type': 'ResNet', 'depth': 18, 'norm_cfg': {'type': 'BN', 'requires_grad': False}, 'norm_eval': True}
+    )
+    runner = make_runner(tmp_path, FreezeHook('backbone', until=1))
+    runner.model.backbone = backbone
+    before = {name: parameter.requires_grad for name, parameter in backbone.named_parameters()}
+    assert 0 < sum(before.values()) < len(before)
+    runner.call_hook('before_run')
+    runner.call_hook('before_train')
+    assert not any(parameter.requires_grad for parameter in backbone.parameters())
+    runner.train_loop._epoch = 1
+    runner.call_hook('before_train_epoch')
+    assert {name: parameter.requires_grad for name, parameter in backbone.named_parameters()} == before
+
+
 def test_a_part_that_does_not_exist(tmp_path):
     with pytest.raises(ValueError, match=r"no part named in \['encoder'\].*'backbone', 'neck', 'decode_head'"):
         train(tmp_path, FreezeHook('encoder', until=1))
@@ -209,10 +291,13 @@ def test_negative_until():
 def test_a_wrapper_it_does_not_know(tmp_path):
     runner = make_runner(tmp_path, None)
     runner.model = nn.DataParallel(runner.model)
+    hook = FreezeHook('backbone', until=1)
+    runner.register_hook(hook)
+    runner.call_hook('before_run')
     with pytest.raises(
         TypeError, match='MMDistributedDataParallel, got DataParallel: train the two phases as two runs'
     ):
-        FreezeHook('backbone', until=1).before_train(runner)
+        hook.before_train(runner)
 
 
 def free_port():
