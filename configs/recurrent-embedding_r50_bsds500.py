@@ -12,7 +12,7 @@ _base_ = [
 # loss on the fused embeddings. The paper does not say for how long; the learning rate falls over both.
 train_cfg = dict(max_epochs=200, val_interval=200)  # scoring the 200 test pictures takes 10 to 40 minutes on one core
 custom_hooks = [
-    dict(type='FreezeHook', modules='decode_head.conv_seg', until=100),
+    dict(type='BoundaryPhaseHook', until=100),
     dict(type='LoadReportHook'),
 ]
 default_hooks = dict(checkpoint=dict(interval=10, save_best=None))

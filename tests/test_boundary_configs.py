@@ -27,8 +27,8 @@ def test_the_papers_recipe():
     assert head.loss_embedding.background_is_instance
     assert config.optim_wrapper.optimizer == dict(type='SGD', lr=2.5e-4, momentum=0.9, weight_decay=5e-4)
     assert config.train_dataloader.batch_size == 1
-    freeze = next(hook for hook in config.custom_hooks if hook.type == 'FreezeHook')
-    assert (freeze.modules, freeze.until) == ('decode_head.conv_seg', config.train_cfg.max_epochs / 2)
+    phases = next(hook for hook in config.custom_hooks if hook.type == 'BoundaryPhaseHook')
+    assert phases.until == config.train_cfg.max_epochs / 2
 
 
 @pytest.mark.parametrize(('separation', 'weight', 'spreads'), [(1.2, 1, False), (1.6, 1, True), (0.3, 5, True)])

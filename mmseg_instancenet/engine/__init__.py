@@ -1,3 +1,4 @@
+from .boundary_phase_hook import BoundaryPhaseHook
 from .class_count_hook import ClassCountHook
 from .freeze_hook import FreezeHook
 from .load_report_hook import LoadReportHook, load_report
@@ -6,4 +7,12 @@ from .safe_checkpoint import load_weights_only, register_safe_loaders
 
 register_safe_loaders()
 
-__all__ = ['ClassCountHook', 'FreezeHook', 'LoadReportHook', 'PlainLogHook', 'load_report', 'load_weights_only']
+__all__ = [
+    'BoundaryPhaseHook',
+    'ClassCountHook',
+    'FreezeHook',
+    'LoadReportHook',
+    'PlainLogHook',
+    'load_report',
+    'load_weights_only',
+]

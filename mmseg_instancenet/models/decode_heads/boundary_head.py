@@ -26,10 +26,10 @@ class BoundaryHead(BaseDecodeHead):
     scaled to unit length and fused: a line of one pixel has no place on a map of a quarter of the picture's size, and the
     nearest label of each of its cells would lose three pixels of four.
 
-    Two phases. While the fusion layer is fixed (``FreezeHook(modules='decode_head.conv_seg', until=..)``), ``loss_embedding``
-    trains the embedding of each stage to tell two groups apart, boundary and not; its keys get the stage's number. After that
-    the logistic loss trains everything, as a comparison does from the start that has no such hook. A fusion layer must be
-    trained sometime, so there is no way to leave out the second phase.
+    Two phases (:meth:`set_phase`). In the phase ``'embedding'`` ``loss_embedding`` trains the embedding of each stage to tell two
+    groups apart, boundary and not; its keys get the stage's number. In the phase ``'fusion'``, in which a head begins, the
+    logistic loss trains everything. ``BoundaryPhaseHook(until=..)`` puts the first before the second; a comparison without it
+    trains everything from the start. A fusion layer must be trained sometime, so there is no way to leave out the second phase.
 
     ``forward`` returns (N, S D, h, w), the embeddings of all stages before they are scaled, at the size of the first.
 
@@ -38,7 +38,7 @@ class BoundaryHead(BaseDecodeHead):
         in_index: which of the backbone's feature maps are the stages, the finest first.
         embedding_dims: D, at least 2; 3 is the paper's.
         loss_embedding: config of the loss on embeddings, e.g. ``dict(type='SphericalPairLoss')``, which takes ``gt_instance_map``
-            and ``gt_sem_seg`` at their own size: sample pixels there. ``None`` if the fusion layer is trained from the start.
+            and ``gt_sem_seg`` at their own size: sample pixels there. ``None`` if there is no phase ``'embedding'``.
         loss_decode: config of the logistic loss.
 
     Example:
@@ -74,6 +74,18 @@ class BoundaryHead(BaseDecodeHead):
         self.embedding_dims = embedding_dims
         self.conv_embedding = nn.ModuleList([nn.Conv2d(c, embedding_dims, kernel_size=1) for c in in_channels])
         self.loss_embedding = None if loss_embedding is None else MODELS.build(loss_embedding)
+        self.set_phase('fusion')
+
+    def set_phase(self, phase: str) -> None:
+        """Chooses what trains the head from now on: the losses on 'embedding', or the logistic loss after 'fusion'."""
+        if phase not in ('embedding', 'fusion'):
+            raise ValueError(f"expected the phase 'embedding' or 'fusion', got {phase!r}")
+        if phase == 'embedding' and self.loss_embedding is None:
+            raise ValueError(
+                "BoundaryHead has no loss_embedding to train with in the phase 'embedding': add loss_embedding=dict(type="
+                "'SphericalPairLoss') to decode_head, or leave away the BoundaryPhaseHook"
+            )
+        self.phase = phase
 
     def init_weights(self) -> None:
         for convolution in self.conv_embedding:
@@ -94,8 +106,8 @@ class BoundaryHead(BaseDecodeHead):
         return self.cls_seg(self.directions(output_NEhw).flatten(1, 2))
 
     def loss_by_feat(self, seg_logits: Tensor, batch_data_samples: SampleList) -> dict[str, Tensor]:
-        """The embedding losses while the fusion layer is fixed, then the logistic loss; both at the size of the labels."""
-        fused = self.conv_seg.weight.requires_grad
+        """The losses of the phase, at the size of the labels."""
+        fused = self.phase == 'fusion'
         names = ['gt_sem_seg'] if fused else ['gt_sem_seg', 'gt_instance_map']
         missing = [name for name in names if name not in batch_data_samples[0]]
         if missing:
@@ -108,11 +120,6 @@ class BoundaryHead(BaseDecodeHead):
         if fused:
             loss = self.loss_decode(self.fuse(output_NEHW), class_map_NHW, ignore_index=self.ignore_index)
             return {self.loss_decode.loss_name: loss}
-        if self.loss_embedding is None:
-            raise ValueError(
-                'BoundaryHead has no loss_embedding to train with while its fusion layer is fixed: add loss_embedding=dict(type='
-                "'SphericalPairLoss') to decode_head, or leave away the FreezeHook on decode_head.conv_seg"
-            )
         instance_map_NHW = torch.cat([sample.gt_instance_map.data for sample in batch_data_samples])
         losses = {}
         for stage, x_NDHW in enumerate(self.directions(output_NEHW).unbind(1)):

@@ -30,6 +30,7 @@ def build(fused=True, **settings):
     for parameter in head.parameters():
         nn.init.normal_(parameter, std=0.5)
     head.conv_seg.requires_grad_(fused)
+    head.set_phase('fusion' if fused else 'embedding')
     return head
 
 
@@ -106,8 +107,10 @@ def test_errors():
         build(embedding_dims=1)
     with pytest.raises(ValueError, match=r'in_channels for each stage of in_index, got \(5, 8\) for \(0, 1, 2\)'):
         build(in_channels=(5, 8), in_index=(0, 1, 2))
-    with pytest.raises(ValueError, match='no loss_embedding to train with while its fusion layer is fixed'):
-        build(fused=False, loss_embedding=None).loss(features(), make_samples(label_map()), None)
+    with pytest.raises(ValueError, match="no loss_embedding to train with in the phase 'embedding'.*BoundaryPhaseHook"):
+        build(fused=False, loss_embedding=None)
+    with pytest.raises(ValueError, match="the phase 'embedding' or 'fusion', got 'both'"):
+        build().set_phase('both')
     without = make_samples(label_map(), instances=False)
     with pytest.raises(ValueError, match='lack gt_instance_map; make them with the transforms BoundaryConsensus'):
         build(fused=False).loss(features(), without, None)
@@ -229,3 +232,17 @@ def test_initialisation():
         assert 0.97 * bound < convolution.weight.abs().max() <= bound
         assert not convolution.bias.any()
     assert 0 < head.conv_seg.weight.abs().max() < 0.1
+
+
+def test_the_phase_is_what_was_set_whatever_is_frozen():
+    head, label = build(), label_map()
+    assert (
+        build().phase == MODELS.build({'type': 'BoundaryHead', 'in_channels': (5,), 'in_index': (0,)}).phase == 'fusion'
+    )
+    expected = head.loss(features(), make_samples(label), None)
+    head.conv_seg.requires_grad_(False)
+    losses = head.loss(features(), make_samples(label), None)
+    assert list(losses) == ['loss_logistic'] and losses['loss_logistic'].equal(expected['loss_logistic'])
+    head.set_phase('embedding')
+    names = [name for name in head.loss(features(), make_samples(label), None) if name.startswith('loss')]
+    assert names == [f'loss_embedding_{stage}' for stage in range(3)]

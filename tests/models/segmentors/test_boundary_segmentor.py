@@ -145,6 +145,7 @@ def test_a_picture_does_not_see_the_padding_of_its_batch():
 def test_gradient_reaches_every_stage_in_both_phases():
     for fused in (False, True):
         model = build()
+        model.decode_head.set_phase('fusion' if fused else 'embedding')
         model.decode_head.conv_seg.requires_grad_(fused)
         data_sample = sample((32, 48))
         label = torch.zeros(1, 32, 48, dtype=torch.long)
@@ -205,7 +206,7 @@ def make_runner(folder, work_dir, until, max_epochs, resume=False):
                 'test_cfg': {},
                 'test_evaluator': {'type': 'BoundaryMetric', 'thresholds': 3},
                 'default_hooks': {'logger': {'type': 'LoggerHook', 'interval': 1}},
-                'custom_hooks': [{'type': 'FreezeHook', 'modules': 'decode_head.conv_seg', 'until': until}],
+                'custom_hooks': [{'type': 'BoundaryPhaseHook', 'until': until}],
                 'randomness': {'seed': 0},
                 'resume': resume,
                 'default_scope': 'mmseg',
