@@ -4,7 +4,6 @@ import math
 from typing import Literal, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 Distance = Literal['norm', 'cosine']
@@ -32,18 +31,6 @@ def unit_vectors(x: Tensor, dim: int) -> Tensor:
     return x / torch.where(length > SHORTEST, length, math.inf)
 
 
-def distance_to(x_ND: Tensor, center_D: Tensor, norm: float, distance: Distance) -> Tensor:
-    """Distance of each embedding to a centre, (N,): the norm of the difference, or 1 - cosine."""
-    if distance == 'cosine':
-        return 1 - F.normalize(x_ND, dim=1) @ F.normalize(center_D, dim=0)
-    return torch.linalg.vector_norm(x_ND - center_D, ord=norm, dim=1)
-
-
-def mean_embedding(x_ND: Tensor, distance: Distance) -> Tensor:
-    """Centre of a group, (D,): the mean, over unit vectors where only directions count."""
-    return F.normalize(x_ND, dim=1).mean(0) if distance == 'cosine' else x_ND.mean(0)
-
-
 def group_means(embeddings_Dhw: Tensor, labels_hw: Tensor, count: int) -> Tensor:
     """Mean embedding of each of the groups 1 .. ``count`` of a label map, (K, D); 0 for a group without a pixel."""
     label_P, x_PD = labels_hw.reshape(-1), embeddings_Dhw.flatten(1).T
@@ -52,32 +39,37 @@ def group_means(embeddings_Dhw: Tensor, labels_hw: Tensor, count: int) -> Tensor
 
 
 class GroupStatistics(NamedTuple):
-    """Of the K groups of a map: ``mean_KD`` embedding, ``size_K`` in cells, ``region_K`` in which each was found."""
+    """Of the K groups of a map: ``mean_KD`` embedding, ``size_K`` in cells, ``region_K`` in which each was found; and the order
+    of the ``norm`` in which embeddings are compared."""
 
     mean_KD: Tensor
     size_K: Tensor
     region_K: Tensor
+    norm: float = 2.0
 
 
-def group_statistics(embeddings_Dhw: Tensor, labels_hw: Tensor, region_hw: Tensor) -> GroupStatistics:
+def group_statistics(
+    embeddings_Dhw: Tensor, labels_hw: Tensor, region_hw: Tensor, norm: float = 2.0
+) -> GroupStatistics:
     """The statistics of the groups of a map, which scorers and the assignment of pixels read.
 
     Args:
         embeddings_Dhw: (D, h, w) floating point.
         labels_hw: (h, w) int64: 0 = none, groups 1 .. K without gaps, each within one region.
         region_hw: (h, w) int64 regions in which groups were looked for.
+        norm: its order, for those who read the statistics.
 
     Example:
         >>> labels = torch.tensor([[1, 1, 2]])
         >>> group_statistics(torch.tensor([[[0.0, 2.0, 7.0]]]), labels, torch.tensor([[5, 5, 6]]))
         GroupStatistics(mean_KD=tensor([[1.],
-                [7.]]), size_K=tensor([2, 1]), region_K=tensor([5, 6]))
+                [7.]]), size_K=tensor([2, 1]), region_K=tensor([5, 6]), norm=2.0)
     """
     label_P = labels_hw.reshape(-1)
     count = int(label_P.max())
     region_K = region_hw.new_zeros(count + 1).index_put_((label_P,), region_hw.reshape(-1))[1:]
     return GroupStatistics(
-        group_means(embeddings_Dhw, labels_hw, count), torch.bincount(label_P, minlength=count + 1)[1:], region_K
+        group_means(embeddings_Dhw, labels_hw, count), torch.bincount(label_P, minlength=count + 1)[1:], region_K, norm
     )
 
 

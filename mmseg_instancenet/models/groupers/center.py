@@ -7,7 +7,7 @@ import torch
 from mmseg.registry import MODELS
 from torch import Tensor
 
-from ...structures import Distance, EmbeddingMargins, check_finite, distance_to, mean_embedding
+from ...structures import Distance, EmbeddingMargins, check_finite, unit_vectors
 from .base import Grouper
 
 _MAX_SHIFTS = 100
@@ -21,6 +21,7 @@ def group_by_centers(
     shift: bool = True,
     norm: float = 2,
     distance: Distance = 'norm',
+    max_groups: int | None = None,
     generator: torch.Generator | None = None,
 ) -> Tensor:
     r"""Groups the pixels of one class by repeated thresholding around a center (Gao 2020, "Post processing").
@@ -38,6 +39,8 @@ def group_by_centers(
         shift: center-shift (True) or center-fixed (False).
         norm: order of the norm of ``distance='norm'``.
         distance: 'norm' for :math:`\|x - c\|_n`, 'cosine' for :math:`1 - \cos(x, c)`, which suits embeddings on a sphere.
+            Embeddings without a direction (shorter than 1e-12) are alike, and at right angles to all others.
+        max_groups: stop after this many groups; what is untagged then gets 0. ``None`` for all.
         generator: source of the random draws, on the CPU, so that every device draws alike.
 
     Returns:
@@ -61,16 +64,17 @@ def group_by_centers(
     count = len(x_ND)
     label_N = torch.zeros(count, dtype=torch.long, device=x_ND.device)
     # Walking through one random order and skipping tagged pixels draws uniformly among the untagged ones.
+    if distance == 'cosine':
+        x_ND = _directions(x_ND)
     order_N = torch.randperm(count, generator=generator).to(x_ND.device)
     pixel_M, x_MD = order_N, x_ND[order_N]
     group = 0
     with torch.autocast(device_type=x_ND.device.type, enabled=False):
-        while len(pixel_M):
-            inside_M = distance_to(x_MD, x_MD[0], norm, distance) <= threshold
+        while len(pixel_M) and group != max_groups:
+            inside_M = _distance_to(x_MD, x_MD[0], norm, distance) <= threshold
             if shift:
                 for _ in range(_MAX_SHIFTS):
-                    center_D = mean_embedding(x_MD[inside_M], distance)
-                    moved_M = distance_to(x_MD, center_D, norm, distance) <= threshold
+                    moved_M = _distance_to(x_MD, x_MD[inside_M].mean(0), norm, distance) <= threshold
                     # For norms other than 2 the mean of a ring can have nothing around it: keep what there was.
                     if torch.equal(moved_M, inside_M) or not moved_M.any():
                         break
@@ -79,6 +83,20 @@ def group_by_centers(
             label_N[pixel_M[inside_M]] = group
             pixel_M, x_MD = pixel_M[~inside_M], x_MD[~inside_M]
     return label_N
+
+
+def _directions(x_ND: Tensor) -> Tensor:
+    """Unit vectors; those without a direction point along an axis of their own."""
+    unit_ND = unit_vectors(x_ND, dim=1)
+    lost_N = (unit_ND == 0).all(1)
+    return torch.cat([unit_ND, lost_N[:, None].to(unit_ND)], dim=1) if lost_N.any() else unit_ND
+
+
+def _distance_to(x_ND: Tensor, center_D: Tensor, norm: float, distance: Distance) -> Tensor:
+    """Distance of each embedding to a centre, (N,): the norm of the difference, or 1 - cosine of unit vectors to any centre."""
+    if distance == 'cosine':
+        return 1 - x_ND @ unit_vectors(center_D, dim=0)
+    return torch.linalg.vector_norm(x_ND - center_D, ord=norm, dim=1)
 
 
 @MODELS.register_module()
@@ -92,8 +110,8 @@ class CenterGrouping(Grouper):
         norm: order of the norm, as in the loss.
         distance: 'norm', or 'cosine' for embeddings trained on a sphere.
         seed: of the random draws; the same picture always gives the same groups.
-        **kwargs: ``class_agnostic``, ``background_groups``, ``connected``, ``min_size`` and ``max_instances`` of
-            :class:`Grouper`.
+        **kwargs: ``class_agnostic``, ``background_groups``, ``connected``, ``min_size``, ``max_instances`` and
+            ``max_groups`` of :class:`Grouper`.
 
     Example:
         >>> embeddings_Dhw = torch.zeros(4, 2, 4)
@@ -119,7 +137,8 @@ class CenterGrouping(Grouper):
             raise ValueError(f'expected a threshold > 0 in units of the embedding, got {threshold}')
         if distance not in ('norm', 'cosine'):
             raise ValueError(f"expected distance 'norm' or 'cosine', got {distance!r}")
-        self.mode, self.threshold, self.norm, self.distance, self.seed = mode, threshold, norm, distance, seed
+        self.mode, self.threshold, self.distance, self.seed = mode, threshold, distance, seed
+        self.norm, self.only_directions = (norm, False) if distance == 'norm' else (2.0, True)
 
     def group(self, x_ND: Tensor) -> Tensor:
         return group_by_centers(
@@ -128,6 +147,7 @@ class CenterGrouping(Grouper):
             shift=self.mode == 'shift',
             norm=self.norm,
             distance=self.distance,
+            max_groups=self.max_groups,
             generator=torch.Generator().manual_seed(self.seed),
         )
 

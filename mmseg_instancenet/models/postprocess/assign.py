@@ -3,18 +3,18 @@
 import torch
 from torch import Tensor
 
-from ...structures import bilinear_neighbours
+from ...structures import GroupStatistics, bilinear_neighbours
 from .passes import AxisCoverage
 
 _BLOCK = 1 << 22
-"""Distances between pixels and cells are computed in blocks of this many values: 32 MB."""
+"""Embeddings of pixels, and distances between pixels and cells, are computed in blocks of this many values: 16 MB."""
 
 
 def assign_pixels(
     embeddings_Dhw: Tensor,
     labels_hw: Tensor,
     region_hw: Tensor,
-    mean_KD: Tensor,
+    statistics: GroupStatistics,
     region_RS: Tensor,
     rows: AxisCoverage,
     columns: AxisCoverage,
@@ -27,14 +27,14 @@ def assign_pixels(
     cells hold none, it joins the group of the cell of its region that is nearest in the image. A region that has no
     group on the map stays without.
 
-    Peak memory above the inputs: about three values for each foreground pixel of the image and each dimension of the
-    embedding; nothing of size pixels x groups.
+    Peak memory above the inputs: a few values for each foreground pixel of the image, and some blocks of 16 MB; nothing of size
+    pixels x D or pixels x groups.
 
     Args:
         embeddings_Dhw: (D, h, w) float embeddings.
         labels_hw: (h, w) groups, 0 = none, numbered without gaps.
         region_hw: (h, w) region (see :meth:`Grouper.regions`) of each cell, 0 = none.
-        mean_KD: (K, D) mean embedding of each group.
+        statistics: of the groups.
         region_RS: (R, S) region of each pixel of the part of the image that the map covers, 0 = none.
         rows, columns: where these pixels lie on the map.
 
@@ -43,47 +43,71 @@ def assign_pixels(
     """
     pixel_P = region_RS.reshape(-1).nonzero().squeeze(1)
     labels = torch.zeros(region_RS.numel(), dtype=torch.long, device=labels_hw.device)
-    if len(pixel_P) == 0 or len(mean_KD) == 0:
+    if len(pixel_P) == 0 or len(statistics.mean_KD) == 0:
         return labels.view_as(region_RS)
-    height, width = labels_hw.shape
     region_P = region_RS.reshape(-1)[pixel_P]
-    row_P = torch.div(pixel_P, len(columns.position_R), rounding_mode='floor')
-    column_P = pixel_P % len(columns.position_R)
-    cells = [
-        (row_cell_R[row_P] * width + column_cell_S[column_P], row_weight_R[row_P] * column_weight_S[column_P])
-        for row_cell_R, row_weight_R in bilinear_neighbours(rows.inside_R, height)
-        for column_cell_S, column_weight_S in bilinear_neighbours(columns.inside_R, width)
-    ]
-    label_M, region_M, x_MD = labels_hw.reshape(-1), region_hw.reshape(-1), embeddings_Dhw.flatten(1).T
-
-    def candidates(cell_P: Tensor) -> tuple[Tensor, Tensor]:
-        candidate_P = label_M[cell_P]
-        return candidate_P, (candidate_P > 0) & (region_M[cell_P] == region_P)
-
-    sum_PD = x_MD.new_zeros(len(pixel_P), x_MD.shape[1])
-    weight_P = x_MD.new_zeros(len(pixel_P))
-    for cell_P, cell_weight_P in cells:
-        share_P = cell_weight_P.to(x_MD) * candidates(cell_P)[1]
-        sum_PD += share_P[:, None] * x_MD[cell_P]
-        weight_P += share_P
-    x_PD = sum_PD / weight_P.clamp(min=torch.finfo(x_MD.dtype).tiny)[:, None]
-
-    label_P = torch.zeros_like(pixel_P)
-    nearest_P = torch.full_like(weight_P, float('inf'))
-    for cell_P, cell_weight_P in cells:
-        candidate_P, allowed_P = candidates(cell_P)
-        distance_P = (x_PD - mean_KD[candidate_P - 1]).square().sum(1)
-        better_P = allowed_P & (cell_weight_P > 0) & (distance_P < nearest_P)
-        label_P = torch.where(better_P, candidate_P, label_P)
-        nearest_P = torch.where(better_P, distance_P, nearest_P)
-
+    block = max(1, _BLOCK // (len(embeddings_Dhw) + 1))
+    label_P = torch.cat(
+        [
+            _nearest_of_four(embeddings_Dhw, labels_hw, region_hw, statistics, region_B, pixel_B, rows, columns)
+            for region_B, pixel_B in zip(region_P.split(block), pixel_P.split(block), strict=True)
+        ]
+    )
     # Few pixels: slivers of a class too thin for the map.
     left_Q = (label_P == 0).nonzero().squeeze(1)
     if len(left_Q):
-        position_Q2 = torch.stack([rows.position_R[row_P[left_Q]], columns.position_R[column_P[left_Q]]], dim=1).float()
+        row_Q, column_Q = _rows_and_columns(pixel_P[left_Q], columns)
+        position_Q2 = torch.stack([rows.position_R[row_Q], columns.position_R[column_Q]], dim=1).float()
         label_P[left_Q] = _nearest_cell(labels_hw, region_hw, region_P[left_Q], position_Q2)
     labels[pixel_P] = label_P
     return labels.view_as(region_RS)
+
+
+def _rows_and_columns(pixel_B: Tensor, columns: AxisCoverage) -> tuple[Tensor, Tensor]:
+    width = len(columns.position_R)
+    return torch.div(pixel_B, width, rounding_mode='floor'), pixel_B % width
+
+
+def _nearest_of_four(
+    embeddings_Dhw: Tensor,
+    labels_hw: Tensor,
+    region_hw: Tensor,
+    statistics: GroupStatistics,
+    region_B: Tensor,
+    pixel_B: Tensor,
+    rows: AxisCoverage,
+    columns: AxisCoverage,
+) -> Tensor:
+    """The group, among those of the four cells around each of B pixels, whose mean is nearest, (B,); 0 where there is none."""
+    height, width = labels_hw.shape
+    row_B, column_B = _rows_and_columns(pixel_B, columns)
+    label_M, region_M, x_MD = labels_hw.reshape(-1), region_hw.reshape(-1), embeddings_Dhw.flatten(1).T
+    cells = []  # of each corner: its index, its bilinear weight, its group, and whether a pixel may join that
+    for row_cell_R, row_weight_R in bilinear_neighbours(rows.inside_R, height):
+        for column_cell_R, column_weight_R in bilinear_neighbours(columns.inside_R, width):
+            cell_B = row_cell_R[row_B] * width + column_cell_R[column_B]
+            weight_B = (row_weight_R[row_B] * column_weight_R[column_B]).to(x_MD)
+            candidate_B = label_M[cell_B]
+            allowed_B = (candidate_B > 0) & (region_M[cell_B] == region_B)
+            cells.append((cell_B, weight_B, candidate_B, allowed_B))
+
+    sum_BD = x_MD.new_zeros(len(pixel_B), x_MD.shape[1])
+    weight_sum_B = x_MD.new_zeros(len(pixel_B))
+    for cell_B, weight_B, _, allowed_B in cells:
+        share_B = weight_B * allowed_B
+        sum_BD += share_B[:, None] * x_MD[cell_B]
+        weight_sum_B += share_B
+    x_BD = sum_BD / weight_sum_B.clamp(min=torch.finfo(x_MD.dtype).tiny)[:, None]
+
+    label_B = torch.zeros_like(pixel_B)
+    nearest_B = torch.full_like(weight_sum_B, float('inf'))
+    for _, weight_B, candidate_B, allowed_B in cells:
+        difference_BD = x_BD - statistics.mean_KD[candidate_B - 1]
+        distance_B = torch.linalg.vector_norm(difference_BD, ord=statistics.norm, dim=1)
+        better_B = allowed_B & (weight_B > 0) & (distance_B < nearest_B)
+        label_B = torch.where(better_B, candidate_B, label_B)
+        nearest_B = torch.where(better_B, distance_B, nearest_B)
+    return label_B
 
 
 def _nearest_cell(labels_hw: Tensor, region_hw: Tensor, region_Q: Tensor, position_Q2: Tensor) -> Tensor:

@@ -10,7 +10,9 @@ _BLOCK = 1 << 22
 """Distances between pixels and groups are computed in blocks of this many values: 16 MB."""
 
 
-def silhouette(x_ND: Tensor, label_N: Tensor, center_KD: Tensor, region_K: Tensor, scale: float) -> Tensor:
+def silhouette(
+    x_ND: Tensor, label_N: Tensor, center_KD: Tensor, region_K: Tensor, scale: float, norm: float = 2.0
+) -> Tensor:
     r"""Mean simplified silhouette of each group, 0 .. 1 (Hruschka et al. 2004).
 
     With :math:`a_i` the distance of pixel i to the mean of its own group and :math:`b_i` that to the nearest other
@@ -26,6 +28,7 @@ def silhouette(x_ND: Tensor, label_N: Tensor, center_KD: Tensor, region_K: Tenso
         center_KD: (K, D) mean of each group.
         region_K: (K,) region in which each was found; groups of other regions do not count as others.
         scale: distance, in units of the embedding, beyond which another group is far.
+        norm: order of the norm of all distances.
 
     Example:
         >>> x = torch.tensor([[0.0], [0.2], [4.0]])
@@ -34,10 +37,10 @@ def silhouette(x_ND: Tensor, label_N: Tensor, center_KD: Tensor, region_K: Tenso
         tensor([0.9000, 1.0000])
     """
     count = len(center_KD)
-    own_N = (x_ND - center_KD[label_N]).norm(dim=1)
+    own_N = torch.linalg.vector_norm(x_ND - center_KD[label_N], ord=norm, dim=1)
     other_N = torch.full_like(own_N, scale)
     for block in torch.arange(len(x_ND), device=x_ND.device).split(max(1, _BLOCK // max(1, count))):
-        distance_BK = torch.cdist(x_ND[block], center_KD)
+        distance_BK = torch.cdist(x_ND[block], center_KD, p=norm)
         label_B = label_N[block]
         apart_BK = region_K[label_B][:, None] != region_K[None, :]
         apart_BK[torch.arange(len(block), device=x_ND.device), label_B] = True
@@ -78,12 +81,12 @@ class SilhouetteScorer(nn.Module):
             labels_hw: (h, w) int64: 0 = none, groups 1 .. K without gaps.
             statistics: of these groups; see :func:`~mmseg_instancenet.structures.group_statistics`.
         """
-        mean_KD, size_K, region_K = statistics
+        mean_KD, size_K, region_K, norm = statistics
         if len(size_K) == 0:
             return embeddings_Dhw.new_zeros(0)
         label_P = labels_hw.reshape(-1)
         inside_P = label_P > 0
         silhouette_K = silhouette(
-            embeddings_Dhw.flatten(1).T[inside_P], label_P[inside_P] - 1, mean_KD, region_K, self.scale
+            embeddings_Dhw.flatten(1).T[inside_P], label_P[inside_P] - 1, mean_KD, region_K, self.scale, norm
         )
         return silhouette_K * size_K / (size_K + self.half_size)

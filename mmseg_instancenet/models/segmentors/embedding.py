@@ -51,9 +51,7 @@ class EmbeddingSegmentor(EncoderDecoder):
                 f'yours with EmbeddingMixin), got {type(self.decode_head).__name__}'
             )
         self.test_cfg = self.test_cfg or {}
-        for name, allowed in {'classes': ('predicted', 'ground_truth'), 'mode': ('whole', 'slide')}.items():
-            if self.test_cfg.get(name, allowed[0]) not in allowed:
-                raise ValueError(f'expected test_cfg.{name} to be one of {allowed}, got {self.test_cfg[name]!r}')
+        _check_test_cfg(self.test_cfg)
         self.grouper = self.build_grouper(grouper)
         if isinstance(self.decode_head.loss_embedding, RecurrentLoss):
             self.decode_head.loss_embedding.set_grouper(self.grouper)
@@ -138,12 +136,33 @@ class EmbeddingSegmentor(EncoderDecoder):
         )
 
 
+def _check_test_cfg(test_cfg: dict) -> None:
+    """Raises ValueError for a key that nothing reads, a value that is not allowed, and windows without a size."""
+    unknown = set(test_cfg) - {'classes', 'mode', 'crop_size', 'stride'}
+    if unknown:
+        raise ValueError(
+            f'expected test_cfg with classes, mode, crop_size and stride at most, got {sorted(unknown)} as well'
+        )
+    for name, allowed in {'classes': ('predicted', 'ground_truth'), 'mode': ('whole', 'slide')}.items():
+        if test_cfg.get(name, allowed[0]) not in allowed:
+            raise ValueError(f'expected test_cfg.{name} to be one of {allowed}, got {test_cfg[name]!r}')
+    if test_cfg.get('mode') != 'slide':
+        return
+    sizes = {name: test_cfg.get(name) for name in ('crop_size', 'stride')}
+    if not all(isinstance(size, Sequence) and len(size) == 2 for size in sizes.values()):
+        raise ValueError(
+            f"expected test_cfg.crop_size and test_cfg.stride as (height, width) for mode='slide', got {sizes['crop_size']} and "
+            f'{sizes["stride"]}'
+        )
+    for crop, stride in zip(*sizes.values(), strict=True):
+        if not 0 < stride <= crop:
+            raise ValueError(
+                f'expected 0 < stride <= crop_size, or windows leave gaps, got stride {stride} and crop_size {crop}'
+            )
+
+
 def _window_starts(length: int, crop: int, stride: int) -> list[int]:
     """Where windows begin: every ``stride``, the last moved back to end where the input ends."""
-    if not 0 < stride <= crop:
-        raise ValueError(
-            f'expected 0 < stride <= crop_size, or windows leave gaps, got stride {stride} and crop_size {crop}'
-        )
     last = max(length - crop, 0)
     return [*range(0, last, stride), last]
 

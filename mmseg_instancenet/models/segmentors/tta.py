@@ -12,7 +12,7 @@ class EmbeddingTTAModel(BaseTTAModel):
     """Test-time augmentation: class scores of the views are averaged, groups are found view by view and vote.
 
     Wraps an :class:`EmbeddingSegmentor`; the config's ``tta_pipeline`` makes the views (flips, scales), see
-    ``configs/_base_/tta.py``.
+    ``configs/_base_/datasets``.
     """
 
     def test_step(self, data: dict[str, Sequence]) -> list[DetDataSample]:

@@ -1,10 +1,11 @@
+import math
 import warnings
 
 import numpy as np
 import pytest
 import torch
 
-from mmseg_instancenet.models import CenterGrouping, ClassGrouping, DiscriminativeLoss
+from mmseg_instancenet.models import CenterGrouping, ClassGrouping, DiscriminativeLoss, MeanShiftGrouping
 from mmseg_instancenet.models.groupers import group_by_centers
 from mmseg_instancenet.models.losses import SphericalPairLoss
 from mmseg_instancenet.structures import EmbeddingMargins
@@ -194,3 +195,95 @@ def test_threshold_decides_about_a_pixel_on_the_rim():
     x = torch.tensor([[0.0], [1.0]])
     assert group_by_centers(x, 1.0, shift=False).unique().numel() == 1
     assert group_by_centers(x, 0.999, shift=False).unique().numel() == 2
+
+
+@pytest.mark.parametrize('shift', [False, True])
+def test_embeddings_without_a_direction_are_one_group_of_their_own(shift):
+    """A zero is at right angles to everything, itself included, and would never be in the group around it."""
+    x = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
+    labels = group_by_centers(x, 0.2, shift=shift, distance='cosine')
+    assert sorted(torch.bincount(labels).tolist()) == [0, 1, 1, 2]
+    assert labels[0] == labels[3]
+    # So is one whose length overflows, and a threshold of right angles takes all that lies within one.
+    assert len(group_by_centers(x * 1e30, 0.2, shift=shift, distance='cosine').unique()) <= 3
+    assert group_by_centers(x[:2], 1.0, shift=shift, distance='cosine').tolist() == [1, 1]
+
+
+def test_at_most_so_many_groups_are_found():
+    x = torch.arange(50.0)[:, None]
+    labels = group_by_centers(x, 0.5, max_groups=7)
+    assert torch.bincount(labels).tolist() == [43, *[1] * 7]
+    assert len(group_by_centers(x, 0.5).unique()) == 50
+
+
+def scattered(count, dims=2, seed=0):
+    side = int(count**0.5)
+    return 10 * torch.randn(dims, side, side, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize('connected', [False, True])
+def test_scattered_embeddings_make_a_bounded_number_of_groups_and_one_warning(connected):
+    """As a diverged training leaves them: unbounded, nearly every pixel would be a group."""
+    x_Dhw, ones = scattered(900), torch.ones(30, 30, dtype=torch.long)
+    assert int(CenterGrouping(threshold=0.2, connected=connected)(x_Dhw, ones).max()) > 600
+    grouper = CenterGrouping(threshold=0.2, connected=connected, max_groups=20)
+    with pytest.warns(
+        UserWarning, match='at most max_groups=20 groups.*min_size=1.*found 20 or more.*raise max_groups'
+    ):
+        labels = grouper(x_Dhw, ones)
+    assert int(labels.max()) == 20
+    if not connected:  # every pixel is in the group whose mean is nearest, or in the one that it founded
+        assert (labels > 0).all()
+    else:
+        assert (labels > 0).sum() >= 20
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        grouper(x_Dhw, ones)  # once
+        CenterGrouping(threshold=0.2, max_groups=900)(x_Dhw, ones)
+    with pytest.raises(ValueError, match='max_groups >= 1, got 0'):
+        CenterGrouping(max_groups=0)
+
+
+def test_the_largest_groups_stay_where_there_are_too_many():
+    """Mean shift finds all: of 6 groups of 1 to 6 pixels the two largest stay, the others join the nearer of them."""
+    value = torch.tensor([1.0, 2, 2, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 5, 6, 6, 6, 6, 6, 6]) * 10
+    grouper = MeanShiftGrouping(kernel='norm', concentration=100, max_groups=2)
+    with pytest.warns(UserWarning, match='found 6 or more; the largest stay.*join the nearest'):
+        labels = grouper(value[None, None], torch.ones(1, 21, dtype=torch.long))
+    assert labels[0].tolist() == [1] * 15 + [2] * 6
+
+
+def test_small_groups_are_joined_block_by_block(monkeypatch):
+    x_Dhw, ones = scattered(400), torch.ones(20, 20, dtype=torch.long)
+    grouper = CenterGrouping(threshold=3.0, min_size=5)
+    expected = grouper(x_Dhw, ones)
+    kept, unjoined = int(expected.max()), CenterGrouping(threshold=3.0)(x_Dhw, ones)
+    assert kept > 3 and int(unjoined.max()) > kept
+    monkeypatch.setattr('mmseg_instancenet.models.groupers.base._BLOCK', 10)
+    assert torch.equal(grouper(x_Dhw, ones), expected)
+
+
+def test_pixels_of_small_groups_join_by_the_norm_of_the_grouping():
+    """At L1 distances 4.0 and 4.4 from two groups; by L2 the second is nearer."""
+    first, second, lost = [0.0, 0.0], [6.2, 2.2], [4.0, 0.0]
+    distance = [np.abs(np.subtract(lost, mean)) for mean in (first, second)]
+    assert [d.sum() for d in distance] == pytest.approx([4.0, 4.4])
+    assert np.linalg.norm(distance[0]) > np.linalg.norm(distance[1])
+    x_Dhw = torch.tensor([first] * 5 + [second] * 5 + [lost]).T[:, None, :]
+    ones = torch.ones(1, 11, dtype=torch.long)
+    labels = CenterGrouping(threshold=1.0, norm=1, min_size=2)(x_Dhw, ones)[0]
+    assert labels[10] == labels[0] != labels[5]
+    labels = CenterGrouping(threshold=1.0, norm=2, min_size=2)(x_Dhw, ones)[0]
+    assert labels[10] == labels[5] != labels[0]
+
+
+@pytest.mark.parametrize(
+    'grouper', [CenterGrouping(distance='cosine', threshold=0.05, min_size=2), MeanShiftGrouping(min_size=2)], ids=str
+)
+def test_pixels_of_small_groups_join_by_their_direction_where_only_directions_count(grouper):
+    """Ten times as long and 40 degrees from the first group: by its difference the second one would be nearer."""
+    first, second, lost = [1.0, 0.0], [0.0, 9.0], [10 * math.cos(math.radians(40)), 10 * math.sin(math.radians(40))]
+    assert np.linalg.norm(np.subtract(lost, second)) < np.linalg.norm(np.subtract(lost, first))
+    x_Dhw = torch.tensor([first] * 5 + [second] * 5 + [lost]).T[:, None, :]
+    labels = grouper(x_Dhw, torch.ones(1, 11, dtype=torch.long))[0]
+    assert labels[10] == labels[0] != labels[5]

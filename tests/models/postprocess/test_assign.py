@@ -5,21 +5,22 @@ import math
 import numpy as np
 import pytest
 import torch
+from peak_memory import peak_memory
 from scipy import ndimage
 
 from mmseg_instancenet.models.groupers import CenterGrouping
 from mmseg_instancenet.models.postprocess import NetworkPass
 from mmseg_instancenet.models.postprocess.assign import assign_pixels
-from mmseg_instancenet.structures import MapPlacement, group_means
+from mmseg_instancenet.structures import MapPlacement, group_means, group_statistics
 
 
-def label_image(x_Dhw, labels_hw, region_hw, region_HW, placement):
+def label_image(x_Dhw, labels_hw, region_hw, region_HW, placement, norm=2.0):
     """Groups of the part of the image that the map covers, and its rows and columns."""
     network_pass = NetworkPass(x_Dhw[:0], x_Dhw, placement)
     rows, columns = (network_pass.coverage(axis) for axis in (0, 1))
-    mean_KD = group_means(x_Dhw, labels_hw, int(labels_hw.max()))
+    statistics = group_statistics(x_Dhw, labels_hw, region_hw, norm)
     region_RS = region_HW[rows.pixels, columns.pixels]
-    return assign_pixels(x_Dhw, labels_hw, region_hw, mean_KD, region_RS, rows, columns), rows.pixels, columns.pixels
+    return assign_pixels(x_Dhw, labels_hw, region_hw, statistics, region_RS, rows, columns), rows.pixels, columns.pixels
 
 
 TIE = 1e-4
@@ -225,6 +226,40 @@ def test_sliver_joins_the_nearest_cell_of_its_region():
     region_HW = torch.full((4, 40), 5)
     labels, *_ = label_image(torch.zeros(3, 1, 10), labels_hw, region_hw, region_HW, MapPlacement(*[(4, 40)] * 3))
     assert labels.tolist() == [[1] * 20 + [2] * 20] * 4
+
+
+def test_pixels_join_by_the_norm_of_the_grouping():
+    """Between two cells, at L1 distances 4.0 and 4.4 from their groups' means; by L2 the second is nearer."""
+    first, second, between = [0.0, 0.0], [6.2, 2.2], [4.0, 0.0]
+    # The two cells beside the pixel both have the embedding between; the rest of their groups makes the means.
+    cells = [*[first] * 400, between, between, *[second] * 400]
+    x_Dhw = torch.tensor(cells).T[:, None, :]
+    labels_hw = torch.tensor([[1] * 401 + [2] * 401])
+    ones, placement = torch.ones_like(labels_hw), MapPlacement((1, 802 * 4), (1, 802 * 4), (1, 802 * 4))
+    ones_HW = torch.ones(1, 802 * 4, dtype=torch.long)
+    by_norm = {norm: label_image(x_Dhw, labels_hw, ones, ones_HW, placement, norm)[0][0] for norm in (1, 2)}
+    middle = slice(401 * 4 - 1, 401 * 4 + 1)  # the last pixel over the first cell and the first over the second
+    assert by_norm[1][middle].tolist() == [1, 1]
+    assert by_norm[2][middle].tolist() == [2, 2]
+
+
+def test_pixels_are_joined_block_by_block(monkeypatch):
+    rng = np.random.default_rng(3)
+    placement = PLACEMENTS['padded']
+    scene = [torch.from_numpy(array) for array in random_scene(rng, (10, 14), placement.image_size)]
+    expected, *_ = label_image(*scene, placement)
+    monkeypatch.setattr('mmseg_instancenet.models.postprocess.assign._BLOCK', 40)
+    assert torch.equal(label_image(*scene, placement)[0], expected)
+
+
+def test_memory_does_not_grow_with_the_embedding():
+    """Twelve values for each pixel and blocks; three copies of pixels x D would be 201 MB."""
+    x_Dhw = torch.randn(64, 64, 64)
+    labels_hw = torch.arange(4096).view(64, 64) // 1024 + 1
+    ones, ones_HW = torch.ones_like(labels_hw), torch.ones(512, 512, dtype=torch.long)
+    placement = MapPlacement((512, 512), (512, 512), (512, 512))
+    label_image(x_Dhw, labels_hw, ones, ones_HW, placement)
+    assert peak_memory(lambda: label_image(x_Dhw, labels_hw, ones, ones_HW, placement)) < 100 * 2**20
 
 
 def test_group_means():

@@ -1,7 +1,16 @@
+"""Matching of groups against loops over all pairs, and the votes of views by hand."""
+
 import numpy as np
+import pytest
 import torch
 
-from mmseg_instancenet.models.postprocess.merge import match_groups, vote_groups
+from mmseg_instancenet.models.postprocess.merge import (
+    LabelledView,
+    match_views,
+    name_groups,
+    overlapping_groups,
+    unite_views,
+)
 
 
 def plain_match(reference, labels):
@@ -10,7 +19,7 @@ def plain_match(reference, labels):
         for r in range(1, reference.max() + 1):
             a, b = (labels == k) & (reference >= 0), reference == r
             if (a | b).any() and (a & b).sum() / (a | b).sum() > 0.5:
-                matches[k] = r
+                matches[k] = (r, (a & b).sum() / (a | b).sum())
     return matches
 
 
@@ -24,25 +33,75 @@ def test_matches_are_those_above_half_iou():
         noise = rng.random(labels.shape) < 0.3
         labels[noise] = rng.integers(0, 4, noise.sum())
         expected = plain_match(reference, labels)
-        actual = match_groups(torch.from_numpy(reference), torch.from_numpy(labels))
-        assert {k: int(r) for k, r in enumerate(actual) if r} == expected
+        pairs = overlapping_groups(torch.from_numpy(reference), torch.from_numpy(labels))
+        triples = zip(*(values.tolist() for values in pairs), strict=True)
+        assert {k: (r, iou) for k, r, iou in triples} == {
+            k: (r, pytest.approx(iou)) for k, (r, iou) in expected.items()
+        }
+        names = name_groups(torch.from_numpy(reference), torch.from_numpy(labels), found=10).tolist()
+        new = iter(range(11, 20))
+        assert names == [0, *(expected[k][0] if k in expected else next(new) for k in range(1, labels.max() + 1))]
         found += len(expected)
     assert found > 20
 
 
-def test_majority_wins_and_the_first_map_breaks_ties():
-    first = torch.tensor([[1, 1, 1, 0, 2, 2]])
-    second = torch.tensor([[7, 7, 0, 0, 3, 3]])
-    third = torch.tensor([[2, 2, 0, 0, 1, 1]])
-    united, names = vote_groups([first, second, third])
-    assert united.tolist() == [[1, 1, 0, 0, 2, 2]]
-    assert names[1][7] == 1 and names[1][3] == 2 and names[2][2] == 1 and names[2][1] == 2
-    united, _ = vote_groups([first, second])
-    assert united.tolist() == [[1, 1, 1, 0, 2, 2]]
+def view(labels, *scores):
+    return LabelledView(torch.tensor([labels]), torch.tensor(scores))
 
 
-def test_an_object_that_only_others_found_is_kept_by_majority():
-    empty = torch.zeros(1, 4, dtype=torch.long)
-    found = torch.tensor([[0, 1, 1, 0]])
-    united, _ = vote_groups([empty, found, found])
-    assert (united > 0).tolist() == [[False, True, True, False]]
+def unite(*views):
+    labels_HW, score_K = unite_views(views)
+    return labels_HW[0].tolist(), score_K.tolist()
+
+
+def test_the_surer_of_two_views_decides_where_they_disagree():
+    """Two objects in the first view, one in the second, none of which overlaps another by half."""
+    two, one = [1, 1, 1, 2, 2, 2], [1] * 6
+    assert unite(view(two, 0.9, 0.8), view(one, 0.6)) == (two, pytest.approx([0.9, 0.8, 0.6]))
+    assert unite(view(two, 0.4, 0.3), view(one, 0.6))[0] == [3] * 6
+    # Either order of the views gives the same objects.
+    assert unite(view(one, 0.6), view(two, 0.9, 0.8))[0] == [2, 2, 2, 3, 3, 3]
+    assert unite(view(one, 0.6), view(two, 0.4, 0.3))[0] == [1] * 6
+    # Pixel by pixel: where the second view is surer than one group of the first, it takes that group's pixels.
+    assert unite(view(two, 0.9, 0.3), view(one, 0.6))[0] == [1, 1, 1, 3, 3, 3]
+
+
+def test_matched_groups_are_one_object_with_the_mean_of_their_scores():
+    first, second = [1, 1, 1, 0, 2, 2], [3, 3, 0, 0, 1, 1]
+    labels, scores = unite(view(first, 0.9, 0.5), view(second, 0.7, 0.1, 0.8))
+    assert labels == [1, 1, 1, 0, 2, 2]
+    assert scores[:2] == pytest.approx([0.85, 0.6])
+    # The third pixel has .9 for the object and 1/2 for none; at .4 none wins.
+    assert unite(view(first, 0.4, 0.5), view(second, 0.7, 0.1, 0.8))[0] == [1, 1, 0, 0, 2, 2]
+
+
+@pytest.mark.parametrize(('score', 'kept'), [(0.6, True), (0.4, False)])
+@pytest.mark.parametrize('first', [True, False])
+def test_an_object_of_one_of_two_views_is_kept_where_that_view_is_sure(first, score, kept):
+    views = [view([0, 1, 1, 0], score), view([0, 0, 0, 0])]
+    labels, _ = unite(*(views if first else views[::-1]))
+    assert labels == ([0, 1, 1, 0] if kept else [0, 0, 0, 0])
+
+
+def test_an_object_that_two_of_three_views_found_is_kept():
+    empty, found = view([0, 0, 0, 0]), view([0, 1, 1, 0], 0.3)
+    assert unite(empty, found, found)[0] == [0, 1, 1, 0]
+    assert unite(empty, empty, view([0, 1, 1, 0], 0.9))[0] == [0, 0, 0, 0]
+
+
+def test_two_groups_of_one_view_are_never_one_object():
+    """The third view's first group matches the first view's object, its second group the second view's shifted copy of it."""
+    maps = [[1] * 10 + [0] * 3, [0] * 3 + [1] * 10, [1] * 6 + [2] * 7]
+    names = [of_view.tolist() for of_view in match_views([torch.tensor([labels]) for labels in maps])]
+    assert names == [[0, 1], [0, 1], [0, 2, 1]]  # IoU 6 / 10 with the first, 7 / 10 with the second
+    rng = np.random.default_rng(0)
+    matched = 0
+    for _ in range(30):
+        base = np.kron(rng.integers(0, 5, (3, 3)), np.ones((4, 4), int))
+        labels = [np.roll(base, shift, axis=1) for shift in rng.integers(-2, 3, 4)]
+        names = match_views([torch.from_numpy(of_view) for of_view in labels])
+        for of_view in names:
+            assert of_view[0] == 0 and len(of_view.unique()) == len(of_view)
+            matched += len(of_view)
+        matched -= len(torch.cat(names).unique())
+    assert matched > 100

@@ -6,12 +6,12 @@ from mmseg_instancenet.models import SilhouetteScorer
 from mmseg_instancenet.structures import group_statistics
 
 
-def scores_of(scorer, embeddings, labels, regions):
+def scores_of(scorer, embeddings, labels, regions, norm=2.0):
     embeddings = embeddings.float()
-    return scorer(embeddings, labels, group_statistics(embeddings, labels, regions))
+    return scorer(embeddings, labels, group_statistics(embeddings, labels, regions, norm))
 
 
-def plain_scores(embeddings, labels, regions, scale, half_size):
+def plain_scores(embeddings, labels, regions, scale, half_size, norm=2):
     groups = range(1, labels.max() + 1)
     centers = {k: embeddings[:, labels == k].mean(1) for k in groups}
     region = {k: regions[labels == k][0] for k in groups}
@@ -19,23 +19,26 @@ def plain_scores(embeddings, labels, regions, scale, half_size):
     for k in groups:
         values = []
         for x in embeddings[:, labels == k].T:
-            own = np.linalg.norm(x - centers[k])
-            others = [np.linalg.norm(x - centers[j]) for j in groups if j != k and region[j] == region[k]]
+            own = np.linalg.norm(x - centers[k], ord=norm)
+            others = [np.linalg.norm(x - centers[j], ord=norm) for j in groups if j != k and region[j] == region[k]]
             values.append(max(0.0, 1 - own / min([scale, *others])))
         scores.append(np.mean(values) * len(values) / (len(values) + half_size))
     return scores
 
 
+@pytest.mark.parametrize('norm', [1, 2, np.inf])
 @pytest.mark.parametrize('seed', range(4))
-def test_equals_the_formula(seed):
+def test_equals_the_formula(seed, norm):
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 6, (9, 8))
     labels[0, :6] = range(6)
     regions = np.where(labels > 3, 2, 1) * (labels > 0)
     embeddings = rng.normal(size=(3, 9, 8)) * 0.4 + labels * 0.8
     for half_size in (0, 8):
-        scores = scores_of(SilhouetteScorer(1.5, half_size), *map(torch.from_numpy, (embeddings, labels, regions)))
-        expected = plain_scores(embeddings, labels, regions, 1.5, half_size)
+        scores = scores_of(
+            SilhouetteScorer(1.5, half_size), *map(torch.from_numpy, (embeddings, labels, regions)), norm
+        )
+        expected = plain_scores(embeddings, labels, regions, 1.5, half_size, norm)
         np.testing.assert_allclose(scores.numpy(), expected, atol=1e-5)
         assert scores.numpy().std() > 0.01
 

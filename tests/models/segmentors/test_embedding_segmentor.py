@@ -97,10 +97,21 @@ def test_windows_give_the_same_instances_though_each_has_embeddings_of_its_own(c
     assert same_partition(result.pred_instance_map.data[0].numpy(), instances)
 
 
-def test_stride_beyond_the_window_is_refused():
-    model = build(test_cfg=dict(mode='slide', crop_size=(16, 16), stride=(20, 20))).eval()
-    with pytest.raises(ValueError, match='stride 20 and crop_size 16'):
-        model.predict(torch.zeros(1, 3, 32, 32))
+@pytest.mark.parametrize(
+    ('settings', 'message'),
+    [
+        (dict(mode='slide', crop_size=(16, 16), stride=(20, 20)), 'stride 20 and crop_size 16'),
+        (dict(mode='slide', crop_size=(16, 16), stride=(0, 8)), 'stride 0 and crop_size 16'),
+        (dict(mode='slide'), r"crop_size and test_cfg.stride as \(height, width\) for mode='slide', got None and None"),
+        (dict(mode='slide', crop_size=(16, 16)), r'got \(16, 16\) and None'),
+        (dict(mode='slide', crop_size=16, stride=8), 'got 16 and 8'),
+        (dict(classes='predicted', clases='ground_truth'), r"at most, got \['clases'\] as well"),
+        (dict(classes='true'), "test_cfg.classes to be one of .*got 'true'"),
+    ],
+)
+def test_test_cfg_is_checked_when_the_model_is_built(settings, message):
+    with pytest.raises(ValueError, match=message):
+        build(test_cfg=settings)
 
 
 def test_flipped_views_vote_and_their_embeddings_never_meet():
@@ -298,7 +309,7 @@ def test_groups_of_the_background_are_dropped_and_objects_end_where_the_embeddin
     assert found.bboxes[order].tolist() == [[4, 4, 12, 12], [10, 14, 26, 22], [12, 4, 20, 12]]
     assert found.labels[order].tolist() == [0, 1, 0]
     # Pixels that the class map takes for something else count zero in the score.
-    embeddings, labels = torch.from_numpy(table[4:]).float(), torch.from_numpy(instances + 1)
+    embeddings, labels = model.grouper.prepare(torch.from_numpy(table[4:])), torch.from_numpy(instances + 1)
     of_object = model.group_scorer(embeddings, labels, group_statistics(embeddings, labels, torch.ones_like(labels)))[
         [1, 3, 2]
     ]
