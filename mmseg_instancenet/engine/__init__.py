@@ -1,7 +1,7 @@
 from .boundary_phase_hook import BoundaryPhaseHook
 from .class_count_hook import ClassCountHook
 from .freeze_hook import FreezeHook
-from .load_report_hook import LoadReportHook, load_report
+from .load_report_hook import LoadReport, LoadReportHook, load_report
 from .plain_log_hook import PlainLogHook
 from .safe_checkpoint import load_weights_only, register_safe_loaders
 
@@ -11,6 +11,7 @@ __all__ = [
     'BoundaryPhaseHook',
     'ClassCountHook',
     'FreezeHook',
+    'LoadReport',
     'LoadReportHook',
     'PlainLogHook',
     'load_report',

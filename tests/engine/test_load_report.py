@@ -10,7 +10,7 @@ from mmengine.registry import HOOKS, DefaultScope
 from mmengine.runner import Runner
 from torch import nn
 
-from mmseg_instancenet.engine import LoadReportHook, load_report
+from mmseg_instancenet.engine import LoadReport, LoadReportHook, load_report
 
 
 class Network(BaseModel):
@@ -29,7 +29,11 @@ def test_report_of_every_kind():
         'meta': {'epoch': 3},
         'state_dict': {'a': torch.ones(2), 'b.weight': torch.ones(5, 4), 'c': torch.ones(()), 'old': torch.ones(7)},
     }
-    assert load_report(checkpoint, model).split('\n') == [
+    report = load_report(checkpoint, model)
+    assert report == LoadReport(
+        loaded=2, total=4, other_shape={'b.weight': ((5, 4), (3, 4))}, missing=['d'], left_over=['old']
+    )
+    assert str(report).split('\n') == [
         'loaded 2 of the 4 tensors of the model',
         'kept as initialised, other shape in the checkpoint (1): b.weight (5, 4) -> (3, 4)',
         'kept as initialised, not in the checkpoint (1): d',
@@ -40,24 +44,25 @@ def test_report_of_every_kind():
 def test_report_is_one_line_where_all_is_well():
     state = Network().state_dict()
     line = f'loaded {len(state)} of the {len(state)} tensors of the model'
-    assert load_report({'state_dict': state}, state) == line
+    assert str(load_report({'state_dict': state}, state)) == line
     # Bare weights, and weights of a wrapped model.
-    assert load_report(state, state) == line
-    assert load_report({'state_dict': {f'module.{name}': value for name, value in state.items()}}, state) == line
+    assert str(load_report(state, state)) == line
+    wrapped = {f'module.{name}': value for name, value in state.items()}
+    assert str(load_report({'state_dict': wrapped}, state)) == line
 
 
 def test_report_keeps_names_that_only_contain_module():
     state = {'my.module.weight': torch.zeros(2)}
-    assert load_report({'my.module.weight': torch.zeros(2)}, state) == 'loaded 1 of the 1 tensors of the model'
+    assert load_report({'my.module.weight': torch.zeros(2)}, state) == LoadReport(1, 1, {}, [], [])
 
 
 def test_report_agrees_with_what_is_loaded():
     model, other = Network(classes=3), Network(classes=5)
     report = load_report({'state_dict': other.state_dict()}, model.state_dict())
-    assert report.startswith('loaded 2 of the 4 tensors')
-    assert 'decode_head.weight (5, 4) -> (3, 4), decode_head.bias (5,) -> (3,)' in report
-    assert 'left over' not in report
-    assert 'not in the checkpoint' not in report
+    other_shape = {'decode_head.weight': ((5, 4), (3, 4)), 'decode_head.bias': ((5,), (3,))}
+    assert report == LoadReport(2, 4, other_shape, [], [])
+    assert 'decode_head.weight (5, 4) -> (3, 4), decode_head.bias (5,) -> (3,)' in str(report)
+    assert len(str(report).splitlines()) == 2
 
 
 @pytest.mark.parametrize('wrap', [lambda model: model, nn.DataParallel])
@@ -66,7 +71,7 @@ def test_hook_logs_the_report(wrap):
     runner = SimpleNamespace(model=wrap(Network()), logger=SimpleNamespace(info=lines.append))
     checkpoint = {'state_dict': Network(classes=2).state_dict()}
     LoadReportHook().after_load_checkpoint(runner, checkpoint)
-    assert lines == [load_report(checkpoint, Network().state_dict())]
+    assert lines == [str(load_report(checkpoint, Network().state_dict()))]
     assert '(2, 4) -> (3, 4)' in lines[0]
 
 
@@ -93,7 +98,7 @@ def test_runner_reports_and_loads(tmp_path):
     runner.logger.setLevel('INFO')
     runner.load_checkpoint(str(tmp_path / 'good.pth'))
     assert 'loaded 4 of the 4 tensors of the model' in lines
-    assert torch.equal(model.decode_head.weight, saved.decode_head.weight)
+    assert torch.equal(model.decode_head.weight.cpu(), saved.decode_head.weight)  # the runner moved the model
 
 
 def test_runner_refuses_a_checkpoint_that_gives_nothing(tmp_path):
@@ -104,7 +109,22 @@ def test_runner_refuses_a_checkpoint_that_gives_nothing(tmp_path):
     with pytest.raises(ValueError, match=r'shares no tensor with the model:\nloaded 0 of the 4') as error:
         make_runner(tmp_path, model).load_checkpoint(str(tmp_path / 'wrong.pth'))
     assert 'left over in the checkpoint (4): encoder.backbone.weight' in str(error.value)
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(
+        torch.equal(value.cpu(), before[name]) for name, value in model.state_dict().items()
+    )  # the runner moved it
+
+
+@pytest.mark.parametrize('shared', [0, 1])
+def test_the_hook_reads_the_number_and_not_the_text(shared, monkeypatch):
+    monkeypatch.setattr(LoadReport, '__str__', lambda report: 'ten thousand tensors')
+    model = nn.Linear(2, 3)
+    runner = SimpleNamespace(model=model, logger=SimpleNamespace(info=lambda line: None))
+    checkpoint = {'bias' if shared else 'other': torch.zeros(3)}
+    if shared:
+        LoadReportHook().after_load_checkpoint(runner, checkpoint)
+    else:
+        with pytest.raises(ValueError, match='ten thousand'):
+            LoadReportHook().after_load_checkpoint(runner, checkpoint)
 
 
 def test_one_shared_tensor_is_enough():
