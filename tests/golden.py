@@ -155,7 +155,8 @@ def test_images(model: torch.nn.Module, config: Config, with_flips: bool) -> dic
         evaluator.process(data_samples=[sample], data_batch={})
     with redirect_stdout(io.StringIO()):
         metrics = evaluator.evaluate(len(dataset))
-    return {'images': images, 'metrics': {name: float(value) for name, value in metrics.items()}}
+    numbers = {name: float(value) for name, value in metrics.items() if not isinstance(value, dict)}  # not whole curves
+    return {'images': images, 'metrics': numbers}
 
 
 def record_config(name: str, folders: dict[str, Path], options: dict, with_flips: bool) -> dict:
