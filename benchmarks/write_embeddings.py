@@ -16,10 +16,10 @@ from pathlib import Path
 import torch
 from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.registry import init_default_scope
-from mmseg.apis import init_model
 from mmseg.registry import DATASETS
 from torch.utils.data import Dataset
 
+from mmseg_instancenet.apis import init_model
 from mmseg_instancenet.models import EmbeddingSegmentor
 
 from .embedding_files import PictureEmbeddings, TrainedEmbeddings, save_embeddings
@@ -33,7 +33,7 @@ def run_network(model: EmbeddingSegmentor, dataset: Dataset, index: int) -> Pict
     with torch.no_grad():
         ((network_pass,),) = views = model.views(batch['inputs'], batch['data_samples'])
         class_HW, _ = model.classify(sample, views, 'predicted')
-    embeddings_Dhw, class_map_hw = network_pass.on_picture(class_HW)
+    embeddings_Dhw, class_map_hw = network_pass.on_image(class_HW)
     return PictureEmbeddings(embeddings_Dhw.cpu(), class_map_hw.cpu())
 
 
