@@ -1,5 +1,3 @@
-from mmseg.apis import init_model
-
-from .inference import segment_picture
+from .inference import init_model, segment_picture
 
 __all__ = ['init_model', 'segment_picture']

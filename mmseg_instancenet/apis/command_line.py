@@ -7,6 +7,8 @@ import os.path as osp
 import torch
 from mmengine.config import Config, DictAction
 
+from ..engine import register_safe_loaders
+
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--work-dir', help='folder for logs and checkpoints; work_dirs/NAME_OF_CONFIG unless given')
@@ -22,7 +24,11 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def load_config(args: argparse.Namespace) -> Config:
-    """The config with the common arguments merged in. The work dir: command line, then config, then its name."""
+    """The config with the common arguments merged in. The work dir: command line, then config, then its name.
+
+    From here on MMEngine reads checkpoints without running code from them (:func:`register_safe_loaders`).
+    """
+    register_safe_loaders()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     if not osp.isfile(args.config):
         raise SystemExit(f'config not found: {args.config}')

@@ -7,11 +7,34 @@ import numpy as np
 import torch
 from mmcv.transforms import Compose
 from mmdet.structures import DetDataSample
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
+from mmseg.apis import init_model as init_mmseg_model
 
+from ..engine import register_safe_loaders
 from ..models import EmbeddingSegmentor
 
 _ANNOTATION_TRANSFORMS = ('mmdet.LoadAnnotations', 'MasksToMaps')
+
+
+def init_model(
+    config: str | Path | Config,
+    checkpoint: str | None = None,
+    device: str = 'cuda:0',
+    cfg_options: dict | None = None,
+) -> EmbeddingSegmentor:
+    """mmseg's ``init_model``: the model of a config, in evaluation mode, with the weights of a checkpoint if one is given.
+
+    From here on MMEngine reads checkpoints without running code from them (:func:`register_safe_loaders`).
+
+    Args:
+        config: file, or what was read from one.
+        checkpoint: file or address.
+        device: where the model shall be, 'cpu' for example.
+        cfg_options: settings in place of the config's, nested keys joined by dots.
+    """
+    register_safe_loaders()
+    return init_mmseg_model(config, checkpoint, device, cfg_options)
 
 
 def segment_picture(model: EmbeddingSegmentor, picture: str | Path | np.ndarray) -> DetDataSample:

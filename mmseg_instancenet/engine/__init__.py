@@ -5,8 +5,6 @@ from .load_report_hook import LoadReport, LoadReportHook, load_report
 from .plain_log_hook import PlainLogHook
 from .safe_checkpoint import load_weights_only, register_safe_loaders
 
-register_safe_loaders()
-
 __all__ = [
     'BoundaryPhaseHook',
     'ClassCountHook',
@@ -16,4 +14,5 @@ __all__ = [
     'PlainLogHook',
     'load_report',
     'load_weights_only',
+    'register_safe_loaders',
 ]

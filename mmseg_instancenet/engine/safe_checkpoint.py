@@ -3,7 +3,8 @@
 MMEngine calls ``torch.load`` without ``weights_only``: torch before 2.6 then runs whatever the file holds, torch from 2.6 on
 refuses the checkpoints that MMEngine itself writes, since the log in them holds a class of its own and numpy values.
 :func:`register_safe_loaders` puts loaders for files and addresses in the place of MMEngine's; they read weights and MMEngine's
-log (:mod:`mmengine_pickle`), nothing else. :class:`PlainLogHook` writes checkpoints that need no such help.
+log (:mod:`mmengine_pickle`), nothing else. Our tools and ``apis.init_model`` call it; importing the package does not.
+:class:`PlainLogHook` writes checkpoints that need no such help.
 """
 
 import os
@@ -14,7 +15,7 @@ from urllib.parse import urlparse
 
 import mmengine.runner.checkpoint as mmengine_checkpoint
 import torch
-from mmengine.dist import get_dist_info
+from mmengine.dist import barrier
 from mmengine.runner import CheckpointLoader
 
 from . import mmengine_pickle
@@ -61,16 +62,16 @@ def _load_from_local(filename: str, map_location: str | None) -> Any:
 
 
 def _load_from_http(filename: str, map_location: str | None = None) -> Any:
-    """Downloads once a machine, into torch's cache."""
-    rank, world_size = get_dist_info()
+    """Downloads once a machine, into torch's cache: the first process of each machine does it, and the others wait."""
     folder = osp.join(torch.hub.get_dir(), 'checkpoints')
     file = osp.join(folder, osp.basename(urlparse(filename).path))
-    for turn in (True, False):  # the main process first, then those that find the file in the cache
-        if turn == (rank == 0) and not osp.isfile(file):
+    first = int(os.environ.get('LOCAL_RANK', 0)) == 0
+    for turn in (first, not first):  # in the second turn the others find the file, unless their machine has no rank 0
+        if turn and not osp.isfile(file):
             os.makedirs(folder, exist_ok=True)
-            torch.hub.download_url_to_file(filename, file, progress=rank == 0)
-        if world_size > 1 and turn:
-            torch.distributed.barrier()
+            # Under another name until it is whole, so that no process reads a part of it.
+            torch.hub.download_url_to_file(filename, file, progress=first)
+        barrier()
     return load_weights_only(file, map_location)
 
 

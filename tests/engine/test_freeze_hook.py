@@ -13,12 +13,12 @@ import torch.multiprocessing
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
-from mmengine.runner import Runner
+from mmengine.runner import CheckpointLoader, Runner
 from mmseg.registry import MODELS
 from torch import nn
 from torch.utils.data import Dataset
 
-from mmseg_instancenet.engine import FreezeHook, load_weights_only
+from mmseg_instancenet.engine import FreezeHook, load_weights_only, register_safe_loaders
 
 SAMPLES, BATCH, EPOCHS, UNTIL = 12, 2, 4, 2
 
@@ -120,6 +120,13 @@ def none_same(first, second, prefix):
     names = [name for name in first if name.startswith(prefix) and 'num_batches' not in name]
     assert names
     return not any(torch.equal(first[name], second[name]) for name in names)
+
+
+@pytest.fixture(autouse=True)
+def safe_loaders(monkeypatch):
+    """Ours in the place of MMEngine's, for the length of a test."""
+    monkeypatch.setattr(CheckpointLoader, '_schemes', dict(CheckpointLoader._schemes))
+    register_safe_loaders()
 
 
 @pytest.fixture(autouse=True)

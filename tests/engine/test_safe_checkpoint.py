@@ -6,6 +6,9 @@ import io
 import os
 import pickle
 import re
+import shutil
+import subprocess
+import sys
 import threading
 from functools import partial
 from pathlib import Path
@@ -16,10 +19,18 @@ import pytest
 import torch
 from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.runner import CheckpointLoader
+from packaging.version import parse as parse_version
 from small_training import Network, make_runner
 
-from mmseg_instancenet.engine import load_weights_only, mmengine_pickle
+from mmseg_instancenet.engine import load_weights_only, mmengine_pickle, register_safe_loaders, safe_checkpoint
 from mmseg_instancenet.engine.plain_log_hook import to_plain
+
+
+@pytest.fixture(autouse=True)
+def safe_loaders(monkeypatch):
+    """Ours in the place of MMEngine's, for the length of a test."""
+    monkeypatch.setattr(CheckpointLoader, '_schemes', dict(CheckpointLoader._schemes))
+    register_safe_loaders()
 
 
 @pytest.fixture(scope='module')
@@ -294,3 +305,90 @@ def test_downloads_and_names_of_models(address, attack, tmp_path, monkeypatch):
             CheckpointLoader.load_checkpoint(source)
     assert (tmp_path / 'cache' / 'hub' / 'checkpoints' / 'attack.pth').exists()
     assert not attack[1].exists()
+
+
+def requests_of(address, tmp_path, monkeypatch, local_rank, arrives=False):
+    """How often one process of several asks for a file before and after its first barrier; the file may arrive at it."""
+    torch.save({'state_dict': Network().state_dict()}, tmp_path / 'good.pth')
+    file = tmp_path / 'cache/hub/checkpoints/good.pth'
+    asked, barriers = [], []
+    real_download = torch.hub.download_url_to_file
+
+    def download(url, path, progress):
+        asked.append(len(barriers))
+        real_download(url, path, progress=progress)
+
+    def barrier():
+        barriers.append(file.exists())
+        if arrives and len(barriers) == 1:
+            file.parent.mkdir(parents=True)
+            shutil.copy(tmp_path / 'good.pth', file)
+
+    monkeypatch.setattr(torch.hub, 'download_url_to_file', download)
+    monkeypatch.setattr(safe_checkpoint, 'barrier', barrier)
+    monkeypatch.setenv('LOCAL_RANK', local_rank)
+    state = CheckpointLoader.load_checkpoint(f'{address}/good.pth', map_location='cpu')['state_dict']
+    assert list(state) == ['layer.weight', 'layer.bias']
+    return asked, barriers
+
+
+def test_the_first_process_of_a_machine_downloads_while_the_others_wait(address, tmp_path, monkeypatch):
+    """Of every machine: what counts is the rank on the machine."""
+    asked, barriers = requests_of(address, tmp_path, monkeypatch, local_rank='0')
+    assert asked == [0] and barriers == [True, True]
+
+
+def test_another_process_finds_what_the_first_has_downloaded(address, tmp_path, monkeypatch):
+    asked, barriers = requests_of(address, tmp_path, monkeypatch, local_rank='3', arrives=True)
+    assert asked == [] and barriers == [False, True]
+
+
+def test_a_machine_without_a_rank_0_downloads_all_the_same(address, tmp_path, monkeypatch):
+    """Slurm may put ranks 4 to 7 of eight on a machine of their own."""
+    asked, barriers = requests_of(address, tmp_path, monkeypatch, local_rank='4')
+    assert asked == [1] and barriers == [False, True]
+
+
+def run_script(code, *arguments):
+    process = subprocess.run(
+        [sys.executable, '-c', code, *map(str, arguments)],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=dict(os.environ, CUDA_VISIBLE_DEVICES=''),
+    )
+    return process.returncode, process.stdout.splitlines()[-1:], process.stderr
+
+
+def test_importing_the_package_leaves_mmengines_loaders_alone():
+    code = """
+from mmengine.runner import CheckpointLoader
+from packaging.version import parse as parse_version
+before = dict(CheckpointLoader._schemes)
+import mmseg_instancenet.apis.command_line, mmseg_instancenet.analysis
+same = dict(CheckpointLoader._schemes) == before
+mmseg_instancenet.engine.register_safe_loaders()
+print(same, *sorted({loader.__module__ for prefix, loader in CheckpointLoader._schemes.items() if before[prefix] != loader}))
+"""
+    assert run_script(code)[1] == ['True mmseg_instancenet.engine.safe_checkpoint']
+
+
+@pytest.mark.parametrize('line', [True, False])
+def test_a_line_in_the_config_makes_mmengine_read_its_own_checkpoints(line, tmp_path):
+    imports = ['mmseg_instancenet', *(['mmseg_instancenet.engine.use_safe_loaders'] * line)]
+    (tmp_path / 'config.py').write_text(f'custom_imports = dict(imports={imports}, allow_failed_imports=False)')
+    code = """
+import sys
+from mmengine.config import Config
+from small_training import make_runner
+Config.fromfile(sys.argv[1])
+runner = make_runner(sys.argv[2], plain=False, load_from='checkpoints/torch-2.5.1.pth', resume=True)
+runner.train()
+print(runner.iter)
+"""
+    returncode, last_line, errors = run_script(code, tmp_path / 'config.py', tmp_path / 'run')
+    if line or parse_version(torch.__version__) < parse_version('2.6'):
+        assert last_line == ['4'], errors
+    else:
+        assert returncode == 1 and 'Weights only load failed' in errors

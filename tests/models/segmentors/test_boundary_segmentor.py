@@ -9,12 +9,12 @@ import pytest
 import torch
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
-from mmengine.runner import Runner
+from mmengine.runner import CheckpointLoader, Runner
 from mmengine.structures import PixelData
 from mmseg.registry import MODELS
 from torch import nn
 
-from mmseg_instancenet.engine import load_weights_only
+from mmseg_instancenet.engine import load_weights_only, register_safe_loaders
 from mmseg_instancenet.models.postprocess.non_maxima import suppress_non_maxima
 from mmseg_instancenet.visualization.panel_hook import draw_panel
 
@@ -163,6 +163,13 @@ def test_gradient_reaches_every_stage_in_both_phases():
             assert max(gradients) > 0, part
         for convolution in model.decode_head.conv_embedding:
             assert convolution.weight.grad.any()
+
+
+@pytest.fixture(autouse=True)
+def safe_loaders(monkeypatch):
+    """Ours in the place of MMEngine's, for the length of a test."""
+    monkeypatch.setattr(CheckpointLoader, '_schemes', dict(CheckpointLoader._schemes))
+    register_safe_loaders()
 
 
 @pytest.fixture(scope='module')
