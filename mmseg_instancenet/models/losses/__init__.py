@@ -1,6 +1,6 @@
 from .class_losses import BalancedLogisticLoss, ClassDiceLoss, WeightedCrossEntropyLoss, balanced_logistic
 from .discriminative import DiscriminativeLoss, discriminative_terms
-from .instance_numbering import number_instances
+from .instance_numbering import EmbeddingLoss, number_instances
 from .margins import asymptotic_margin, feasible_margin, margin_lower_bound
 from .recurrent import RecurrentLoss
 from .spherical_pair import SphericalPairLoss, spherical_pair_terms
@@ -9,6 +9,7 @@ __all__ = [
     'BalancedLogisticLoss',
     'ClassDiceLoss',
     'DiscriminativeLoss',
+    'EmbeddingLoss',
     'RecurrentLoss',
     'SphericalPairLoss',
     'WeightedCrossEntropyLoss',

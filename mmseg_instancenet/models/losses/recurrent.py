@@ -6,7 +6,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from ...structures import BACKGROUND_INSTANCE, IGNORED_CLASS, IGNORED_INSTANCE, EmbeddingMargins
-from .instance_numbering import number_instances
+from .instance_numbering import EmbeddingLoss, number_instances
 
 
 @MODELS.register_module()
@@ -59,6 +59,11 @@ class RecurrentLoss(nn.Module):
         if max_pixels is not None and max_pixels < 1:
             raise ValueError(f'expected max_pixels >= 1, or None for all, got {max_pixels}')
         self.loss = MODELS.build(loss)
+        if not isinstance(self.loss, EmbeddingLoss):
+            raise TypeError(
+                'RecurrentLoss: expected a loss that derives from EmbeddingLoss, such as SphericalPairLoss, got '
+                f'{type(self.loss).__name__}'
+            )
         self.grouping = None if grouping is None else _with_loops(MODELS.build(grouping))
         if (foreground_only or max_pixels is not None) and getattr(self.loss, 'push_distance', None) is not None:
             raise ValueError(

@@ -118,6 +118,8 @@ def test_settings_that_cannot_be_meant(settings, error, message):
 def test_errors():
     with pytest.raises(TypeError, match='grouping with loops, such as MeanShiftGrouping, got CenterGrouping'):
         RecurrentLoss(dict(type='SphericalPairLoss'), dict(type='CenterGrouping'))
+    with pytest.raises(TypeError, match='expected a loss that derives from EmbeddingLoss.*got ClassDiceLoss'):
+        RecurrentLoss(dict(type='ClassDiceLoss'), dict(type='MeanShiftGrouping'))
     embeddings, ids, classes = batch()
     with pytest.raises(ValueError, match='expected instance and class maps of one shape'):
         build()(embeddings, ids[:, 1:], classes)
