@@ -11,26 +11,23 @@ from torch import Tensor
 from ...structures import SHORTEST, EmbeddingMargins, check_finite
 from ..mean_shift.iteration import Kernel, KernelSettings, mean_shift, prepare, shift
 from ..mean_shift.modes import merge_cells, merge_modes, number_groups
-from ..mean_shift.pruning import Neighbourhood, neighbourhoods
+from ..mean_shift.pruning import Neighbourhood, neighbourhoods, reach_of
 from .base import Grouper
 
 _FAR_REACH = 0.01
-"""Attraction by another group, over that by the own one, above which groups merge within the loops of a picture."""
-
-_NEGLIGIBLE = 1e-3
-"""Share of a mean that pruning may leave out; thinning to ``_MAX_KEYS`` changes means more than that."""
+"""Attraction by another group, over that by the own one, above which groups merge within the iterations on an image."""
 
 _LARGE = 4096
 """Number of embeddings from which on shortcuts save time on a CPU. Pruning was never measured on a GPU, and is not done there."""
 
 _MAX_KEYS = 1024
-"""So many embeddings of a clump stand for all of it in a kernel mean: the mean of a clump one bandwidth wide is then off by a
-thirtieth of a bandwidth."""
+"""Number of keys that represent a cluster in a kernel mean: the mean of a cluster one bandwidth wide is then off by a thirtieth
+of a bandwidth."""
 
 
 @torch.no_grad()
 def group_by_mean_shift(
-    x_ND: Tensor,
+    x_PD: Tensor,
     concentration: float,
     *,
     kernel: Kernel = 'cosine',
@@ -38,29 +35,29 @@ def group_by_mean_shift(
     max_loops: int = 20,
     tolerance: float = 0.01,
 ) -> Tensor:
-    r"""Shifts embeddings until they rest and takes those that came together for one group.
+    r"""Shifts embeddings until they rest; those that came together are one group.
 
-    Loops of :func:`mean_shift` are run until no embedding moves by more than ``tolerance`` bandwidths, or ``max_loops`` are
-    done: the kernel reaches everywhere, so blurring goes on merging groups, ever more slowly, and has no other useful
-    end. Then what lies closer than the bandwidth :math:`1 / \sqrt\delta` is one group (:func:`merge_modes`). Every pixel
-    is assigned; there is no limit to the number of groups; the order of the pixels does not matter.
+    Iterations of :func:`mean_shift` run until no embedding moves by more than ``tolerance`` bandwidths, or until ``max_loops``
+    are done: the kernel reaches everywhere, so blurring would go on merging groups, ever more slowly, and never end by
+    itself. Then embeddings closer together than the bandwidth :math:`1 / \sqrt\delta` are one group (:func:`merge_modes`).
+    Every pixel is assigned; there is no limit to the number of groups; the order of the pixels does not matter.
 
-    Below 4096 embeddings every loop is computed as it is defined. From there on shortcuts are taken whose effect stays far
-    below a bandwidth. After each loop, embeddings in one cell of a grid an eighth of a bandwidth wide go on as one, with the
-    mass of all (:func:`merge_cells`). On a CPU, of a clump of more than 1024 embeddings that many stand for all (a thirtieth
-    of a bandwidth, in the first loops), and what adds less than a thousandth to a mean is left out.
+    Below 4096 embeddings every iteration is computed as defined. From there on two shortcuts are taken whose effect is far
+    smaller than a bandwidth. Embeddings that an iteration has brought into one cell of a grid, an eighth of a bandwidth
+    wide, go on as one with the mass of all (:func:`merge_cells`). And on a CPU, pairs with a negligible kernel value are
+    skipped, and 1024 keys represent a larger cluster (:func:`~.pruning.neighbourhoods`).
 
-    Time: N^2 D operations in the first loop at most, N D times a few thousand where the embeddings lie in clumps; later
-    loops cost what has not collapsed yet. Peak memory above the input: linear in N x D.
+    Time: P^2 D operations in the first iteration at most, P D times a few thousand where the embeddings lie in clusters; later
+    iterations cost what has not been merged yet. Peak memory above the input: linear in P x D.
 
     Args:
-        x_ND: (N, D) embeddings, N >= 1.
+        x_PD: (P, D) embeddings, P >= 1.
         concentration, kernel, step_size: of :func:`mean_shift`.
-        max_loops: at least 1; the paper runs 10 to 16 on pictures.
+        max_loops: largest number of iterations, at least 1; the paper runs 10 to 16 on images.
         tolerance: in bandwidths.
 
     Returns:
-        (N,) int64: group of each pixel, numbered 1, 2, .. in order of the first member.
+        (P,) int64: group of each pixel, numbered 1, 2, .. in order of the first member.
 
     Raises:
         ValueError: if a setting does not fit, or an embedding or its length is not finite.
@@ -70,58 +67,45 @@ def group_by_mean_shift(
         >>> group_by_mean_shift(x, concentration=100)
         tensor([1, 1, 2])
     """
-    if x_ND.dim() != 2 or len(x_ND) == 0:
-        raise ValueError(f'expected embeddings (N, D) with N >= 1, got {tuple(x_ND.shape)}')
+    if x_PD.dim() != 2 or len(x_PD) == 0:
+        raise ValueError(f'expected embeddings (P, D) with P >= 1, got {tuple(x_PD.shape)}')
     _check_loops(max_loops, tolerance)
     settings = KernelSettings(concentration, kernel, step_size)
     settings.check()
-    check_finite(x_ND.float().norm(dim=1))  # a length that overflows leaves no direction
+    check_finite(x_PD.float().norm(dim=1))  # a length that overflows leaves no direction
     # A cell's diagonal is at most one bandwidth in any number of dimensions: merge_modes would join what lies in it.
-    cell = settings.bandwidth / max(8, x_ND.shape[1] ** 0.5)
-    x_MD, mass_M = prepare(x_ND, kernel), None
-    point_N = torch.arange(len(x_ND), device=x_ND.device)  # what each embedding has become
+    cell = settings.bandwidth / max(8, x_PD.shape[1] ** 0.5)
+    x_MD, mass_M = prepare(x_PD, kernel), None
+    merged_P = torch.arange(len(x_PD), device=x_PD.device)  # which of the M each embedding has become
     for _ in range(max_loops):
-        log_mass_M = None if mass_M is None else mass_M.log()
-        before_MD, x_MD = x_MD, _shift(x_MD, log_mass_M, settings, _neighbourhoods(x_MD, log_mass_M, settings))
+        before_MD, x_MD = x_MD, _iteration(x_MD, None if mass_M is None else mass_M.log(), settings)
         if float((x_MD - before_MD).norm(dim=1).max()) <= tolerance * settings.bandwidth:
             break
-        if len(x_ND) >= _LARGE:
+        if len(x_PD) >= _LARGE:
             x_MD, mass_M, cell_M = merge_cells(x_MD, mass_M, cell)
-            x_MD, point_N = prepare(x_MD, kernel), cell_M[point_N]
-    return number_groups(merge_modes(x_MD, settings.bandwidth)[point_N])
+            x_MD, merged_P = prepare(x_MD, kernel), cell_M[merged_P]
+    return number_groups(merge_modes(x_MD, settings.bandwidth)[merged_P])
 
 
-def _is_pruned(x_ND: Tensor) -> bool:
-    return x_ND.device.type == 'cpu' and len(x_ND) >= _LARGE
-
-
-@torch.autocast('cpu', enabled=False)
-def _neighbourhoods(x_MD: Tensor, log_mass_M: Tensor | None, settings: KernelSettings) -> list[Neighbourhood]:
-    """Those of an iteration that is pruned; none where every pair counts."""
-    if not _is_pruned(x_MD):
-        return []
-    if log_mass_M is None:
-        log_mass_M = x_MD.new_zeros(len(x_MD))
-    # On unit vectors both kernels are the same, and distances alone count. To a vector without direction all are equally near.
-    counts_M = x_MD.norm(dim=1) > SHORTEST if settings.kernel == 'cosine' else torch.ones(len(x_MD), dtype=torch.bool)
-    # An embedding attracts itself with its own mass: e^(-delta d^2 / 2) times all masses has to be negligible beside it.
-    span = float(log_mass_M.logsumexp(0) - log_mass_M.min()) - math.log(_NEGLIGIBLE)
-    reach = math.sqrt(2 * span / settings.concentration)
-    return neighbourhoods(x_MD, settings.bandwidth, reach, counts_N=counts_M, log_mass_N=log_mass_M, max_keys=_MAX_KEYS)
-
-
-def _shift(x_MD: Tensor, log_mass_M: Tensor | None, settings: KernelSettings, hoods: list[Neighbourhood]) -> Tensor:
-    """One iteration, (M, D): every neighbourhood over its keys; without neighbourhoods over all pairs."""
+def _iteration(x_MD: Tensor, log_mass_M: Tensor | None, settings: KernelSettings) -> Tensor:
+    """One iteration, (M, D): over all pairs, or over each neighbourhood's keys where pruning saves time."""
+    hoods = _neighbourhoods(x_MD, log_mass_M, settings) if x_MD.device.type == 'cpu' and len(x_MD) >= _LARGE else []
     if not hoods:
         return shift(x_MD[None], x_MD[None], None if log_mass_M is None else log_mass_M[None], settings)[0]
     shifted_MD = torch.empty_like(x_MD)
-    for hood in hoods:
-        log_mass_R = None if log_mass_M is None else log_mass_M[hood.key_R]
-        if hood.log_scale_R is not None:
-            log_mass_R = hood.log_scale_R if log_mass_R is None else log_mass_R + hood.log_scale_R
-        log_mass_1R = None if log_mass_R is None else log_mass_R[None].to(x_MD)
-        shifted_MD[hood.member_Q] = shift(x_MD[None, hood.member_Q], x_MD[None, hood.key_R], log_mass_1R, settings)[0]
+    for member_Q, key_R, log_mass_R in hoods:
+        shifted_MD[member_Q] = shift(x_MD[None, member_Q], x_MD[None, key_R], log_mass_R[None], settings)[0]
     return shifted_MD
+
+
+def _neighbourhoods(x_MD: Tensor, log_mass_M: Tensor | None, settings: KernelSettings) -> list[Neighbourhood]:
+    if log_mass_M is None:
+        log_mass_M = x_MD.new_zeros(len(x_MD))
+    # Pruning looks at distances. On unit vectors both kernels depend on these alone, but to the cosine kernel everything is
+    # equally near to a vector without direction.
+    is_outlier_M = x_MD.norm(dim=1) <= SHORTEST if settings.kernel == 'cosine' else None
+    reach = reach_of(log_mass_M, settings.bandwidth)
+    return neighbourhoods(x_MD, log_mass_M, settings.bandwidth, reach, _MAX_KEYS, is_outlier_M)
 
 
 def _check_loops(max_loops: int, tolerance: float) -> None:

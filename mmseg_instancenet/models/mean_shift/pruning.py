@@ -1,180 +1,189 @@
-"""Which embeddings count in one another's kernel means: mean shift then leaves out the pairs that cannot."""
+r"""Pruning for mean shift: skips pairs whose kernel value is negligible.
+
+Most embeddings lie in a few dense places, and kernel values fall off with distance, so most pairs contribute nothing::
+
+       cluster A                  cluster B                                   cluster C
+      .  o o  .                   .  o o  .                                   .  o o  .
+     ( o o o o )       x   x     ( o o o o )                     x           ( o o o o )
+      '  o o  '                   '  o o  '                                   '  o o  '
+               |<------------ reach ------------>|
+
+A *cluster* is a ball of two bandwidths around a dense place. Its members (o) share one set of keys, those that attract them:
+every embedding that may lie within *reach* of any of them. For A these are the members of A and B and the two outliers between
+them; C and the outlier beside it are skipped. *Outliers* (x) lie in no cluster; they are few, and all embeddings are their keys.
+A large set of keys is *thinned*: its ``max_keys`` heaviest embeddings represent it, with the mass of the whole set. A cluster
+(or the outliers) and its keys are a *neighbourhood*. All of this depends on the embeddings' values, not on their order.
+
+Shapes besides those of ``structures``: K clusters, Q members, R keys, S outliers or embeddings of a sample.
+"""
 
 import math
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+_NEGLIGIBLE = 1e-3
+"""Share of a kernel mean that keys beyond reach may have; thinning changes means more than that."""
+
 _SAMPLE = 1024
-"""Clumps are looked for among so many embeddings: one of a hundredth of all has about ten of them."""
+"""Dense places are found in a sample of this size: a cluster of a hundredth of all embeddings has about ten of them."""
 
 _LEAST_SAMPLED = 3
-"""Fewer embeddings of the sample than this make no clump."""
+"""A place with fewer embeddings of the sample than this is not dense."""
 
-_MOST_CLUMPS = 64
-
-_BLOCK = 1 << 21
-"""Distances to the clumps are computed in blocks of this many values: 8 MB."""
+_MOST_CLUSTERS = 64
 
 _LARGEST_SHARE = 0.7
-"""Of all pairs: where more than this would count, leaving out the others is not worth the copies."""
+"""Where more than this share of all pairs remained, skipping the others would not repay the copies of the keys."""
 
 
 class Neighbourhood(NamedTuple):
-    """Some embeddings, and those that count for them.
+    """Embeddings that share their keys, and these keys.
 
     member_Q: indices of the embeddings, in any order; each embedding is a member of one neighbourhood.
-    key_R: indices of those whose kernel reaches them.
-    log_scale_R: logarithm of how many embeddings each of ``key_R`` stands for; ``None`` for itself alone.
+    key_R: indices of the embeddings that attract them.
+    log_mass_R: logarithm of the keys' masses, after thinning.
     """
 
     member_Q: Tensor
     key_R: Tensor
-    log_scale_R: Tensor | None
+    log_mass_R: Tensor
 
 
+def reach_of(log_mass_P: Tensor, bandwidth: float) -> float:
+    r"""Distance d beyond which all kernel values together are negligible, in units of the embedding.
+
+    An embedding attracts itself with its own mass m, so that d satisfies
+
+    .. math:: e^{-d^2 / (2 h^2)} \sum_j m_j = 0.001 \min_i m_i \quad\text{for a bandwidth } h.
+
+    Example:
+        >>> round(reach_of(torch.zeros(1000), bandwidth=0.1), 3)  # sqrt(2 log(1e6)) bandwidths
+        0.526
+    """
+    return bandwidth * math.sqrt(2 * (float(log_mass_P.logsumexp(0) - log_mass_P.min()) - math.log(_NEGLIGIBLE)))
+
+
+@torch.no_grad()
+@torch.autocast('cpu', enabled=False)
 def neighbourhoods(
-    x_ND: Tensor,
+    x_PD: Tensor,
+    log_mass_P: Tensor,
     bandwidth: float,
     reach: float,
-    *,
-    counts_N: Tensor | None = None,
-    log_mass_N: Tensor | None = None,
-    max_keys: int | None = None,
+    max_keys: int,
+    is_outlier_P: Tensor | None = None,
 ) -> list[Neighbourhood]:
-    """Splits embeddings into clumps and strays, and leaves out, clump by clump, what lies beyond the kernel's reach.
+    """Splits embeddings into clusters and outliers, and finds the keys of each; no pair within reach is skipped.
 
-    A clump is a ball of two bandwidths around a spot that is crowded in a sample of the embeddings; embeddings in no
-    clump are strays. What farther than ``reach`` lies from every member of a clump is no key of it; the strays have all
-    embeddings for keys. So no pair within reach is ever left out, whatever the embeddings look like; only how many pairs
-    are left depends on it. Chosen by the embeddings' values alone, not by their order.
+    See the top of the file. Where the embeddings lie decides how many pairs remain, never whether one within reach does.
 
-    Time: one pass over embeddings x clumps (at most 64). Peak memory above the input: about 10 MB, and the result, linear
-    in N for as many clumps as touch each other.
+    Time: P K distances, K <= 64. Peak memory above the input: these distances, and the result, linear in P.
 
     Args:
-        x_ND: (N, D) finite embeddings.
+        x_PD: (P, D) finite embeddings on a CPU.
+        log_mass_P: (P,) logarithm of their masses.
         bandwidth: of the kernel, in units of the embedding.
-        reach: in units of the embedding, so far that no sum of kernels from beyond it counts.
-        counts_N: (N,) bool: others are never in a clump. They have all keys.
-        log_mass_N: (N,) logarithm of how much each embedding counts; only looked at with ``max_keys``.
-        max_keys: let so many members of a clump, and for a clump so many of the strays within reach, stand for all of
-            them as keys: the heaviest ones, and among equals those that a hash of their values chooses; ``None`` for
-            all. The strays themselves have all strays for keys.
+        reach: distance beyond which a kernel value is negligible: :func:`reach_of`.
+        max_keys: largest number of keys from one cluster, and for a cluster from the outliers around it. Among equal masses
+            a hash of the embeddings' values chooses. The outliers have all outliers for keys.
+        is_outlier_P: (P,) bool, embeddings that are outliers wherever they lie.
 
     Returns:
-        The clumps, and the strays at the end; nothing where nothing would be gained.
+        The clusters, then the outliers; an empty list where pruning would not save time.
 
     Example:
         >>> x = torch.cat([torch.zeros(6000, 2), torch.ones(2000, 2) * 5])
-        >>> [(len(n.member_Q), len(n.key_R)) for n in neighbourhoods(x, bandwidth=0.1, reach=0.7)]
-        [(6000, 6000), (2000, 2000)]
+        >>> clusters = neighbourhoods(x, torch.zeros(8000), bandwidth=0.1, reach=0.7, max_keys=1000)
+        >>> [(len(n.member_Q), len(n.key_R), round(float(n.log_mass_R.exp().sum()))) for n in clusters]
+        [(6000, 1000, 6000), (2000, 1000, 2000)]
     """
-    hash_N = _hash(x_ND)
-    x_ND = x_ND - x_ND.mean(0)  # products of small numbers round less
-    center_KD = _crowded_spots(x_ND, 2 * bandwidth, hash_N, counts_N)
+    hash_P = _hash(x_PD)
+    x_PD = x_PD - x_PD.mean(0)  # products of small numbers round less
+    if is_outlier_P is None:
+        is_outlier_P = torch.zeros(len(x_PD), dtype=torch.bool)
+    center_KD = _dense_places(x_PD, 2 * bandwidth, hash_P, is_outlier_P)
     if len(center_KD) == 0:
         return []
+    distance_PK = torch.cdist(x_PD, center_KD)
+    distance_P, cluster_P = distance_PK.min(1)
+    is_outlier_P = is_outlier_P | (distance_P > 2 * bandwidth)
+    used, cluster_P = torch.unique(cluster_P.masked_fill(is_outlier_P, len(center_KD)), return_inverse=True)
+    used = used[used < len(center_KD)]  # a centre nearest to no embedding is no cluster
+    if len(used) == 0:
+        return []
+    *members, outlier_S = cluster_P.argsort(stable=True).split(
+        torch.bincount(cluster_P, minlength=len(used) + 1).tolist()
+    )
 
-    nearest = [torch.cdist(x_BD, center_KD).min(1) for x_BD in x_ND.split(max(1, _BLOCK // len(center_KD)))]
-    distance_N, clump_N = (torch.cat(parts) for parts in zip(*nearest, strict=True))
-    inside_N = distance_N <= 2 * bandwidth
-    if counts_N is not None:
-        inside_N &= counts_N
-    clump_N = torch.where(inside_N, clump_N, len(center_KD))
-    radius_K = distance_N.new_zeros(len(center_KD) + 1).scatter_reduce_(0, clump_N, distance_N, reduce='amax')[:-1]
-    sizes = torch.bincount(clump_N, minlength=len(center_KD) + 1).tolist()
-    *members, stray_S = torch.argsort(clump_N, stable=True).split(sizes)
+    # From an embedding, no member of a cluster is nearer than the cluster's centre less its radius.
+    radius_K = torch.stack([distance_P[member_Q].amax() for member_Q in members])
+    gap_KK = torch.stack([distance_PK[member_Q].amin(0) for member_Q in members])[:, used] - radius_K
+    is_near_KK = torch.maximum(gap_KK, gap_KK.T) <= reach
+    is_near_SK = distance_PK[outlier_S][:, used] - radius_K <= reach
 
-    def gaps(index_Q: Tensor) -> Iterator[Tensor]:
-        """How far at least some embeddings lie from the members of each clump, block by block, (B, K)."""
-        for index_B in index_Q.split(max(1, _BLOCK // len(center_KD))):
-            yield torch.cdist(x_ND[index_B], center_KD) - radius_K
+    def thin(index_Q: Tensor) -> tuple[Tensor, Tensor]:
+        return _thin(index_Q, log_mass_P, hash_P, max_keys)
 
-    none = radius_K.new_full((1, len(center_KD)), math.inf)
-    gap_KK = torch.cat([torch.cat([none, *gaps(member_Q)]).amin(0, keepdim=True) for member_Q in members])
-    near_KK = torch.maximum(gap_KK, gap_KK.T) <= reach
-    near_SK = torch.cat([none, *gaps(stray_S)])[1:] <= reach
-    kept = [_thin(member_Q, hash_N, log_mass_N, max_keys) for member_Q in members]
+    cluster_keys = [thin(member_Q) for member_Q in members]
     result = []
-    for index, (member_Q, near_K) in enumerate(zip(members, near_KK.tolist(), strict=True)):
-        if len(member_Q):
-            keys = [
-                keys
-                for other, (keys, is_near) in enumerate(zip(kept, near_K, strict=True))
-                if is_near and other != index
-            ]
-            # Beside those of the clump itself, a choice of the strays around it does.
-            keys.append(_thin(stray_S[near_SK[:, index]], hash_N, log_mass_N, max_keys))
-            result.append(_join(member_Q, [kept[index], *keys]))
-    if len(stray_S):
-        result.append(_join(stray_S, [(stray_S, 0.0), *kept]))
+    for cluster, member_Q in enumerate(members):
+        near = [cluster_keys[other] for other in is_near_KK[cluster].nonzero().squeeze(1).tolist()]
+        result.append(_neighbourhood(member_Q, [*near, thin(outlier_S[is_near_SK[:, cluster]])]))
+    if len(outlier_S):
+        result.append(_neighbourhood(outlier_S, [(outlier_S, log_mass_P[outlier_S]), *cluster_keys]))
     pairs = sum(len(hood.member_Q) * len(hood.key_R) for hood in result)
-    return result if pairs <= _LARGEST_SHARE * len(x_ND) ** 2 else []
+    return result if pairs <= _LARGEST_SHARE * len(x_PD) ** 2 else []
 
 
-def _hash(x_ND: Tensor) -> Tensor:
-    """A number for each embedding that is as good as random and takes no notice of their order, (N,) int64.
-
-    It is a hash of the embedding's values, and of how many equal ones come before: which of several equal embeddings has
-    which number makes no difference.
-    """
-    bits_ND = x_ND.float().contiguous().view(torch.int32).long()
-    factor_D = torch.randint(2**62, (x_ND.shape[1],), generator=torch.Generator().manual_seed(0)) * 2 + 1
-    hash_N, order_N = _mix((bits_ND * factor_D.to(x_ND.device)).sum(1)).sort()  # products overflow and wrap around
-    _, run_N, length_R = torch.unique_consecutive(hash_N, return_inverse=True, return_counts=True)
-    place_N = torch.arange(len(hash_N), device=x_ND.device) - (length_R.cumsum(0) - length_R)[run_N]
-    return torch.empty_like(hash_N).scatter_(0, order_N, _mix(hash_N + place_N))
-
-
-def _mix(number_N: Tensor) -> Tensor:
-    """Spreads a change of any bit over all bits."""
-    number_N = (number_N ^ (number_N >> 31)) * -7046029254386353131
-    return number_N ^ (number_N >> 29)
-
-
-def _crowded_spots(x_ND: Tensor, radius: float, hash_N: Tensor, counts_N: Tensor | None) -> Tensor:
-    """Means of what lies within ``radius`` of the spots where a sample of the embeddings is densest, (K, D)."""
-    if counts_N is not None:
-        hash_N = hash_N.masked_fill(~counts_N, torch.iinfo(hash_N.dtype).max)
-    sample = hash_N.topk(min(_SAMPLE, len(hash_N)), largest=False).indices
-    x_SD = x_ND[sample]
-    near_SS = (torch.cdist(x_SD, x_SD) <= radius).float()  # 0 and 1: sums of them are matrix products
-    free_S = near_SS.new_ones(len(sample)) if counts_N is None else counts_N[sample].float()
-    neighbours_S = (near_SS @ free_S) * free_S
-    spots = []
-    # The most crowded spot first; what it takes crowds no other one.
-    while len(spots) < _MOST_CLUMPS:
-        most, spot = (int(value) for value in neighbours_S.max(0))
-        if most < _LEAST_SAMPLED:
-            break
-        taken_S = near_SS[spot] * free_S
+def _dense_places(x_PD: Tensor, radius: float, hash_P: Tensor, is_outlier_P: Tensor) -> Tensor:
+    """Means of the embeddings within ``radius`` of where a sample of them is densest, (K, D)."""
+    chance_P = hash_P.masked_fill(is_outlier_P, torch.iinfo(hash_P.dtype).max)
+    sample_S = chance_P.topk(min(_SAMPLE, len(x_PD)), largest=False).indices
+    x_SD, free_S = x_PD[sample_S], (~is_outlier_P[sample_S]).float()
+    is_near_SS = (torch.cdist(x_SD, x_SD) <= radius).float()  # 0 and 1: sums of them are matrix products
+    count_S = (is_near_SS @ free_S) * free_S
+    places = []
+    # The densest place first; the embeddings around it no longer count for others.
+    while len(places) < _MOST_CLUSTERS and float(count_S.max()) >= _LEAST_SAMPLED:
+        taken_S = is_near_SS[count_S.argmax()] * free_S
+        places.append(taken_S.to(x_SD) @ x_SD / taken_S.sum())
         free_S = free_S - taken_S
-        neighbours_S = (neighbours_S - near_SS @ taken_S) * free_S
-        spots.append(taken_S.to(x_SD) @ x_SD / taken_S.sum())
-    return torch.stack(spots) if spots else x_SD[:0]
+        count_S = (count_S - is_near_SS @ taken_S) * free_S
+    return torch.stack(places) if places else x_SD[:0]
 
 
-def _thin(index_Q: Tensor, hash_N: Tensor, log_mass_N: Tensor | None, max_keys: int | None) -> tuple[Tensor, float]:
-    """Those of some embeddings that are keys, and the logarithm of how many each stands for."""
-    if max_keys is None or len(index_Q) <= max_keys:
-        return index_Q, 0.0
-    key_R = index_Q[hash_N[index_Q].argsort()]
-    if log_mass_N is None:
-        return key_R[:max_keys], math.log(len(index_Q) / max_keys)
-    key_R = key_R[log_mass_N[key_R].argsort(descending=True, stable=True)]
-    log_total, log_kept = (log_mass_N[keys].logsumexp(0) for keys in (key_R, key_R[:max_keys]))
-    return key_R[:max_keys], float(log_total - log_kept)
+def _thin(index_Q: Tensor, log_mass_P: Tensor, hash_P: Tensor, max_keys: int) -> tuple[Tensor, Tensor]:
+    """Indices of the ``max_keys`` heaviest of some embeddings, and their log masses, scaled to the mass of all of them."""
+    if len(index_Q) <= max_keys:
+        return index_Q, log_mass_P[index_Q]
+    by_hash_Q = index_Q[hash_P[index_Q].argsort()]
+    key_R = by_hash_Q[log_mass_P[by_hash_Q].argsort(descending=True, stable=True)][:max_keys]
+    log_mass_R = log_mass_P[key_R]
+    return key_R, log_mass_R + log_mass_P[index_Q].logsumexp(0) - log_mass_R.logsumexp(0)
 
 
-def _join(member_Q: Tensor, keys: list[tuple[Tensor, float]]) -> Neighbourhood:
-    """keys: their indices and the logarithm of how many each stands for; first those of the members."""
-    key_R = torch.cat([indices for indices, _ in keys])
-    log_scale_R = None
-    if any(log_scale for _, log_scale in keys):
-        log_scale_R = torch.cat(
-            [torch.full((len(indices),), log_scale, device=key_R.device) for indices, log_scale in keys]
-        )
-    return Neighbourhood(member_Q, key_R, log_scale_R)
+def _neighbourhood(member_Q: Tensor, keys: list[tuple[Tensor, Tensor]]) -> Neighbourhood:
+    indices, log_masses = zip(*keys, strict=True)
+    return Neighbourhood(member_Q, torch.cat(indices), torch.cat(log_masses))
+
+
+def _hash(x_PD: Tensor) -> Tensor:
+    """A number for each embedding, as good as random, that does not depend on their order, (P,) int64.
+
+    It hashes the embedding's values and how many equal embeddings come before it; which of several equal ones gets which number
+    makes no difference.
+    """
+    bits_PD = x_PD.float().contiguous().view(torch.int32).long()
+    factor_D = torch.randint(2**62, (x_PD.shape[1],), generator=torch.Generator().manual_seed(0)) * 2 + 1
+    hash_P, order_P = _mix((bits_PD * factor_D).sum(1)).sort()  # products overflow and wrap around
+    _, run_P, length_R = torch.unique_consecutive(hash_P, return_inverse=True, return_counts=True)
+    place_P = torch.arange(len(hash_P)) - (length_R.cumsum(0) - length_R)[run_P]
+    return torch.empty_like(hash_P).scatter_(0, order_P, _mix(hash_P + place_P))
+
+
+def _mix(number_P: Tensor) -> Tensor:
+    """Spreads a change of any bit over all bits."""
+    number_P = (number_P ^ (number_P >> 31)) * -7046029254386353131
+    return number_P ^ (number_P >> 29)

@@ -15,7 +15,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from mmseg_instancenet.models import DiscriminativeLoss, MeanShiftGrouping
 from mmseg_instancenet.models.groupers import group_by_mean_shift
-from mmseg_instancenet.models.groupers.mean_shift import _neighbourhoods, _shift, kernel_reach
+from mmseg_instancenet.models.groupers.mean_shift import _iteration, _neighbourhoods, kernel_reach
 from mmseg_instancenet.models.losses import SphericalPairLoss
 from mmseg_instancenet.models.mean_shift.iteration import KernelSettings, shift
 from mmseg_instancenet.structures import EmbeddingMargins
@@ -94,7 +94,7 @@ def test_embeddings_that_mean_nothing():
         for kernel in ('cosine', 'norm'):
             with pytest.raises(ValueError, match='finite embeddings.*1 of 4'):
                 MeanShiftGrouping(kernel=kernel)(embeddings, ones)
-    with pytest.raises(ValueError, match=r'N >= 1, got \(0, 3\)'):
+    with pytest.raises(ValueError, match=r'P >= 1, got \(0, 3\)'):
         group_by_mean_shift(torch.zeros(0, 3), 1.0)
     with pytest.raises(ValueError, match=r'expected embeddings \(D, h, w\).*\(2, 2, 2\) and \(3, 2\)'):
         MeanShiftGrouping()(torch.zeros(2, 2, 2), torch.ones(3, 2, dtype=torch.long))
@@ -220,12 +220,12 @@ def test_shortcuts_in_a_crowd_change_no_group(monkeypatch, dims, kernel):
 
     def watching(x_PD, *arguments):
         shifted.append(len(x_PD))
-        return _shift(x_PD, *arguments)
+        return _iteration(x_PD, *arguments)
 
     module = 'mmseg_instancenet.models.groupers.mean_shift.'
     monkeypatch.setattr(module + '_LARGE', 500)
     monkeypatch.setattr(module + '_MAX_KEYS', 256)
-    monkeypatch.setattr(module + '_shift', watching)
+    monkeypatch.setattr(module + '_iteration', watching)
     fast = group_by_mean_shift(x, 100, **settings)
     assert shifted[0] == 3000 and shifted[2] < 1500  # most have collapsed
     assert adjusted_rand_score(exact.tolist(), fast.tolist()) > 0.999
@@ -252,7 +252,7 @@ def test_pruning_leaves_out_a_negligible_share(monkeypatch, dims, concentration,
     assert 0 < sum(len(hood.member_Q) * len(hood.key_R) for hood in hoods) < 0.7 * 400**2
     expected = dense_loops(x, concentration, 1, kernel, step_size, mass)[1]
     # At most a thousandth of a mean, from keys at most 2 away.
-    assert (_shift(x, log_mass, settings, hoods) - expected).norm(dim=1).max() < 2e-3
+    assert (_iteration(x, log_mass, settings) - expected).norm(dim=1).max() < 2e-3
 
 
 def test_a_vector_without_direction_has_all_keys(monkeypatch):
@@ -260,10 +260,9 @@ def test_a_vector_without_direction_has_all_keys(monkeypatch):
     monkeypatch.setattr('mmseg_instancenet.models.groupers.mean_shift._LARGE', 300)
     x, _ = crowds(400, 16)
     x[5] = 0
-    hoods = _neighbourhoods(x, None, KernelSettings(100))
-    assert hoods
+    assert _neighbourhoods(x, None, KernelSettings(100))
     mean = x.mean(0)
-    assert (_shift(x, None, KernelSettings(100), hoods)[5] - mean / mean.norm()).abs().max() < 1e-5
+    assert (_iteration(x, None, KernelSettings(100))[5] - mean / mean.norm()).abs().max() < 1e-5
 
 
 def test_autocast_changes_no_neighbourhood():

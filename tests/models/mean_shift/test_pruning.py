@@ -1,4 +1,4 @@
-"""Neighbourhoods: no pair within reach is ever left out, and what is left out does not depend on the order."""
+"""Pruning: no pair within reach is ever skipped, and what is skipped does not depend on the order."""
 
 import math
 
@@ -6,13 +6,13 @@ import pytest
 import torch
 from dense_mean_shift import blobs, crowds
 
-from mmseg_instancenet.models.mean_shift.pruning import neighbourhoods
+from mmseg_instancenet.models.mean_shift.pruning import neighbourhoods, reach_of
 
 REACH = 0.7
 
 
 def line(count):
-    """A dense line through everything: clumps touch each other all along it."""
+    """A dense line through everything: clusters touch each other all along it."""
     return torch.linspace(0, 8, count)[:, None] * torch.tensor([[1.0, 0.5, 0.25]])
 
 
@@ -24,86 +24,91 @@ POINTS = {
     'line far away': line(900) + 300,
     'uniform': torch.rand(800, 2, generator=torch.Generator().manual_seed(0)) * 4,
     'two points': torch.tensor([0.0, 3.0])[torch.arange(500) % 2][:, None],
-    'two points, one of them crowded': torch.tensor([0.0, 3.0])[(torch.arange(3000) % 5 > 0).long()][:, None],
+    'two points, one of them dense': torch.tensor([0.0, 3.0])[(torch.arange(3000) % 5 > 0).long()][:, None],
 }
 
 
+def prune(x, log_mass=None, reach=REACH, max_keys=None, is_outlier=None):
+    """Without thinning unless ``max_keys`` is given."""
+    log_mass = torch.zeros(len(x)) if log_mass is None else log_mass
+    return neighbourhoods(x, log_mass, 0.1, reach, len(x) if max_keys is None else max_keys, is_outlier)
+
+
 def keys_of(hoods, count):
-    """Which embedding is a key of which, (N, N) bool, from the indices alone."""
-    seen, key_NN = torch.zeros(count, dtype=torch.long), torch.zeros(count, count, dtype=torch.bool)
+    """Which embedding is a key of which, (P, P) bool, from the indices alone."""
+    seen, is_key = torch.zeros(count, dtype=torch.long), torch.zeros(count, count, dtype=torch.bool)
     for hood in hoods:
         seen[hood.member_Q] += 1
-        key_NN[hood.member_Q[:, None], hood.key_R] = True
-        assert len(hood.key_R.unique()) == len(hood.key_R)
+        is_key[hood.member_Q[:, None], hood.key_R] = True
+        assert len(hood.key_R.unique()) == len(hood.key_R) == len(hood.log_mass_R)
     assert (seen == 1).all()  # everything is a member once
-    return key_NN
+    return is_key
 
 
 @pytest.mark.parametrize('name', POINTS)
 def test_every_pair_within_reach_is_kept(name):
     x = POINTS[name]
-    hoods = neighbourhoods(x, bandwidth=0.1, reach=REACH)
+    log_mass = torch.rand(len(x), generator=torch.Generator().manual_seed(3))
+    hoods = prune(x, log_mass)
     if not hoods:
         assert name == 'blobs'
         return
-    key_NN = keys_of(hoods, len(x))
+    is_key = keys_of(hoods, len(x))
     distance = torch.cdist(x.double(), x.double())
-    assert key_NN[distance <= REACH].all()
-    assert key_NN.double().mean() < 0.7  # and the others are not
+    assert is_key[distance <= REACH].all()
+    assert is_key.double().mean() < 0.7  # and others are skipped
     for hood in hoods:
-        assert hood.log_scale_R is None
-    for hood in hoods[:-1]:  # the last may be the outliers
-        assert distance[hood.member_Q][:, hood.member_Q].max() <= 0.4 + 1e-4
+        assert torch.equal(hood.log_mass_R, log_mass[hood.key_R])
+    for cluster in hoods[:-1]:  # the last may be the outliers
+        assert distance[cluster.member_Q][:, cluster.member_Q].max() <= 0.4 + 1e-4
 
 
 def test_nothing_where_nothing_would_be_gained():
     scattered = torch.randn(600, 32, generator=torch.Generator().manual_seed(0))
-    assert neighbourhoods(scattered, bandwidth=0.1, reach=REACH) == []
-    assert neighbourhoods(torch.ones(600, 4), bandwidth=0.1, reach=REACH) == []
-    assert neighbourhoods(crowds(600, 16)[0], bandwidth=0.1, reach=3.0) == []
+    assert prune(scattered) == []
+    assert prune(torch.ones(600, 4)) == []
+    assert prune(crowds(600, 16)[0], reach=3.0) == []
 
 
 @pytest.mark.parametrize('max_keys', [None, 50])
 def test_the_order_does_not_matter(max_keys):
     x, _ = crowds(1500, 16)
     order = torch.randperm(1500, generator=torch.Generator().manual_seed(1))
-    settings = dict(bandwidth=0.1, reach=REACH, max_keys=max_keys, log_mass_N=None)
-    first = neighbourhoods(x, **settings)
-    second = neighbourhoods(x[order], **settings)
+    first, second = prune(x, max_keys=max_keys), prune(x[order], max_keys=max_keys)
     for a, b in zip(first, second, strict=True):
         assert sorted(a.member_Q.tolist()) == sorted(order[b.member_Q].tolist())
         assert sorted(a.key_R.tolist()) == sorted(order[b.key_R].tolist())
-    assert len(first) == len(second)
 
 
-def test_what_does_not_count_is_no_clump():
+def test_outliers_wherever_they_lie():
     x, _ = crowds(1500, 16)
-    counts = torch.arange(1500) % 3 > 0
-    hoods = neighbourhoods(x, bandwidth=0.1, reach=REACH, counts_N=counts)
-    assert all(counts[hood.member_Q].all() for hood in hoods[:-1])
-    key_NN = keys_of(hoods, 1500)
-    assert key_NN[~counts].all()
-    assert key_NN[torch.cdist(x, x) <= REACH].all()
-    assert neighbourhoods(x, bandwidth=0.1, reach=REACH, counts_N=torch.zeros(1500, dtype=torch.bool)) == []
+    is_outlier = torch.arange(1500) % 3 == 0
+    hoods = prune(x, is_outlier=is_outlier)
+    assert not any(is_outlier[cluster.member_Q].any() for cluster in hoods[:-1])
+    is_key = keys_of(hoods, 1500)
+    assert is_key[is_outlier].all()
+    assert is_key[torch.cdist(x, x) <= REACH].all()
+    assert prune(x, is_outlier=torch.ones(1500, dtype=torch.bool)) == []
 
 
-def test_some_stand_for_all():
+def test_thinned_keys_are_the_heaviest_and_have_the_mass_of_all():
     x, _ = crowds(1500, 16)
-    log_mass = torch.rand(1500, generator=torch.Generator().manual_seed(2)) * 3
-    whole = neighbourhoods(x, bandwidth=0.1, reach=REACH)
-    for masses in (None, log_mass):
-        thinned = neighbourhoods(x, bandwidth=0.1, reach=REACH, max_keys=40, log_mass_N=masses)
-        assert len(thinned) == len(whole)
-        mass = torch.ones(1500) if masses is None else masses.exp()
+    drawn = torch.rand(1500, generator=torch.Generator().manual_seed(2)) * 3
+    for log_mass in (torch.zeros(1500), drawn):
+        whole, thinned = prune(x, log_mass), prune(x, log_mass, max_keys=40)
         for a, b in zip(whole, thinned, strict=True):
             assert torch.equal(a.member_Q, b.member_Q)
-            # The masses of the keys, scaled, sum to what they were.
-            scale = torch.ones(len(b.key_R)) if b.log_scale_R is None else b.log_scale_R.exp()
-            assert float((mass[b.key_R] * scale).sum()) == pytest.approx(float(mass[a.key_R].sum()), rel=1e-4)
-            for clump in whole[:-1]:
-                inside = set(clump.member_Q.tolist())
+            assert float(b.log_mass_R.exp().sum()) == pytest.approx(float(log_mass[a.key_R].exp().sum()), rel=1e-4)
+            for cluster in whole[:-1]:
+                inside = set(cluster.member_Q.tolist())
                 kept = [k for k in b.key_R.tolist() if k in inside]
                 if kept:
                     assert len(kept) == min(40, len(inside))
-                    if masses is not None:
-                        assert min(log_mass[kept]) >= max(log_mass[sorted(inside - set(kept))], default=-math.inf)
+                    assert min(log_mass[kept]) >= max(log_mass[sorted(inside - set(kept))], default=-math.inf)
+
+
+@pytest.mark.parametrize('bandwidth', [0.1, 2.0])
+def test_at_reach_all_kernel_values_together_are_a_thousandth_of_the_own_one(bandwidth):
+    mass = torch.tensor([2.0, 3.0, 100.0])
+    reach = reach_of(mass.log(), bandwidth)
+    assert 105 * math.exp(-((reach / bandwidth) ** 2) / 2) == pytest.approx(0.001 * 2, rel=1e-4)
