@@ -138,7 +138,7 @@ def _ignored_instance(annotation: dict, label: int) -> dict:
 
 @DATASETS.register_module()
 class DigitsDataset(CocoInstanceDataset):
-    """Handwritten digits on 64 x 64 canvases, written to ``data_root`` where they are absent; see ``datasets/digits.py``."""
+    """Handwritten digits on 64 x 64 canvases; a split that is absent is written to ``data_root``. See ``datasets/digits.py``."""
 
     METAINFO = {
         'classes': DIGITS,
@@ -157,9 +157,8 @@ class DigitsDataset(CocoInstanceDataset):
     }
 
     def load_data_list(self) -> list[dict]:
-        # Only what is missing altogether is written: a mistyped name shall not overwrite a set that is there.
-        absent = not any(osp.exists(osp.join(self.data_root, f'{split}.json')) for split in ('train', 'val'))
-        if is_main_process() and absent and osp.basename(self.ann_file) in ('train.json', 'val.json'):
+        # A mistyped name of a file writes nothing.
+        if is_main_process() and osp.basename(self.ann_file) in ('train.json', 'val.json'):
             write_digits(Path(self.data_root))
         barrier()
         return super().load_data_list()

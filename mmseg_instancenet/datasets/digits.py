@@ -25,6 +25,7 @@ _REPEAT = 0.4
 _MAX_OVERLAP = 0.1
 """A digit covers at most this share of another, or is covered by it, so that both stay readable."""
 _VALIDATION_SHARE = 0.2
+_DESCRIPTION = "scikit-learn's handwritten digits"
 
 
 class Canvas(NamedTuple):
@@ -129,13 +130,26 @@ def _place(
 def write_digits(folder: Path, num_train: int = 5000, num_val: int = 500, seed: int = 0) -> None:
     """Writes ``train.json``, ``val.json`` (COCO format, RLE masks) and the pictures under ``train/`` and ``val/``.
 
+    A split whose json is there is whole, and is left as it is.
+
     Args:
         folder: made if absent.
         num_train, num_val: number of pictures.
         seed: of the generator; the same seed writes the same files.
+
+    Raises:
+        ValueError: if only one split is to be written, and the other is one of another data set.
     """
     folder = Path(folder)
+    present = [path for path in (folder / 'train.json', folder / 'val.json') if path.exists()]
+    if len(present) == 1 and not _is_of_digits(present[0]):
+        raise ValueError(
+            f'expected no file or one of the digits, got {present[0]} of another data set: give the digits a data_root of '
+            'their own'
+        )
     for index, (split, count) in enumerate({'train': num_train, 'val': num_val}.items()):
+        if folder / f'{split}.json' in present:
+            continue
         rng = np.random.default_rng([seed, index])
         originals = load_originals(split)
         (folder / split).mkdir(parents=True, exist_ok=True)
@@ -148,7 +162,7 @@ def write_digits(folder: Path, num_train: int = 5000, num_val: int = 500, seed: 
             for mask, digit in zip(canvas.masks, canvas.classes, strict=True):
                 annotations.append(dict(_annotation(mask, int(digit)), id=len(annotations) + 1, image_id=image_id))
         coco = {
-            'info': {'description': f"scikit-learn's handwritten digits, composed with seed {seed}"},
+            'info': {'description': f'{_DESCRIPTION}, composed with seed {seed}'},
             'images': images,
             'annotations': annotations,
             'categories': [{'id': digit + 1, 'name': name} for digit, name in enumerate(CLASSES)],
@@ -157,6 +171,11 @@ def write_digits(folder: Path, num_train: int = 5000, num_val: int = 500, seed: 
         partial = folder / f'{split}.json.partial'
         partial.write_text(json.dumps(coco))
         partial.rename(folder / f'{split}.json')
+
+
+def _is_of_digits(path: Path) -> bool:
+    info = json.loads(path.read_text()).get('info', {})
+    return str(info.get('description')).startswith(_DESCRIPTION)
 
 
 def _annotation(mask: np.ndarray, digit: int) -> dict:

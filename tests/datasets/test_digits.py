@@ -203,5 +203,34 @@ def test_dataset_does_not_write_where_they_are_present(tmp_path, few_digits):
     before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in tmp_path.rglob('*.*')}
     assert len(digits_dataset(tmp_path, 'train')) == 6
     assert len(digits_dataset(tmp_path, 'val')) == 3
-    assert len(few_digits) == 1
     assert before == {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in tmp_path.rglob('*.*')}
+
+
+@pytest.mark.parametrize(('there', 'missing'), [('train', 'val'), ('val', 'train')])
+def test_a_split_that_is_missing_is_written_beside_the_other(tmp_path, few_digits, there, missing):
+    """As after an interruption between the two."""
+    whole, folder = tmp_path / 'whole', tmp_path / 'half'
+    for place in (whole, folder):
+        write_digits(place, num_train=6, num_val=3)
+    (folder / f'{missing}.json').unlink()
+    (folder / f'{missing}/00002.png').unlink()
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob(f'{there}*/**/*') if path.is_file()}
+    before[folder / f'{there}.json'] = (folder / f'{there}.json').stat().st_mtime_ns
+    assert len(digits_dataset(folder, missing)) == {'train': 6, 'val': 3}[missing]
+    assert read_all(folder) == read_all(whole)
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+def test_digits_are_not_added_to_another_data_set(tmp_path, few_digits):
+    (tmp_path / 'train.json').write_text(json.dumps({'info': {'description': 'leaves'}, 'images': []}))
+    with pytest.raises(
+        ValueError, match='got .*train.json of another data set: give the digits a data_root of their own'
+    ):
+        digits_dataset(tmp_path, 'val')
+    assert list(read_all(tmp_path)) == ['train.json']
+
+
+def test_a_mistyped_name_writes_nothing(tmp_path, few_digits):
+    with pytest.raises(FileNotFoundError):
+        digits_dataset(tmp_path, 'vall')
+    assert few_digits == []
