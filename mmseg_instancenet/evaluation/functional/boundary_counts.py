@@ -5,7 +5,7 @@ matched pixels of the truth, pixels of the truth (both summed over the annotator
 predicted pixels.
 """
 
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor
 from functools import partial
 
 import numpy as np
@@ -31,7 +31,7 @@ def count_matches(
     thresholds_T: np.ndarray,
     max_distance: float = 0.0075,
     thin: bool = True,
-    num_workers: int = 0,
+    executor: Executor | None = None,
 ) -> np.ndarray:
     """Counts of one picture, (T, 4) int64: see the top of this file.
 
@@ -45,7 +45,7 @@ def count_matches(
         thresholds_T: (T,), ascending.
         max_distance: of a match, as a share of the picture's diagonal.
         thin: False for maps that are thin already.
-        num_workers: processes that share the thresholds; 0 counts in this one.
+        executor: whose workers share the thresholds; without one this process counts.
 
     Time: up to 99 thresholds x A matchings of 5 to 60 ms each for a picture of BSDS500, the less the fewer thresholds
     change anything. Memory: T x H x W bytes.
@@ -67,11 +67,7 @@ def count_matches(
     count = partial(
         _count_one, truth_AHW=truth_AHW, max_distance=max_distance * np.hypot(*probability_HW.shape), thin=thin
     )
-    if num_workers > 0:
-        with ProcessPoolExecutor(num_workers) as pool:
-            counts_U4 = list(pool.map(count, maps_THW[first_U]))
-    else:
-        counts_U4 = [count(boundary_HW) for boundary_HW in maps_THW[first_U]]
+    counts_U4 = list((executor.map if executor else map)(count, maps_THW[first_U]))
     return np.array(counts_U4, np.int64)[which_T]
 
 

@@ -1,5 +1,7 @@
 """``BoundaryMetric``: counts by hand, toys for ODS, OIS and AP, and the official benchmark's own sample."""
 
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+
 import cv2
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from mmseg.structures import SegDataSample
 from mmseg_instancenet.datasets.transforms.boundaries import read_bsds_boundaries
 from mmseg_instancenet.evaluation import BoundaryMetric
 from mmseg_instancenet.evaluation.functional.boundary_counts import boundary_figures, boundary_thresholds, count_matches
+from mmseg_instancenet.evaluation.metrics import boundary_metric
 
 EMPTY = {'ODS': 0, 'OIS': 0, 'AP': 0}
 
@@ -102,7 +105,44 @@ def test_workers_count_the_same():
     rng = np.random.default_rng(0)
     probability, truth = rng.random((20, 25)), rng.random((2, 20, 25)) < 0.1
     arguments = (probability, truth, boundary_thresholds(7), 0.05, False)
-    np.testing.assert_array_equal(count_matches(*arguments, num_workers=2), count_matches(*arguments))
+    with ThreadPoolExecutor(2) as executor:
+        np.testing.assert_array_equal(count_matches(*arguments, executor), count_matches(*arguments))
+
+
+@pytest.fixture
+def executors(monkeypatch) -> list[ProcessPoolExecutor]:
+    """The pools that the metric makes."""
+    made = []
+
+    def make(*args):
+        made.append(ProcessPoolExecutor(*args))
+        return made[-1]
+
+    monkeypatch.setattr(boundary_metric, 'ProcessPoolExecutor', make)
+    return made
+
+
+def test_one_pool_counts_all_images_and_ends_with_the_evaluation(executors):
+    rng = np.random.default_rng(0)
+    pairs = [(rng.random((20, 25)), rng.random((2, 20, 25)) < 0.1) for _ in range(3)]
+    metric = BoundaryMetric(thresholds=5, thin=False, num_workers=1)
+    assert executors == []  # none before there is an image
+    for pair in pairs:
+        metric.process({}, [sample(*pair)])
+    (executor,) = executors
+    assert executor._mp_context.get_start_method() == 'spawn'
+    found = metric.evaluate(3)
+    assert found == figures(pairs, thresholds=5)
+    with pytest.raises(RuntimeError, match='after shutdown'):
+        executor.submit(len, [])
+    # The next evaluation of the same metric begins anew.
+    metric.process({}, [sample(*pairs[0])])
+    assert metric.evaluate(1) == figures(pairs[:1], thresholds=5) and len(executors) == 2
+
+
+def test_no_pool_without_workers(executors):
+    figures([(np.zeros((4, 5)), np.zeros((1, 4, 5), bool))], thresholds=3)
+    assert executors == []
 
 
 def test_ods_and_ois():
