@@ -12,9 +12,7 @@ from mmengine.registry import init_default_scope
 from mmseg.apis import init_model as init_mmseg_model
 
 from ..engine import register_safe_loaders
-from ..models import EmbeddingSegmentor
-
-_ANNOTATION_TRANSFORMS = ('mmdet.LoadAnnotations', 'MasksToMaps')
+from ..models import BoundarySegmentor, EmbeddingSegmentor
 
 
 def init_model(
@@ -22,7 +20,7 @@ def init_model(
     checkpoint: str | None = None,
     device: str = 'cuda:0',
     cfg_options: dict | None = None,
-) -> EmbeddingSegmentor:
+) -> EmbeddingSegmentor | BoundarySegmentor:
     """mmseg's ``init_model``: the model of a config, in evaluation mode, with the weights of a checkpoint if one is given.
 
     From here on MMEngine reads checkpoints without running code from them (:func:`register_safe_loaders`).
@@ -37,8 +35,8 @@ def init_model(
     return init_mmseg_model(config, checkpoint, device, cfg_options)
 
 
-def segment_picture(model: EmbeddingSegmentor, picture: str | Path | np.ndarray) -> DetDataSample:
-    """Finds the instances of one picture.
+def segment_picture(model: EmbeddingSegmentor | BoundarySegmentor, picture: str | Path | np.ndarray) -> DetDataSample:
+    """Finds the instances, or the boundaries, of one picture.
 
     Args:
         model: from ``init_model(config, checkpoint, device)``.
@@ -46,7 +44,8 @@ def segment_picture(model: EmbeddingSegmentor, picture: str | Path | np.ndarray)
 
     Returns:
         mmdet's ``DetDataSample`` at the picture's size: ``pred_instances`` (bboxes, scores, labels, run-length encoded masks),
-        ``pred_instance_map`` (1, H, W; 0 = none, k = the k-th instance) and ``pred_sem_seg`` (1, H, W; 0 = background).
+        ``pred_instance_map`` (1, H, W; 0 = none, k = the k-th instance) and ``pred_sem_seg`` (1, H, W; 0 = background);
+        of a :class:`BoundarySegmentor` ``pred_boundary`` (1, H, W), the probability of a boundary.
 
     Example::
 
@@ -68,9 +67,15 @@ def segment_picture(model: EmbeddingSegmentor, picture: str | Path | np.ndarray)
             raise ValueError(f'expected a uint8 picture (H, W, 3) or (H, W), got {array.shape} {array.dtype}')
         if array.ndim == 2:
             array = np.repeat(array[:, :, None], 3, axis=2)
-    steps = [step for step in model.cfg.test_dataloader.dataset.pipeline if step['type'] not in _ANNOTATION_TRANSFORMS]
-    steps[0] = dict(type='mmdet.LoadImageFromNDArray')
-    packed = Compose(steps)(dict(img=array, img_id=0))
+    # The first step loads the image.
+    others = [step for step in model.cfg.test_dataloader.dataset.pipeline[1:] if not _needs_annotations(step)]
+    packed = Compose([dict(type='mmdet.LoadImageFromNDArray'), *others])(dict(img=array, img_id=0))
     packed['data_samples'].set_metainfo(dict(img_path=path))
     with torch.no_grad():
         return model.test_step(dict(inputs=[packed['inputs']], data_samples=[packed['data_samples']]))[0]
+
+
+def _needs_annotations(step: dict) -> bool:
+    """Whether a step of a pipeline, after that which loads the image, loads annotations or makes label maps of them."""
+    name = step['type'].split('.')[-1]
+    return name.startswith('Load') or name in ('MasksToMaps', 'BoundaryConsensus', 'ClassesToInstances')
