@@ -7,6 +7,12 @@ data = dict(data_root='data/dsb2018/', data_prefix=dict(img='images/'), metainfo
 train_dataloader = dict(dataset=dict(ann_file='train.json', **data))
 val_dataloader = dict(dataset=dict(ann_file='val.json', **data))
 test_dataloader = val_dataloader
+val_evaluator = [
+    dict(type='CocoInstanceMetric', metric=['segm', 'bbox']),
+    dict(type='CountingMetric'),  # what those ask for who count nuclei
+    dict(type='ForegroundIoUMetric'),
+]
+test_evaluator = val_evaluator
 
 # Pictures hold up to 375 nuclei that look alike: only neighbours need different embeddings, and what lies apart is told
 # apart by not being connected.

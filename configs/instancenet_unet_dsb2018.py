@@ -36,6 +36,12 @@ data = dict(data_root='data/dsb2018/', data_prefix=dict(img='images/'), metainfo
 train_dataloader = dict(dataset=dict(ann_file='train.json', pipeline=train_pipeline, **data))
 val_dataloader = dict(dataset=dict(ann_file='val.json', pipeline=test_pipeline, **data))
 test_dataloader = val_dataloader
+val_evaluator = [
+    dict(type='CocoInstanceMetric', metric=['segm', 'bbox']),
+    dict(type='CountingMetric'),  # what those ask for who count nuclei
+    dict(type='ForegroundIoUMetric'),
+]
+test_evaluator = val_evaluator
 
 # Only neighbours need different embeddings; what lies apart is told apart by not being connected.
 model = dict(

@@ -85,3 +85,11 @@ def test_an_ablation_changes_one_thing(name, changes):
     assert changed.model == base.model
     for key in ('train_dataloader', 'val_dataloader', 'optim_wrapper', 'param_scheduler', 'train_cfg'):
         assert changed[key] == base[key]
+
+
+@pytest.mark.parametrize('name', ['instancenet_r50_dsb2018', 'instancenet_unet_dsb2018'])
+def test_nuclei_are_counted(name):
+    config = load(name)
+    types = [metric.type for metric in config.val_evaluator]
+    assert types == ['CocoInstanceMetric', 'CountingMetric', 'ForegroundIoUMetric']
+    assert config.test_evaluator == config.val_evaluator

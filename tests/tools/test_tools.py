@@ -209,6 +209,7 @@ def test_resnet_configs_train_and_test_on_real_data(test_data, tmp_path, config,
         *options,
     )
     assert re.search(r'Average Precision  \(AP\) @\[ IoU=0.50:0.95', output)
+    assert ('counting/SBD: ' in output) == ('dsb2018' in config)
     shutil.rmtree(tmp_path / 'run')
 
 
