@@ -1,13 +1,16 @@
 """Pictures while testing."""
 
 from collections.abc import Sequence
+from os.path import relpath
 from pathlib import Path
 
+import cv2
 import mmcv
 import numpy as np
 from mmdet.structures import DetDataSample
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from mmengine.structures import PixelData
 from mmseg.registry import HOOKS
 from torch import Tensor
 
@@ -16,6 +19,9 @@ from .drawing import class_map_to_color, embeddings_to_color, instances_over_pic
 
 def draw_panel(data_sample: DetDataSample, palette: Sequence[Sequence[int]]) -> np.ndarray:
     """Input, class map, embedding as colour, instances and, where it is known, the ground truth: one RGB image.
+
+    ``pred_embeddings`` may have an ``image_box`` (top, left, bottom, right), in pixels, in its metainfo: the part of the image
+    that it covers, as one window of several does.
 
     For boundary detection: input, the embedding of each stage as colour, boundaries, and the mean of the annotators.
     """
@@ -32,8 +38,8 @@ def _instance_images(
 ) -> dict[str, np.ndarray]:
     class_map = data_sample.pred_sem_seg.data[0].cpu().numpy()
     images = {'class map': class_map_to_color(class_map, palette)}
-    embeddings = data_sample.pred_embeddings.data.float().cpu().numpy()
-    images['embedding'] = embeddings_to_color(embeddings, _foreground(class_map, embeddings.shape[1:]))
+    title, image = _embedding_image(data_sample.pred_embeddings, class_map)
+    images[title] = image
     instance_map = data_sample.pred_instance_map.data[0].cpu().numpy()
     images[f'{len(data_sample.pred_instances)} instances'] = instances_over_picture(picture, instance_map)
     if 'gt_instance_map' in data_sample:
@@ -41,6 +47,21 @@ def _instance_images(
         count = len(np.unique(truth[truth > 0]))
         images[f'ground truth ({count})'] = instances_over_picture(picture, truth)
     return images
+
+
+def _embedding_image(pred_embeddings: PixelData, class_map_HW: np.ndarray) -> tuple[str, np.ndarray]:
+    """Title and image of an embedding map; that of a window lies where the window does, on grey."""
+    embeddings_Dhw = pred_embeddings.data.float().cpu().numpy()
+    whole = (0, 0, *class_map_HW.shape)
+    top, left, bottom, right = box = tuple(pred_embeddings.get('image_box', whole))
+    window_HW = class_map_HW[top:bottom, left:right]
+    colors_hw3 = embeddings_to_color(embeddings_Dhw, _foreground(window_HW, embeddings_Dhw.shape[1:]))
+    if box == whole:
+        return 'embedding', colors_hw3
+    canvas_HW3 = np.full((*class_map_HW.shape, 3), 128, np.uint8)
+    size = (right - left, bottom - top)
+    canvas_HW3[top:bottom, left:right] = cv2.resize(colors_hw3, size, interpolation=cv2.INTER_NEAREST)
+    return 'embedding of one window', canvas_HW3
 
 
 def _boundary_images(data_sample: DetDataSample) -> dict[str, np.ndarray]:
@@ -60,7 +81,7 @@ def _grey(share_HW: Tensor) -> np.ndarray:
 
 
 def _foreground(class_map_HW: np.ndarray, size: Sequence[int]) -> np.ndarray:
-    """The foreground on the head's map, for a picture that fills the input."""
+    """The foreground on the head's map, which covers the class map."""
     rows, columns = (
         np.minimum((np.arange(new) + 0.5) * old / new, old - 1).astype(int)
         for new, old in zip(size, class_map_HW.shape, strict=True)
@@ -70,7 +91,9 @@ def _foreground(class_map_HW: np.ndarray, size: Sequence[int]) -> np.ndarray:
 
 @HOOKS.register_module()
 class PanelHook(Hook):
-    """Writes a :func:`draw_panel` of the first pictures of a test as ``<folder>/<name of the picture>.png``.
+    """Writes a :func:`draw_panel` of the first images of a test as ``<folder>/<name of the image>.png``.
+
+    An image in a subfolder of the data set's image folder gets the same subfolder here, so that none overwrites another.
 
     Args:
         folder: made if absent.
@@ -81,16 +104,22 @@ class PanelHook(Hook):
         self.folder, self.count = Path(folder), count
         self._drawn = 0
 
+    def _path_of(self, data_sample: DetDataSample, dataset) -> Path:
+        prefix = getattr(dataset, 'data_prefix', {})
+        image_folder = prefix.get('img') or prefix.get('img_path') or Path(data_sample.img_path).parent
+        relative = Path(relpath(data_sample.img_path, image_folder)).with_suffix('.png')
+        return self.folder.joinpath(*(part for part in relative.parts if part != '..'))  # never outside of the folder
+
     def before_test(self, runner: Runner) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._drawn = 0
 
     def after_test_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        palette = runner.test_dataloader.dataset.metainfo.get('palette', [])
+        dataset = runner.test_dataloader.dataset
+        palette = dataset.metainfo.get('palette', [])
         for data_sample in outputs[: max(0, self.count - self._drawn)]:
-            name = Path(data_sample.img_path).stem
             image = draw_panel(data_sample, palette)
-            mmcv.imwrite(image[..., ::-1], str(self.folder / f'{name}.png'))
+            mmcv.imwrite(image[..., ::-1], str(self._path_of(data_sample, dataset)))
             self._drawn += 1
 
     def after_test_epoch(self, runner: Runner, metrics=None) -> None:
