@@ -1,11 +1,10 @@
-"""One loop of blurring mean shift against ``softmax(delta X X^T) X``.
+"""One iteration of blurring mean shift, as in training, against ``softmax(delta X X^T) X``.
 
 ::
 
     python -m benchmarks.mean_shift_iteration
 
-Operations a second are those of the dense computation over the time, whatever was really done: 4 N^2 D forward and 12
-N^2 D with the backward pass (the exponentials not counted).
+Both compute all pairs: 4 N^2 D operations forward and 12 N^2 D with the backward pass (the exponentials not counted).
 """
 
 import dataclasses
@@ -88,7 +87,7 @@ def _iterate(iterate: Callable[[Tensor], Tensor], x_ND: Tensor, slope_ND: Tensor
 
 
 def _five_loops() -> list[Row]:
-    """What a data-centre GPU needs for a picture; in TF32 too, by how much the groups then differ."""
+    """What a data-centre GPU needs for an image; in TF32 too, and by how much the groups then differ."""
     x_ND = mixed_groups(_GPU_SIZE, _GPU_DIMS, 31, seed=0).x_ND.cuda()
 
     def shift(precision: str) -> Tensor:

@@ -35,7 +35,7 @@ def blobs(dims, count=120, seed=0, spread=0.2):
     return center[group] + spread / dims**0.5 * torch.randn(count, dims, generator=generator)
 
 
-def crowds(count, dims, seed=0, spread=0.1):
+def clusters(count, dims, seed=0, spread=0.1):
     """Half of the points in one of eight groups, the others in the rest by halves; a tenth lies on the way to another group.
 
     Returns unit vectors (N, D) and the group of each, -1 on the way.

@@ -1,4 +1,7 @@
-"""Grouping by blurring mean shift, in training and in testing (Kong & Fowlkes 2018)."""
+"""Grouping by blurring mean shift, in training and in testing (Kong & Fowlkes 2018).
+
+Shapes besides those of ``structures``: M embeddings that are left after merging, Q members and R keys of a neighbourhood.
+"""
 
 import math
 import warnings
@@ -89,11 +92,11 @@ def group_by_mean_shift(
 
 def _iteration(x_MD: Tensor, log_mass_M: Tensor | None, settings: KernelSettings) -> Tensor:
     """One iteration, (M, D): over all pairs, or over each neighbourhood's keys where pruning saves time."""
-    hoods = _neighbourhoods(x_MD, log_mass_M, settings) if x_MD.device.type == 'cpu' and len(x_MD) >= _LARGE else []
-    if not hoods:
+    parts = _neighbourhoods(x_MD, log_mass_M, settings) if x_MD.device.type == 'cpu' and len(x_MD) >= _LARGE else []
+    if not parts:
         return shift(x_MD[None], x_MD[None], None if log_mass_M is None else log_mass_M[None], settings)[0]
     shifted_MD = torch.empty_like(x_MD)
-    for member_Q, key_R, log_mass_R in hoods:
+    for member_Q, key_R, log_mass_R in parts:
         shifted_MD[member_Q] = shift(x_MD[None, member_Q], x_MD[None, key_R], log_mass_R[None], settings)[0]
     return shifted_MD
 
@@ -139,19 +142,21 @@ def kernel_reach(concentration: float, kernel: Kernel, margins: EmbeddingMargins
 
 @MODELS.register_module()
 class MeanShiftGrouping(Grouper):
-    r"""Mean-shift grouping (Kong & Fowlkes 2018): see :func:`mean_shift` and :func:`group_by_mean_shift`.
+    r"""Mean-shift grouping (Kong & Fowlkes 2018), with one config for training and for testing.
 
-    As a model's ``grouper`` it groups the pixels of a picture; within ``RecurrentLoss`` the same config makes the loops
-    through which the network is trained.
+    - :func:`mean_shift` computes the iterations in training: ``RecurrentLoss`` takes the embeddings after each from
+      :meth:`loops`, and the network is trained through them. Every pair of pixels counts.
+    - :func:`group_by_mean_shift` computes the groups at test time, as a model's ``grouper``. It iterates until the embeddings
+      rest, with shortcuts where there are many.
 
     Args:
         concentration: delta. 100 is the authors' code for digits and proposals (kernel bandwidth 0.1), 25 for VOC (0.2). The
             paper's text says 3 / (1 - alpha), that is 6 for a margin of 0.5, at which a large group attracts small
-            ones across the margin and swallows them within a few loops: a warning says so (see :func:`kernel_reach`).
+            ones across the margin and swallows them within a few iterations: a warning says so (see :func:`kernel_reach`).
         kernel: 'cosine' for embeddings on a sphere (``SphericalPairLoss``), 'norm' for others (``DiscriminativeLoss``).
         step_size: eta in (0, 1]; 1 is the paper's.
-        max_loops: loops in testing, at most.
-        tolerance: of the moves, in bandwidths, at which testing stops.
+        max_loops: largest number of iterations at test time.
+        tolerance: iterations at test time stop once no embedding moves by more than this many bandwidths.
         **kwargs: ``class_agnostic``, ``background_groups``, ``connected``, ``min_size`` and ``max_instances`` of
             :class:`Grouper`.
 
@@ -173,6 +178,7 @@ class MeanShiftGrouping(Grouper):
         **kwargs,
     ) -> None:
         super().__init__(**kwargs)
+        self.only_directions = kernel == 'cosine'
         self.kernel_settings = KernelSettings(concentration, kernel, step_size)
         self.kernel_settings.check()
         _check_loops(max_loops, tolerance)
@@ -188,12 +194,12 @@ class MeanShiftGrouping(Grouper):
         )
 
     def loops(self, embeddings_NDHW: Tensor, region_NHW: Tensor) -> Iterator[Tensor]:
-        """The embedding maps (N, D, H, W) before the first loop, after it, after the second, and so on without end.
+        """The embedding maps (N, D, H, W) before the first iteration, after it, after the second, and so on without end.
 
         Args:
             embeddings_NDHW: (N, D, H, W) floating point.
-            region_NHW: (N, H, W) integers: pixels of a picture with one number above 0 attract one another; pixels at 0
-                attract none, and what becomes of them means nothing.
+            region_NHW: (N, H, W) integers: pixels of an image with the same number above 0 attract one another; pixels at 0
+                attract none, and their own result has no meaning.
         """
         shape = embeddings_NDHW.shape
         x_NPD = embeddings_NDHW.flatten(2).transpose(1, 2)
@@ -207,7 +213,7 @@ class MeanShiftGrouping(Grouper):
             yield shifted_NPD.transpose(1, 2).reshape(shape)
 
     def _shift_regions(self, x_NPD: Tensor, region_NP: Tensor) -> Iterator[Tensor]:
-        """One mean shift for each region of each picture."""
+        """One mean shift for each region of each image."""
         indices = [
             (region_NP[image] == region).nonzero().squeeze(1) + image * region_NP.shape[1]
             for image in range(len(x_NPD))
@@ -241,6 +247,6 @@ class MeanShiftGrouping(Grouper):
                 f'MeanShiftGrouping: at concentration {concentration:g} a group {size_ratio:.0f} times as large as another '
                 f'attracts the pixels of the other {reach:.2g} times as strongly as that one does, although the loss holds '
                 f'them apart by {self._margins.between:g} ({self._margins.distance}); above {_FAR_REACH:g} small groups '
-                'are swallowed within a few loops. Raise the concentration',
+                'are swallowed within a few iterations. Raise the concentration',
                 stacklevel=2,
             )

@@ -133,7 +133,7 @@ def neighbourhoods(
         result.append(_neighbourhood(member_Q, [*near, thin(outlier_S[is_near_SK[:, cluster]])]))
     if len(outlier_S):
         result.append(_neighbourhood(outlier_S, [(outlier_S, log_mass_P[outlier_S]), *cluster_keys]))
-    pairs = sum(len(hood.member_Q) * len(hood.key_R) for hood in result)
+    pairs = sum(len(part.member_Q) * len(part.key_R) for part in result)
     return result if pairs <= _LARGEST_SHARE * len(x_PD) ** 2 else []
 
 

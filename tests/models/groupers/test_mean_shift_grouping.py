@@ -1,4 +1,4 @@
-"""Mean-shift grouping: the loops, the groups, and the warning where they swallow one another."""
+"""Mean-shift grouping: the iterations, the groups, and the warning where they swallow one another."""
 
 import math
 import warnings
@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 import torch
 import torch.nn.functional as F
-from dense_mean_shift import blobs, crowds, dense_loops, take
+from dense_mean_shift import blobs, clusters, dense_loops, take
 from devices import slack
 from mmseg.registry import MODELS
 from peak_memory import peak_memory
@@ -211,9 +211,9 @@ def test_tolerance_and_max_loops_end_the_loops(monkeypatch):
 
 @pytest.mark.parametrize('kernel', ['cosine', 'norm'])
 @pytest.mark.parametrize('dims', [3, 16])
-def test_shortcuts_in_a_crowd_change_no_group(monkeypatch, dims, kernel):
+def test_shortcuts_for_many_embeddings_change_no_group(monkeypatch, dims, kernel):
     """Against the same function without them, of which a test above says that its groups are those of the dense loops."""
-    x, true = crowds(3000, dims)
+    x, true = clusters(3000, dims)
     settings = dict(kernel=kernel, max_loops=30)
     exact = group_by_mean_shift(x, 100, **settings)
     shifted = []
@@ -227,7 +227,7 @@ def test_shortcuts_in_a_crowd_change_no_group(monkeypatch, dims, kernel):
     monkeypatch.setattr(module + '_MAX_KEYS', 256)
     monkeypatch.setattr(module + '_iteration', watching)
     fast = group_by_mean_shift(x, 100, **settings)
-    assert shifted[0] == 3000 and shifted[2] < 1500  # most have collapsed
+    assert shifted[0] == 3000 and shifted[2] < 1500  # most have been merged
     assert adjusted_rand_score(exact.tolist(), fast.tolist()) > 0.999
     assert same_groups(fast[true >= 0], exact[true >= 0])
     first = [int((fast == k).nonzero()[0]) for k in range(1, int(fast.max()) + 1)]
@@ -244,12 +244,12 @@ def test_pruning_leaves_out_a_negligible_share(monkeypatch, dims, concentration,
     """Without thinning, means over the keys of a neighbourhood against means over all, in float64."""
     monkeypatch.setattr('mmseg_instancenet.models.groupers.mean_shift._LARGE', 300)
     monkeypatch.setattr('mmseg_instancenet.models.groupers.mean_shift._MAX_KEYS', 400)
-    x, _ = crowds(400, dims)
+    x, _ = clusters(400, dims)
     mass = torch.rand(400, generator=torch.Generator().manual_seed(1)) * 9 + 1 if with_mass else None
     log_mass = None if mass is None else mass.log()
     settings = KernelSettings(concentration, kernel, step_size)
-    hoods = _neighbourhoods(x, log_mass, settings)
-    assert 0 < sum(len(hood.member_Q) * len(hood.key_R) for hood in hoods) < 0.7 * 400**2
+    parts = _neighbourhoods(x, log_mass, settings)
+    assert 0 < sum(len(part.member_Q) * len(part.key_R) for part in parts) < 0.7 * 400**2
     expected = dense_loops(x, concentration, 1, kernel, step_size, mass)[1]
     # At most a thousandth of a mean, from keys at most 2 away.
     assert (_iteration(x, log_mass, settings) - expected).norm(dim=1).max() < 2e-3
@@ -258,7 +258,7 @@ def test_pruning_leaves_out_a_negligible_share(monkeypatch, dims, concentration,
 def test_a_vector_without_direction_has_all_keys(monkeypatch):
     """To the cosine kernel everything is equally near to it."""
     monkeypatch.setattr('mmseg_instancenet.models.groupers.mean_shift._LARGE', 300)
-    x, _ = crowds(400, 16)
+    x, _ = clusters(400, 16)
     x[5] = 0
     assert _neighbourhoods(x, None, KernelSettings(100))
     mean = x.mean(0)
@@ -267,7 +267,7 @@ def test_a_vector_without_direction_has_all_keys(monkeypatch):
 
 def test_autocast_changes_no_neighbourhood():
     """In half precision the centres of the clusters would be rounded, and other embeddings be their members."""
-    x, _ = crowds(5000, 16)
+    x, _ = clusters(5000, 16)
     expected = _neighbourhoods(x, None, KernelSettings(400))
     with torch.autocast('cpu', dtype=torch.bfloat16):
         actual = _neighbourhoods(x, None, KernelSettings(400))
@@ -278,10 +278,10 @@ def test_autocast_changes_no_neighbourhood():
 
 @pytest.mark.parametrize('kernel', ['cosine', 'norm'])
 def test_memory_grows_with_the_pixels_alone(kernel):
-    """Below a crowd, where the loops are computed as they are defined, and in one."""
-    group_by_mean_shift(crowds(100, 16)[0], 100, kernel=kernel)
+    """Below the number from which on shortcuts are taken, and above it."""
+    group_by_mean_shift(clusters(100, 16)[0], 100, kernel=kernel)
     for count in (4000, 32000):
-        x, _ = crowds(count, 16)
+        x, _ = clusters(count, 16)
         peak = peak_memory(lambda x=x: group_by_mean_shift(x, 100, kernel=kernel, max_loops=4))
         # A matrix of pixels by pixels would be 250 and 2000 times the embeddings.
         assert peak < 10 * x.numel() * 4 + 2**22
@@ -315,7 +315,7 @@ def test_every_pixel_of_a_region_is_assigned(concentration, kernel):
 
 
 def test_regions_are_grouped_by_themselves():
-    """Two classes that would attract each other at this concentration: each as if it were alone in the picture."""
+    """Two classes that would attract each other at this concentration: each as if it were alone in the image."""
     torch.manual_seed(1)
     embeddings, classes = torch.randn(3, 14, 14), torch.randint(1, 3, (14, 14))
     grouper = MeanShiftGrouping(30)
@@ -365,7 +365,7 @@ def maps(images=2, dims=3, size=(6, 7), seed=0):
 
 
 @pytest.mark.parametrize('kernel', ['cosine', 'norm'])
-def test_loops_of_whole_pictures(kernel, device):
+def test_loops_of_whole_images(kernel, device):
     embeddings = maps()
     grouper = MeanShiftGrouping(15, kernel, step_size=0.5)
     loops = take(grouper.loops(embeddings.to(device), torch.ones(2, 6, 7, dtype=torch.long, device=device)), 3)

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import torch
-from dense_mean_shift import blobs, crowds, dense_loops, take
+from dense_mean_shift import blobs, clusters, dense_loops, take
 from devices import slack
 
 from mmseg_instancenet.models.mean_shift import mean_shift
@@ -173,7 +173,7 @@ def test_pixels_without_mass_attract_none(kernel):
 
 
 @pytest.mark.parametrize('kernel', KERNELS)
-def test_batches_equal_single_pictures(kernel):
+def test_batches_equal_single_images(kernel):
     x = torch.stack([blobs(6, seed=seed) for seed in range(3)])
     mass = torch.stack([masses(120, seed) for seed in range(3)])
     together = take(mean_shift(x, 25, mass_NP=mass, kernel=kernel), 3)[-1]
@@ -237,7 +237,7 @@ def test_kernel_mean_of_other_queries(kernel):
 
 def test_many_embeddings_in_training_equal_the_dense_reference():
     """No pair is left out in training, however many embeddings there are: values and gradient of one iteration."""
-    x = crowds(4200, 3)[0]
+    x = clusters(4200, 3)[0]
     direction = torch.randn(x.shape, generator=torch.Generator().manual_seed(2))
     results = []
     for y, iterate in (

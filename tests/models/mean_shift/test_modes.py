@@ -22,7 +22,7 @@ def reference(x, radius):
     return by_first_member(labels)
 
 
-def away_from_the_rim(rng, count, dims, radius, spread, branches=0.0):
+def away_from_the_radius(rng, count, dims, radius, spread, branches=0.0):
     """Random points of which no two lie between 7/8 and 9/8 of the radius apart; ``branches`` of them grow from others."""
     points = np.empty((0, dims))
     while len(points) < count:
@@ -62,7 +62,7 @@ def test_errors(x, radius, message):
 @pytest.mark.parametrize('seed', range(3))
 def test_equals_connected_components(dims, spread, seed, device):
     radius = 1.5
-    x = away_from_the_rim(np.random.default_rng(seed), 120, dims, radius, spread, branches=0.7)
+    x = away_from_the_radius(np.random.default_rng(seed), 120, dims, radius, spread, branches=0.7)
     expected = reference(x, radius)
     assert 5 < max(expected) < 115
     x = torch.from_numpy(x).to(device)
@@ -74,7 +74,7 @@ def test_equals_connected_components(dims, spread, seed, device):
 def test_many_points_to_a_mode(seed):
     """As mean shift leaves them: points that all but coincide, many to a cell."""
     rng = np.random.default_rng(seed)
-    modes = away_from_the_rim(rng, 60, 4, 1.0, 1.6)
+    modes = away_from_the_radius(rng, 60, 4, 1.0, 1.6)
     of_mode = rng.integers(60, size=600)
     x = modes[of_mode] + rng.normal(size=(600, 4)) * 0.005
     expected = by_first_member(np.array(reference(modes, 1.0))[of_mode])
@@ -111,14 +111,14 @@ def test_a_long_chain_is_one_group(order):
 @pytest.mark.parametrize(('dtype', 'offset'), [(torch.float32, 1e4), (torch.float64, 1e4), (torch.float64, 1e10)])
 def test_far_from_the_origin(dtype, offset):
     """Offsets whose squares would drown the distances; the points are multiples of 1/64, exact there."""
-    x = torch.from_numpy(away_from_the_rim(np.random.default_rng(1), 150, 3, 1.0, 2.5) * 64).round() / 64
+    x = torch.from_numpy(away_from_the_radius(np.random.default_rng(1), 150, 3, 1.0, 2.5) * 64).round() / 64
     expected = merge_modes(x, 1.0)
     assert 5 < int(expected.max()) < 145
     assert torch.equal(merge_modes((x + offset).to(dtype), 1.0), expected)
 
 
 @pytest.mark.parametrize('seed', range(5))
-def test_crowded_strokes_and_gaps_near_the_radius(seed):
+def test_dense_strokes_and_gaps_near_the_radius(seed):
     """Many points to a cell, at any place in it, and gaps of 7/8 and 9/8 of the radius between strokes of points."""
     rng = np.random.default_rng(seed)
     position, start, group, of_stroke = [], 0.0, 0, []
@@ -138,7 +138,7 @@ def test_crowded_strokes_and_gaps_near_the_radius(seed):
 
 @pytest.mark.parametrize(('gap', 'groups'), [(0.875, 1), (1.125, 2)])
 @pytest.mark.parametrize('behind', [0.0, 0.03, 0.1, 0.2])
-def test_a_crowd_behind_the_point_that_decides(gap, groups, behind):
+def test_many_points_behind_the_one_that_decides(gap, groups, behind):
     """Two points at 7/8 or 9/8 of the radius, a hundred behind each: no mean of a cell may stand for the two."""
     for place in np.linspace(0, 1, 40):
         left, right = np.append(np.full(100, place - behind), place), np.append(np.full(100, place + behind), place)
@@ -164,7 +164,7 @@ def test_one_point_and_equal_points(dims):
 
 
 def test_more_cells_than_a_block_of_distances_holds(monkeypatch):
-    x = torch.from_numpy(away_from_the_rim(np.random.default_rng(2), 130, 2, 1.0, 6.0))
+    x = torch.from_numpy(away_from_the_radius(np.random.default_rng(2), 130, 2, 1.0, 6.0))
     expected = merge_modes(x, 1.0)
     monkeypatch.setattr('mmseg_instancenet.models.mean_shift.modes._BLOCK', 300)
     assert torch.equal(merge_modes(x, 1.0), expected)

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from dense_mean_shift import blobs, crowds
+from dense_mean_shift import blobs, clusters
 
 from mmseg_instancenet.models.mean_shift.pruning import neighbourhoods, reach_of
 
@@ -17,8 +17,8 @@ def line(count):
 
 
 POINTS = {
-    'crowds': crowds(1500, 16)[0],
-    'crowds in three dimensions': crowds(1500, 3)[0],
+    'clusters': clusters(1500, 16)[0],
+    'clusters in three dimensions': clusters(1500, 3)[0],
     'blobs': blobs(3, count=700, spread=0.3),
     'line': line(900),
     'line far away': line(900) + 300,
@@ -34,13 +34,13 @@ def prune(x, log_mass=None, reach=REACH, max_keys=None, is_outlier=None):
     return neighbourhoods(x, log_mass, 0.1, reach, len(x) if max_keys is None else max_keys, is_outlier)
 
 
-def keys_of(hoods, count):
+def keys_of(parts, count):
     """Which embedding is a key of which, (P, P) bool, from the indices alone."""
     seen, is_key = torch.zeros(count, dtype=torch.long), torch.zeros(count, count, dtype=torch.bool)
-    for hood in hoods:
-        seen[hood.member_Q] += 1
-        is_key[hood.member_Q[:, None], hood.key_R] = True
-        assert len(hood.key_R.unique()) == len(hood.key_R) == len(hood.log_mass_R)
+    for part in parts:
+        seen[part.member_Q] += 1
+        is_key[part.member_Q[:, None], part.key_R] = True
+        assert len(part.key_R.unique()) == len(part.key_R) == len(part.log_mass_R)
     assert (seen == 1).all()  # everything is a member once
     return is_key
 
@@ -49,17 +49,17 @@ def keys_of(hoods, count):
 def test_every_pair_within_reach_is_kept(name):
     x = POINTS[name]
     log_mass = torch.rand(len(x), generator=torch.Generator().manual_seed(3))
-    hoods = prune(x, log_mass)
-    if not hoods:
+    parts = prune(x, log_mass)
+    if not parts:
         assert name == 'blobs'
         return
-    is_key = keys_of(hoods, len(x))
+    is_key = keys_of(parts, len(x))
     distance = torch.cdist(x.double(), x.double())
     assert is_key[distance <= REACH].all()
     assert is_key.double().mean() < 0.7  # and others are skipped
-    for hood in hoods:
-        assert torch.equal(hood.log_mass_R, log_mass[hood.key_R])
-    for cluster in hoods[:-1]:  # the last may be the outliers
+    for part in parts:
+        assert torch.equal(part.log_mass_R, log_mass[part.key_R])
+    for cluster in parts[:-1]:  # the last may be the outliers
         assert distance[cluster.member_Q][:, cluster.member_Q].max() <= 0.4 + 1e-4
 
 
@@ -67,12 +67,12 @@ def test_nothing_where_nothing_would_be_gained():
     scattered = torch.randn(600, 32, generator=torch.Generator().manual_seed(0))
     assert prune(scattered) == []
     assert prune(torch.ones(600, 4)) == []
-    assert prune(crowds(600, 16)[0], reach=3.0) == []
+    assert prune(clusters(600, 16)[0], reach=3.0) == []
 
 
 @pytest.mark.parametrize('max_keys', [None, 50])
 def test_the_order_does_not_matter(max_keys):
-    x, _ = crowds(1500, 16)
+    x, _ = clusters(1500, 16)
     order = torch.randperm(1500, generator=torch.Generator().manual_seed(1))
     first, second = prune(x, max_keys=max_keys), prune(x[order], max_keys=max_keys)
     for a, b in zip(first, second, strict=True):
@@ -81,18 +81,18 @@ def test_the_order_does_not_matter(max_keys):
 
 
 def test_outliers_wherever_they_lie():
-    x, _ = crowds(1500, 16)
+    x, _ = clusters(1500, 16)
     is_outlier = torch.arange(1500) % 3 == 0
-    hoods = prune(x, is_outlier=is_outlier)
-    assert not any(is_outlier[cluster.member_Q].any() for cluster in hoods[:-1])
-    is_key = keys_of(hoods, 1500)
+    parts = prune(x, is_outlier=is_outlier)
+    assert not any(is_outlier[cluster.member_Q].any() for cluster in parts[:-1])
+    is_key = keys_of(parts, 1500)
     assert is_key[is_outlier].all()
     assert is_key[torch.cdist(x, x) <= REACH].all()
     assert prune(x, is_outlier=torch.ones(1500, dtype=torch.bool)) == []
 
 
 def test_thinned_keys_are_the_heaviest_and_have_the_mass_of_all():
-    x, _ = crowds(1500, 16)
+    x, _ = clusters(1500, 16)
     drawn = torch.rand(1500, generator=torch.Generator().manual_seed(2)) * 3
     for log_mass in (torch.zeros(1500), drawn):
         whole, thinned = prune(x, log_mass), prune(x, log_mass, max_keys=40)
