@@ -9,11 +9,11 @@ import mmcv
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmseg.apis import init_model
 from mmseg.registry import DATASETS
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from ..apis import init_model
 from ..models import EmbeddingSegmentor, MeanShiftGrouping, RecurrentLoss, SphericalPairLoss
 from ..structures import IGNORED_CLASS, IGNORED_INSTANCE
 

@@ -38,7 +38,8 @@ class EmbeddingSegmentor(EncoderDecoder):
 
     ``predict`` returns mmdet's ``DetDataSample`` with, at the original size, ``pred_instances`` (bboxes, scores, labels,
     run-length encoded masks), ``pred_sem_seg`` (1, H, W), ``pred_instance_map`` (1, H, W; 0 = none, k = the k-th instance),
-    and the first pass's ``pred_embeddings`` (D, h, w).
+    and the first pass's ``pred_embeddings`` (D, h, w), with ``image_box`` (top, left, bottom, right), the part of the image that
+    it covers.
     """
 
     def __init__(
@@ -124,7 +125,13 @@ class EmbeddingSegmentor(EncoderDecoder):
         data_sample.pred_sem_seg = PixelData(data=class_HW[None])
         data_sample.pred_instances = instances
         data_sample.set_field(PixelData(data=instance_map_HW[None]), 'pred_instance_map', dtype=PixelData)
-        data_sample.set_field(PixelData(data=views[0][0].upright_embeddings()), 'pred_embeddings', dtype=PixelData)
+        first = views[0][0]
+        rows, columns = (first.coverage(axis).pixels for axis in (0, 1))
+        embeddings = PixelData(
+            metainfo={'image_box': (rows.start, columns.start, rows.stop, columns.stop)},
+            data=first.upright_embeddings(),
+        )
+        data_sample.set_field(embeddings, 'pred_embeddings', dtype=PixelData)
         return data_sample
 
     def find_instances(

@@ -459,3 +459,18 @@ def test_the_grouper_knows_the_margins_of_a_recurrent_loss():
     table[4:] += np.random.default_rng(0).normal(size=(3, 24, 32))
     with pytest.warns(UserWarning, match=r'MeanShiftGrouping: at concentration 6 .*apart by 1 \(cosine\)'):
         model.predict(known_network(model, table)[None], [sample((24, 32))])
+
+
+def test_the_box_of_the_embeddings_is_the_part_of_the_image_that_the_first_pass_saw():
+    table, _, _ = two_squares()
+    for settings, box in (
+        (dict(), (0, 0, 24, 32)),
+        (dict(mode='slide', crop_size=(16, 24), stride=(8, 4)), (0, 0, 16, 24)),
+    ):
+        model = build(test_cfg=settings).eval()
+        result = model.predict(known_network(model, table)[None], [sample((24, 32))])[0]
+        assert result.pred_embeddings.image_box == box
+    # Flipped, the first window of the input is the right end of the image.
+    flipped = sample((24, 32), flip=True, flip_direction='horizontal')
+    result = model.predict(known_network(model, table)[None], [flipped])[0]
+    assert result.pred_embeddings.image_box == (0, 8, 16, 32)
