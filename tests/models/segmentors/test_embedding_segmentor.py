@@ -464,7 +464,7 @@ def test_the_grouper_knows_the_margins_of_a_recurrent_loss():
 def test_the_box_of_the_embeddings_is_the_part_of_the_image_that_the_first_pass_saw():
     table, _, _ = two_squares()
     for settings, box in (
-        (dict(), (0, 0, 24, 32)),
+        ({}, (0, 0, 24, 32)),
         (dict(mode='slide', crop_size=(16, 24), stride=(8, 4)), (0, 0, 16, 24)),
     ):
         model = build(test_cfg=settings).eval()
