@@ -34,7 +34,7 @@ NUM_INSTANCES = 10
 def plain_config(config: ConfigDict) -> ConfigDict:
     """The same network as mmseg has it: without embeddings, their loss and what groups them."""
     plain = Config(config.to_dict())
-    for name in ('grouper', 'scorer'):
+    for name in ('grouper', 'group_scorer'):
         plain.pop(name)
     for name in ('embedding_dims', 'loss_embedding'):
         plain.decode_head.pop(name)

@@ -36,9 +36,9 @@ def test_quick_run(name, alternatives, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     importlib.import_module(f'benchmarks.{name}').main(['--quick', '--out', str(tmp_path)])
     rows = read_rows(tmp_path / f'{name}.json')
-    assert alternatives | {OURS} == {row.method for row in rows}
+    assert alternatives | {OURS} == {row.method for row in rows} - {'ours, TF32'}  # which GPUs alone have
     measured = [row for row in rows if row.seconds is not None]
-    assert alternatives | {OURS} == {row.method for row in measured}
+    assert alternatives | {OURS} == {row.method for row in measured} - {'ours, TF32'}
     assert all(row.seconds > 0 and row.benchmark == name for row in measured)
     assert (tmp_path / f'{name}.png').exists()
     printed = capsys.readouterr().out

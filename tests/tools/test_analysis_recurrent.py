@@ -72,9 +72,12 @@ def test_labelled_embeddings_lie_on_the_picture(digits):
 def test_coarse_maps_with_padding_lie_on_the_picture(digits, monkeypatch):
     """A picture of 64 x 64 resized to 32 x 32, padded to 40 x 48, and a map at half of that: cells lie 4 pixels apart."""
     model, dataset = load_looping_model(copy.deepcopy(digits['config']), digits['checkpoint'])
-    embeddings = torch.randn(3, 20, 24)
+    device = next(model.parameters()).device
+    embeddings = torch.randn(3, 20, 24, device=device)
     placement = MapPlacement((64, 64), (32, 32), (40, 48))
-    monkeypatch.setattr(model, 'views', lambda *_: [[NetworkPass(torch.zeros(11, 20, 24), embeddings, placement)]])
+    monkeypatch.setattr(
+        model, 'views', lambda *_: [[NetworkPass(torch.zeros(11, 20, 24, device=device), embeddings, placement)]]
+    )
     one = next(labelled_embeddings(model, dataset, 1))
     sample = dataset[0]['data_samples']
     assert torch.equal(one.embeddings_Dhw, embeddings[:, :16, :16])

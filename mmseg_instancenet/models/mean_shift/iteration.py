@@ -93,7 +93,11 @@ def mean_shift(
     settings = KernelSettings(concentration, kernel, step_size)
     settings.check()
     x_NPD = prepare(x_NPD, kernel)
-    log_mass_NP = None if mass_NP is None else torch.where(mass_NP > 0, mass_NP.to(x_NPD).log(), _NO_MASS)
+    log_mass_NP = None
+    if mass_NP is not None:
+        # Where no pixel of an image counts, all do: a GPU's attention has no gradient where every logit is out of range.
+        counts_NP = (mass_NP > 0) | ~(mass_NP > 0).any(1, keepdim=True)
+        log_mass_NP = torch.where(counts_NP, mass_NP.to(x_NPD).clamp(min=torch.finfo(x_NPD.dtype).tiny).log(), _NO_MASS)
     while True:
         yield x_NPD
         x_NPD = shift(x_NPD, x_NPD, log_mass_NP, settings)

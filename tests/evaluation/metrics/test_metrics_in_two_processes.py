@@ -108,7 +108,8 @@ def two_ranks(truth) -> list[dict]:
     """For each rank, with and without rounding up: its pictures and the figures that it has in the end."""
     directory = Path(truth).parent
     tests = str(Path(__file__).resolve().parents[2])  # where mask_cases lies
-    environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': '', 'PYTHONPATH': tests}
+    search = os.pathsep.join(filter(None, [tests, os.environ.get('PYTHONPATH')]))
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': '', 'PYTHONPATH': search}
     with open(directory / 'log.txt', 'w+') as log:
         returncode = subprocess.run(
             [sys.executable, Path(__file__).resolve(), directory],
