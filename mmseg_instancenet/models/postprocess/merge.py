@@ -1,10 +1,11 @@
 """Joins the groups of several passes, whose embeddings cannot be compared, by their overlap on the image."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 _SAME_OBJECT_IOU = 0.5
 """Two groups are one object above this overlap: then no group can have two partners."""
@@ -57,36 +58,68 @@ def stitch_windows(windows: Sequence[LabelledWindow], size: tuple[int, int]) -> 
 
 
 def unite_views(views: Sequence[LabelledView]) -> LabelledView:
-    r"""Unites the groups of several views of an image (flips, scales), of which none counts more than another.
+    """Unites the groups of several views of an image (flips, scales), of which none counts more than another.
 
-    Groups of different views that overlap enough are one object (:func:`match_views`); its score is the mean of its groups'
-    scores. A pixel goes to the object with the largest sum of votes: each view votes for the object of its group with that
-    group's score, or, where it has no group, with 1/2 for none. So where two views disagree the one that is surer decides, and of
-    two views an object that one of them alone has seen stays where its score is above 1/2.
+    Groups of different views that overlap enough are one object (:func:`match_views`). The score of an object is the sum of its
+    groups' scores over the number of views: a view that has not seen it counts 0. Objects of several views are kept; one that a
+    single view has seen is kept unless objects that are kept already, or have a higher score, cover more than half of it.
+    A pixel belongs to an object where at least half of the views have one that is kept there, and to the one whose groups
+    there have the largest sum of scores, the earlier view's among equals.
 
-    Time: views^2 passes over the pixels. Peak memory above the input: four maps of the image.
+    Time: views^2 passes over the pixels. Peak memory above the input: three maps of the image for each view.
     """
     if len(views) == 1:
         return views[0]
     names = match_views([labels_HW for labels_HW, _ in views])
     found = max(int(name_K.max()) for name_K in names)
-    scores = [torch.nn.functional.pad(score_K.float(), (1, 0), value=0.5) for _, score_K in views]
+    parts = [(name_K[1:], score_K[: len(name_K) - 1]) for name_K, (_, score_K) in zip(names, views, strict=True)]
+    name_M, score_M = (torch.cat(values) for values in zip(*parts, strict=True))
+    score_K = score_M.new_zeros(found + 1).index_add_(0, name_M, score_M) / len(views)
+    objects = [name_K[labels_HW] for name_K, (labels_HW, _) in zip(names, views, strict=True)]
+    kept_K = _kept_objects(objects, torch.bincount(name_M, minlength=found + 1), score_K)
+    objects = [object_HW * kept_K[object_HW] for object_HW in objects]
+    scores = [nn.functional.pad(score_K, (1, 0))[labels_HW] for labels_HW, score_K in views]
 
-    def votes_for(object_HW: Tensor) -> Tensor:
-        votes_HW = torch.zeros(object_HW.shape, device=object_HW.device)
-        for (labels_HW, _), name_K, score_K in zip(views, names, scores, strict=True):
-            votes_HW += torch.where(name_K[labels_HW] == object_HW, score_K[labels_HW], 0)
-        return votes_HW
+    best_HW, most_HW = torch.zeros_like(objects[0]), torch.full(objects[0].shape, -math.inf, device=objects[0].device)
+    for candidate_HW in objects:
+        sum_HW = sum(
+            torch.where(object_HW == candidate_HW, score_HW, 0)
+            for object_HW, score_HW in zip(objects, scores, strict=True)
+        )
+        better_HW = (candidate_HW > 0) & (sum_HW > most_HW)
+        best_HW, most_HW = torch.where(better_HW, candidate_HW, best_HW), torch.where(better_HW, sum_HW, most_HW)
+    is_object_HW = 2 * sum((object_HW > 0).long() for object_HW in objects) >= len(views)
+    return LabelledView(best_HW * is_object_HW, score_K[1:])
 
-    best_HW = names[0][views[0].labels_HW]
-    most_HW = votes_for(best_HW)
-    for (labels_HW, _), name_K in zip(views[1:], names[1:], strict=True):
-        object_HW = name_K[labels_HW]
-        votes_HW = votes_for(object_HW)
-        better_HW = votes_HW > most_HW
-        best_HW, most_HW = torch.where(better_HW, object_HW, best_HW), torch.where(better_HW, votes_HW, most_HW)
-    parts = [(name_K[1:], score_K[1 : len(name_K)]) for name_K, score_K in zip(names, scores, strict=True)]
-    return LabelledView(best_HW, _mean_scores(parts, found))
+
+def _kept_objects(objects: Sequence[Tensor], views_K: Tensor, score_K: Tensor) -> Tensor:
+    """Which objects are kept, (K + 1,) bool, entry 0 False; see :func:`unite_views`.
+
+    Args:
+        objects: of each view the objects (H, W), 0 = none.
+        views_K: (K + 1,) how many views have seen each.
+        score_K: (K + 1,).
+    """
+    kept_K = views_K > 1
+    kept_K[0] = False
+    covered_P = torch.stack([kept_K[object_HW] for object_HW in objects]).any(0).reshape(-1)
+    # The pixels of each object of a single view, which lie in one of the maps.
+    single = {}
+    for object_HW in objects:
+        pixel_P = (object_HW.reshape(-1) > 0).nonzero().squeeze(1)
+        object_P = object_HW.reshape(-1)[pixel_P]
+        order_P = object_P.argsort(stable=True)
+        numbers, sizes = torch.unique_consecutive(object_P[order_P], return_counts=True)
+        single.update(zip(numbers.tolist(), pixel_P[order_P].split(sizes.tolist()), strict=True))
+    for number in score_K.argsort(descending=True, stable=True).tolist():
+        if (
+            number in single
+            and views_K[number] == 1
+            and 2 * int(covered_P[single[number]].sum()) <= len(single[number])
+        ):
+            kept_K[number] = True
+            covered_P[single[number]] = True
+    return kept_K
 
 
 def _mean_scores(parts: Sequence[tuple[Tensor, Tensor]], count: int) -> Tensor:

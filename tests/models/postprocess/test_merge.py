@@ -55,35 +55,50 @@ def unite(*views):
 
 
 def test_the_surer_of_two_views_decides_where_they_disagree():
-    """Two objects in the first view, one in the second, none of which overlaps another by half."""
+    """Two objects in the first view, one in the second, none of which overlaps another by more than half."""
     two, one = [1, 1, 1, 2, 2, 2], [1] * 6
-    assert unite(view(two, 0.9, 0.8), view(one, 0.6)) == (two, pytest.approx([0.9, 0.8, 0.6]))
+    assert unite(view(two, 0.9, 0.8), view(one, 0.6)) == (two, pytest.approx([0.45, 0.4, 0.3]))
     assert unite(view(two, 0.4, 0.3), view(one, 0.6))[0] == [3] * 6
     # Either order of the views gives the same objects.
     assert unite(view(one, 0.6), view(two, 0.9, 0.8))[0] == [2, 2, 2, 3, 3, 3]
     assert unite(view(one, 0.6), view(two, 0.4, 0.3))[0] == [1] * 6
-    # Pixel by pixel: where the second view is surer than one group of the first, it takes that group's pixels.
-    assert unite(view(two, 0.9, 0.3), view(one, 0.6))[0] == [1, 1, 1, 3, 3, 3]
 
 
 def test_matched_groups_are_one_object_with_the_mean_of_their_scores():
     first, second = [1, 1, 1, 0, 2, 2], [3, 3, 0, 0, 1, 1]
     labels, scores = unite(view(first, 0.9, 0.5), view(second, 0.7, 0.1, 0.8))
+    # Half of the views have the object at the third pixel.
     assert labels == [1, 1, 1, 0, 2, 2]
     assert scores[:2] == pytest.approx([0.85, 0.6])
-    # The third pixel has .9 for the object and 1/2 for none; at .4 none wins.
-    assert unite(view(first, 0.4, 0.5), view(second, 0.7, 0.1, 0.8))[0] == [1, 1, 0, 0, 2, 2]
 
 
-@pytest.mark.parametrize(('score', 'kept'), [(0.6, True), (0.4, False)])
+def test_between_matched_objects_the_larger_sum_of_scores_wins():
+    first, second = [1, 1, 1, 1, 2, 2, 2, 2], [1, 1, 1, 2, 2, 2, 2, 2]
+    assert unite(view(first, 0.9, 0.5), view(second, 0.5, 0.6))[0] == first
+    assert unite(view(first, 0.5, 0.5), view(second, 0.5, 0.6))[0] == second
+    assert unite(view(first, 0.5, 0.5), view(second, 0.5, 0.5))[0] == first  # the earlier view among equals
+
+
 @pytest.mark.parametrize('first', [True, False])
-def test_an_object_of_one_of_two_views_is_kept_where_that_view_is_sure(first, score, kept):
-    views = [view([0, 1, 1, 0], score), view([0, 0, 0, 0])]
-    labels, _ = unite(*(views if first else views[::-1]))
-    assert labels == ([0, 1, 1, 0] if kept else [0, 0, 0, 0])
+def test_an_object_of_one_of_two_views_is_kept_at_half_its_score(first):
+    views = [view([0, 1, 1, 0], 0.6), view([0, 0, 0, 0])]
+    assert unite(*(views if first else views[::-1])) == ([0, 1, 1, 0], pytest.approx([0.3]))
 
 
-def test_an_object_that_two_of_three_views_found_is_kept():
+@pytest.mark.parametrize(('covered', 'kept'), [(2, True), (3, False)])
+def test_an_object_of_one_view_is_dropped_where_kept_objects_cover_more_than_half_of_it(covered, kept):
+    """Of its four pixels the object of both views covers two, or three."""
+    large = [1] * 8 + [0] * 4
+    first = view(large, 0.3)
+    second = LabelledView(torch.tensor([[1] * (8 - covered) + [2] * 4 + [0] * covered]), torch.tensor([0.3, 0.9]))
+    assert overlapping_groups(first.labels_HW, second.labels_HW).label_Q.tolist() == [1]
+    labels, _ = unite(first, second)
+    assert (2 in labels) == kept
+    # Where both have a pixel, the surer one gets it.
+    assert labels == ([1] * 6 + [2] * 4 + [0] * 2 if kept else large)
+
+
+def test_the_majority_of_three_views_decides():
     empty, found = view([0, 0, 0, 0]), view([0, 1, 1, 0], 0.3)
     assert unite(empty, found, found)[0] == [0, 1, 1, 0]
     assert unite(empty, empty, view([0, 1, 1, 0], 0.9))[0] == [0, 0, 0, 0]
