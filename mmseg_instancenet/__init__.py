@@ -2,6 +2,24 @@
 
 Importing the package registers its components with mmseg; in a config:
 ``custom_imports = dict(imports=['mmseg_instancenet'], allow_failed_imports=False)``.
+
+The folders, from below; ``tests/test_imports.py`` holds which may import which::
+
+    structures/      label maps, masks, embeddings, where a map lies on its image
+    models/
+      mean_shift/    iterations of mean shift, pruning, groups from where they end
+      losses/        on embeddings and on classes
+      groupers/      from embeddings to groups: the function and its class in one file
+      scorers/       scores of groups and of instances
+      decode_heads/  class scores and embeddings from features
+      postprocess/   from the outputs of the network to instances; start at predict.py
+      segmentors/    the models
+    datasets/        data sets, and the transforms that turn masks into two label maps
+    evaluation/      metrics/, and what they compute in functional/
+    engine/          hooks, checkpoints
+    visualization/   drawings
+    apis/            inference, what the tools share
+    analysis/        what tools/analysis needs
 """
 
 from .requirements_check import check_requirements
