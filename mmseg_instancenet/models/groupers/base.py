@@ -172,9 +172,9 @@ class Grouper(nn.Module, metaclass=ABCMeta):
 
 
 def _largest(size_K: Tensor, count: int) -> Tensor:
-    """Which labels are among the ``count`` largest groups: (K,) bool, by sizes of which entry 0 (no group) is not looked at."""
+    """Which labels are among the ``count`` largest groups: (K,) bool, by sizes; never one of size 0, nor entry 0 (no group)."""
     size_K = size_K.clone()
     size_K[0] = 0
     # A stable order: among equals the one found first stays.
     order_K = torch.sort(size_K, descending=True, stable=True).indices
-    return torch.zeros_like(size_K, dtype=torch.bool).index_fill_(0, order_K[:count], True)
+    return (size_K > 0).index_fill_(0, order_K[count:], False)

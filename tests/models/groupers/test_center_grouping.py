@@ -287,3 +287,13 @@ def test_pixels_of_small_groups_join_by_their_direction_where_only_directions_co
     x_Dhw = torch.tensor([first] * 5 + [second] * 5 + [lost]).T[:, None, :]
     labels = grouper(x_Dhw, torch.ones(1, 11, dtype=torch.long))[0]
     assert labels[10] == labels[0] != labels[5]
+
+
+def test_too_many_groups_do_not_bring_back_those_below_the_smallest_size():
+    """A hundred equal embeddings among eight hundred scattered ones: the only group of at least five pixels."""
+    x_Dhw = scattered(900)
+    x_Dhw[:, :10, :10] = 0
+    grouper = CenterGrouping(threshold=0.2, min_size=5, max_groups=60)
+    with pytest.warns(UserWarning, match='at most max_groups=60'):
+        labels = grouper(x_Dhw, torch.ones(30, 30, dtype=torch.long))
+    assert (labels == 1).all()
