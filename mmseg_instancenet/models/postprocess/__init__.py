@@ -1,6 +1,6 @@
 """From the outputs of the network to scored instances; :mod:`.predict` calls every step, in order."""
 
-from .instances import make_instances
+from .instances import drop_low_scores, make_instances
 from .non_maxima import suppress_non_maxima
 from .passes import NetworkPass, View, average_classes
 from .predict import ImageGroups, group_image, predict_instances
@@ -11,6 +11,7 @@ __all__ = [
     'NetworkPass',
     'View',
     'average_classes',
+    'drop_low_scores',
     'group_image',
     'make_instances',
     'pool_proposals',

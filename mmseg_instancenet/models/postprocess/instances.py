@@ -3,7 +3,7 @@
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from ...structures import labels_to_boxes, labels_to_rle
+from ...structures import labels_to_boxes, labels_to_rle, renumber
 from ..scorers.score_regressor import ClassVotes, simple_score
 
 
@@ -48,3 +48,26 @@ def make_instances(
         labels=votes.class_K - 1,
         masks=labels_to_rle(labels_HW.cpu().numpy(), count),
     )
+
+
+def drop_low_scores(instances: InstanceData, labels_HW: Tensor, score_thr: float = 0.0) -> tuple[InstanceData, Tensor]:
+    """The instances whose score reaches a cut, and their map.
+
+    Args:
+        instances: K instances with ``scores`` (K,).
+        labels_HW: (H, W) map of them, 0 = none, k = the k-th.
+        score_thr: instances with a score below it are dropped; 0 keeps all, also one whose score a fitted
+            :class:`ScoreRegressor` puts below 0.
+
+    Returns:
+        the instances that are kept, in their order, and their map (H, W), renumbered without gaps: 0 = none or dropped.
+
+    Example:
+        >>> instances = InstanceData(scores=torch.tensor([0.9, 0.2, 0.5]))
+        >>> drop_low_scores(instances, torch.tensor([[1, 2, 3, 0]]), 0.5)[1]
+        tensor([[1, 0, 2, 0]])
+    """
+    kept_K = instances.scores >= score_thr
+    if score_thr == 0 or kept_K.all():
+        return instances, labels_HW
+    return instances[kept_K], renumber(labels_HW, nn.functional.pad(kept_K, (1, 0)))

@@ -5,7 +5,7 @@
    its groups give each a score, and the pixels of the image join the groups (:mod:`.assign`).
 3. Windows are stitched to one label map of the image, then views are united (:mod:`.merge`).
 4. The pixels of each group vote for its class.
-5. Groups become instances with class, score, box and mask (:mod:`.instances`).
+5. Groups become instances with class, score, box and mask; those with a low score may be dropped (:mod:`.instances`).
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from ...structures import group_statistics, renumber
 from ..groupers import Grouper
 from ..scorers.score_regressor import ClassVotes, vote_classes
 from .assign import assign_pixels
-from .instances import make_instances
+from .instances import drop_low_scores, make_instances
 from .merge import LabelledWindow, stitch_windows, unite_views
 from .passes import NetworkPass, View
 
@@ -40,6 +40,7 @@ def predict_instances(
     grouper: Grouper,
     group_scorer: nn.Module,
     instance_scorer: nn.Module | None = None,
+    score_thr: float = 0.0,
 ) -> tuple[InstanceData, Tensor]:
     """Scored instances of an image and their map.
 
@@ -51,12 +52,14 @@ def predict_instances(
         grouper: see :class:`~..groupers.Grouper`.
         group_scorer: scores a group in the embedding; see :class:`~..scorers.SilhouetteScorer`.
         instance_scorer: scores an instance; see :func:`make_instances`.
+        score_thr: instances with a score below it are dropped, 0 keeps all; see :func:`drop_low_scores`.
 
     Returns:
         InstanceData as :func:`make_instances` has it, and (H, W) int64: 0 = none, k = the k-th instance.
     """
     groups = group_image(views, class_HW, probability_HW, num_classes, grouper, group_scorer)
-    return make_instances(groups.labels_HW, groups.score_K, groups.votes, instance_scorer), groups.labels_HW
+    instances = make_instances(groups.labels_HW, groups.score_K, groups.votes, instance_scorer)
+    return drop_low_scores(instances, groups.labels_HW, score_thr)
 
 
 def group_image(

@@ -1,6 +1,7 @@
 """The model: network, groups, scored instances."""
 
 from collections.abc import Iterator, Sequence
+from numbers import Real
 
 import torch
 from mmdet.structures import DetDataSample
@@ -28,6 +29,8 @@ class EmbeddingSegmentor(EncoderDecoder):
         mode: 'whole' (default), or 'slide' with ``crop_size`` and ``stride``, (height, width) each. Class scores of
             windows are averaged; groups are found window by window and matched by overlap, since embeddings of two
             passes cannot be compared.
+        score_thr: instances with a score below it are dropped, from ``pred_instances`` and from ``pred_instance_map``,
+            which is renumbered. 0 (default) keeps all: AP can only fall with a cut, a count can gain.
 
     Args:
         grouper: config of a :class:`Grouper`; a ``RecurrentLoss`` without a ``grouping`` of its own trains through it.
@@ -139,20 +142,30 @@ class EmbeddingSegmentor(EncoderDecoder):
     ) -> tuple[InstanceData, Tensor]:
         """The instances of a picture and their map (H, W), 0 = none, k = the k-th instance."""
         return predict_instances(
-            views, class_HW, probability_HW, self.num_classes, self.grouper, self.group_scorer, self.instance_scorer
+            views,
+            class_HW,
+            probability_HW,
+            self.num_classes,
+            self.grouper,
+            self.group_scorer,
+            self.instance_scorer,
+            self.test_cfg.get('score_thr', 0.0),
         )
 
 
 def _check_test_cfg(test_cfg: dict) -> None:
     """Raises ValueError for a key that nothing reads, a value that is not allowed, and windows without a size."""
-    unknown = set(test_cfg) - {'classes', 'mode', 'crop_size', 'stride'}
+    unknown = set(test_cfg) - {'classes', 'mode', 'crop_size', 'stride', 'score_thr'}
     if unknown:
         raise ValueError(
-            f'expected test_cfg with classes, mode, crop_size and stride at most, got {sorted(unknown)} as well'
+            f'expected test_cfg with classes, mode, crop_size, stride and score_thr at most, got {sorted(unknown)} as well'
         )
     for name, allowed in {'classes': ('predicted', 'ground_truth'), 'mode': ('whole', 'slide')}.items():
         if test_cfg.get(name, allowed[0]) not in allowed:
             raise ValueError(f'expected test_cfg.{name} to be one of {allowed}, got {test_cfg[name]!r}')
+    score_thr = test_cfg.get('score_thr', 0.0)
+    if not isinstance(score_thr, Real) or isinstance(score_thr, bool) or not score_thr >= 0:
+        raise ValueError(f'expected test_cfg.score_thr as a number >= 0 (0 keeps all instances), got {score_thr!r}')
     if test_cfg.get('mode') != 'slide':
         return
     sizes = {name: test_cfg.get(name) for name in ('crop_size', 'stride')}

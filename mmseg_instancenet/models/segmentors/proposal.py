@@ -40,6 +40,11 @@ class ProposalSegmentor(EmbeddingSegmentor):
         super().__init__(*args, grouper=grouper, **kwargs)
         if not self.grouper.class_agnostic:
             raise ValueError('expected a grouper with class_agnostic=True: a proposal has no class')
+        if self.test_cfg.get('score_thr'):
+            raise ValueError(
+                f'expected no test_cfg.score_thr for proposals, got {self.test_cfg["score_thr"]}: they are a ranked list, of '
+                'which the first ones are taken'
+            )
         if not 0 < duplicate_iou < 1:
             raise ValueError(f'expected duplicate_iou in (0, 1), got {duplicate_iou}')
         self.more_groupers = nn.ModuleList(self.build_grouper({**grouper, **settings}) for settings in more_groupers)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from pycocotools import mask as coco_mask
 
-from mmseg_instancenet.models.postprocess import make_instances
+from mmseg_instancenet.models.postprocess import drop_low_scores, make_instances
 from mmseg_instancenet.models.scorers import vote_classes
 from mmseg_instancenet.structures import labels_to_boxes, labels_to_rle
 
@@ -122,3 +122,38 @@ def test_without_groups_there_are_no_instances_and_the_masks_are_there():
     assert instances.masks == []
     assert instances.bboxes.shape == (0, 4) and instances.scores.shape == instances.labels.shape == (0,)
     assert instances.labels.dtype == torch.long
+
+
+@pytest.mark.parametrize('seed', range(8))
+def test_a_cut_keeps_the_instances_that_reach_it_and_renumbers_their_map(seed):
+    rng = np.random.default_rng(seed)
+    labels, score = rng.integers(0, 8, (9, 11)), rng.choice([0.1, 0.25, 0.5, 0.75], 7).astype(np.float32)
+    labels[0, :7] = np.arange(1, 8)
+    instances = voted_instances(
+        *(torch.from_numpy(data) for data in (labels, score, np.ones_like(labels), np.ones((9, 11), np.float32))), 2
+    )
+    kept, map_HW = drop_low_scores(instances, torch.from_numpy(labels), 0.5)
+    expected = [index for index in range(7) if score[index] >= 0.5]
+    assert kept.scores.tolist() == [float(score[index]) for index in expected]
+    assert len(kept.masks) == len(kept.labels) == len(expected) == int(map_HW.max())
+    number = 0
+    for index in range(7):
+        number += index in expected
+        assert (map_HW[labels == index + 1] == (number if index in expected else 0)).all()
+        if index in expected:
+            assert np.array_equal(coco_mask.decode(kept.masks[number - 1]), labels == index + 1)
+            assert kept.bboxes[number - 1].tolist() == instances.bboxes[index].tolist()
+    assert not map_HW[labels == 0].any()
+
+
+def test_a_cut_at_the_ends():
+    labels = torch.tensor([[1, 2, 2, 0]])
+    instances = voted_instances(labels, torch.tensor([-0.1, 0.5]), labels.clamp(max=1), torch.ones(1, 4), 2)
+    # A fitted score may lie below 0; without a cut it stays.
+    kept, map_HW = drop_low_scores(instances, labels, 0.0)
+    assert kept.scores.tolist() == pytest.approx([-0.1, 0.5]) and torch.equal(map_HW, labels)
+    kept, map_HW = drop_low_scores(instances, labels, 0.6)
+    assert len(kept) == len(kept.masks) == 0 and kept.bboxes.shape == (0, 4) and not map_HW.any()
+    nothing = voted_instances(labels * 0, torch.zeros(0), labels, torch.ones(1, 4), 3)
+    kept, map_HW = drop_low_scores(nothing, labels * 0, 0.6)
+    assert len(kept) == 0 and kept.masks == [] and torch.equal(map_HW, labels * 0)

@@ -106,6 +106,11 @@ def test_windows_give_the_same_instances_though_each_has_embeddings_of_its_own(c
         (dict(mode='slide', crop_size=(16, 16)), r'got \(16, 16\) and None'),
         (dict(mode='slide', crop_size=16, stride=8), 'got 16 and 8'),
         (dict(classes='predicted', clases='ground_truth'), r"at most, got \['clases'\] as well"),
+        (dict(score_thr=-0.1), r'score_thr as a number >= 0 \(0 keeps all instances\), got -0.1'),
+        (dict(score_thr=float('nan')), 'score_thr as a number >= 0 .*got nan'),
+        (dict(score_thr='0.3'), "score_thr as a number >= 0 .*got '0.3'"),
+        (dict(score_thr=True), 'score_thr as a number >= 0 .*got True'),
+        (dict(score_thr=None), 'score_thr as a number >= 0 .*got None'),
         (dict(classes='true'), "test_cfg.classes to be one of .*got 'true'"),
     ],
 )
@@ -127,6 +132,34 @@ def test_flipped_views_vote_and_their_embeddings_never_meet():
     result = MODELS.build(dict(type='EmbeddingTTAModel', module=model)).test_step(data)[0]
     assert np.array_equal(result.pred_sem_seg.data[0].numpy(), classes)
     assert same_partition(result.pred_instance_map.data[0].numpy(), instances)
+
+
+@pytest.mark.parametrize('way', ['whole', 'slide', 'tta'])
+def test_a_score_cut_drops_instances_from_the_list_and_the_map(way):
+    """The large square scores highest, whichever way the network sees it; the others go."""
+    model = build(test_cfg=dict(mode='slide', crop_size=(16, 24), stride=(8, 4)) if way == 'slide' else {}).eval()
+    table, _, instances = two_squares()
+    inputs = known_network(model, table)
+    tested = MODELS.build(dict(type='EmbeddingTTAModel', module=model)) if way == 'tta' else model
+
+    def predict():
+        if way != 'tta':
+            return model.predict(inputs[None], [sample((24, 32))])[0]
+        flipped = sample((24, 32), flip=True, flip_direction='horizontal')
+        views = [[inputs], [inputs.flip(2)]]
+        return tested.test_step(dict(inputs=views, data_samples=[[sample((24, 32))], [flipped]]))[0]
+
+    everything = predict()
+    scores = everything.pred_instances.scores
+    assert len(scores) == 3 and int(everything.pred_instance_map.data.max()) == 3
+    low, high = scores.sort().values[1:].tolist()
+    assert low + 1e-3 < high
+    model.test_cfg['score_thr'] = (low + high) / 2
+    result = predict()
+    assert result.pred_instances.scores.tolist() == [high]
+    assert result.pred_instances.bboxes.tolist() == [[10, 14, 26, 22]] and result.pred_instances.labels.tolist() == [1]
+    assert np.array_equal(result.pred_instance_map.data[0].numpy(), instances == 3)
+    assert torch.equal(result.pred_sem_seg.data, everything.pred_sem_seg.data)
 
 
 def test_class_scores_of_views_are_averaged():

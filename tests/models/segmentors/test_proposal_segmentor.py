@@ -82,6 +82,7 @@ def test_smoke():
     ('settings', 'message'),
     [
         (dict(grouper=dict(class_agnostic=False)), 'class_agnostic=True'),
+        (dict(test_cfg=dict(score_thr=0.5)), 'no test_cfg.score_thr for proposals, got 0.5'),
         (dict(duplicate_iou=0), r'duplicate_iou in \(0, 1\), got 0'),
         (dict(duplicate_iou=1.0), r'got 1.0'),
         (dict(more_groupers=[dict(concentration=-1)]), 'concentration > 0, got -1'),
