@@ -53,6 +53,7 @@ setup(
     version='0.1.0',
     description='Instance segmentation by pixel embeddings, as an OpenMMLab plugin',
     packages=find_packages(include=['mmseg_instancenet', 'mmseg_instancenet.*']),
+    package_data={'mmseg_instancenet': ['shipped_models/*']},  # models that init_model finds by name
     python_requires='>=3.10',
     # torch, mmcv, mmdet and mmseg are deliberately absent: they are the user's, and pip would move them.
     # mmseg_instancenet/__init__.py checks them and prints the command that installs what is missing.

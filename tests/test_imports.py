@@ -22,6 +22,7 @@ ALLOWED = {
     'evaluation': ('structures',),
     'visualization': ('structures',),
     'engine': (),
+    'shipped_models': (),
     'apis': ('structures', 'models', 'datasets', 'evaluation', 'visualization', 'engine'),
     'analysis': ('structures', 'models', 'datasets', 'evaluation', 'visualization', 'engine', 'apis'),
 }
