@@ -19,16 +19,15 @@ from collections.abc import Iterator
 from contextlib import redirect_stdout
 from pathlib import Path
 
-import numpy as np
 import torch
 from mmdet.structures import DetDataSample
 from mmengine.logging import MMLogger
-from mmengine.runner import Runner
 from scipy.stats import spearmanr
 from torch import Tensor
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader
 
 from mmseg_instancenet.analysis.score_targets import best_iou_of_class
+from mmseg_instancenet.apis.analysis_run import load_for_analysis, spread, training_set_for_testing
 from mmseg_instancenet.apis.command_line import add_common_arguments, load_config
 from mmseg_instancenet.engine.safe_checkpoint import load_weights_only
 from mmseg_instancenet.evaluation import CocoInstanceMetric, RegionAveragePrecisionMetric
@@ -57,12 +56,9 @@ def main() -> None:
     if args.pictures < 1:
         raise SystemExit(f'--pictures: expected at least 1, got {args.pictures}')
     config = load_config(args)
-    config.load_from = args.checkpoint
-    training_set = config.train_dataloader.dataset.copy()
-    training_set.update(pipeline=config.test_dataloader.dataset.pipeline, test_mode=True)
-    runner = Runner.from_cfg(config)
-    runner.load_or_resume()
-    model = runner.model.eval()
+    training_set = training_set_for_testing(config)
+    runner = load_for_analysis(config, args.checkpoint)
+    model = runner.model
     if isinstance(model, ProposalSegmentor) or not isinstance(getattr(model, 'instance_scorer', None), ScoreRegressor):
         raise SystemExit(
             f'expected an EmbeddingSegmentor with a ScoreRegressor in {args.config}, got {type(model).__name__}'
@@ -87,18 +83,6 @@ def main() -> None:
     state.update({f'instance_scorer.{name}': value.cpu() for name, value in regressor.state_dict().items()})
     torch.save(checkpoint, args.out)
     print(f'\n{args.out} written')
-
-
-def spread(dataloader: DataLoader, count: int) -> DataLoader:
-    """A dataloader over ``count`` pictures of a set, evenly spread over it, or over all of a smaller one."""
-    total = len(dataloader.dataset)
-    indices = np.linspace(0, total - 1, min(count, total)).round().astype(int).tolist()
-    return DataLoader(
-        Subset(dataloader.dataset, indices),
-        batch_size=dataloader.batch_size,
-        num_workers=dataloader.num_workers,
-        collate_fn=dataloader.collate_fn,
-    )
 
 
 @torch.no_grad()

@@ -18,9 +18,9 @@ from itertools import product
 
 import torch
 from mmengine.logging import MMLogger
-from mmengine.runner import Runner
 
 from mmseg_instancenet.analysis.grouping_rows import GroupingRow
+from mmseg_instancenet.apis.analysis_run import load_for_analysis
 from mmseg_instancenet.apis.command_line import add_common_arguments, load_config
 from mmseg_instancenet.evaluation import CocoInstanceMetric
 from mmseg_instancenet.models import CenterGrouping, ClassGrouping, SilhouetteScorer
@@ -43,15 +43,13 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     config = load_config(args)
-    config.load_from = args.checkpoint
     grouper_config = dict(config.model.grouper)
     if grouper_config.pop('type') != 'CenterGrouping':
         raise SystemExit(f'expected a CenterGrouping in {args.config}, got {config.model.grouper.type}')
     if any(threshold <= 0 for threshold in args.thresholds):
         raise SystemExit(f'--thresholds: expected values > 0, got {args.thresholds}')
-    runner = Runner.from_cfg(config)
-    runner.load_or_resume()
-    model = runner.model.eval()
+    runner = load_for_analysis(config, args.checkpoint)
+    model = runner.model
     dataloader = runner.build_dataloader(config.test_dataloader)
 
     def row(name: str, grouper, classes: str, uses_embeddings: bool = True) -> GroupingRow:

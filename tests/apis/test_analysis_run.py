@@ -1,0 +1,49 @@
+"""The weights that the tools outside MMEngine's loops run with."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from ema_digits import train_ema_digits
+from mmengine.config import Config
+
+from mmseg_instancenet.apis.analysis_run import load_for_analysis, spread
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    return train_ema_digits(tmp_path_factory.mktemp('ema'))
+
+
+def config_of(trained, **settings):
+    config = Config.fromfile(trained['config'])
+    config.work_dir = str(trained['folder'] / 'analysis')
+    config.merge_from_dict(settings)
+    return config
+
+
+@pytest.mark.parametrize('settings', [{}, {'resume': True}, {'custom_hooks': []}], ids=['ema', 'resume', 'no hook'])
+def test_a_training_with_a_moving_average_gives_the_averaged_weights(trained, settings):
+    model = load_for_analysis(config_of(trained, **settings), str(trained['checkpoint'])).model
+    assert not model.training
+    for name, value in model.named_parameters():
+        torch.testing.assert_close(value.detach().cpu(), trained['average'][name], rtol=1e-4, atol=1e-6)
+    assert any(not torch.allclose(value, trained['last'][name]) for name, value in model.named_parameters())
+
+
+def test_the_tables_run_on_such_a_checkpoint(trained, monkeypatch, capsys):
+    out = trained['folder'] / 'tables.json'
+    arguments = [trained['config'], trained['checkpoint'], '--thresholds', '1.2', '--out', out]
+    monkeypatch.setattr(sys, 'argv', ['tables', *map(str, arguments), '--work-dir', str(trained['folder'] / 'work')])
+    runpy.run_path(str(ROOT / 'tools/analysis/grouping_tables.py'), run_name='__main__')
+    assert out.is_file() and 'Table 1: threshold 1.2' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(('count', 'expected'), [(1, [0]), (3, [0, 4, 9]), (10, [*range(10)]), (99, [*range(10)])])
+def test_images_are_spread_over_the_set(count, expected):
+    dataloader = torch.utils.data.DataLoader(range(10), batch_size=2, collate_fn=list)
+    assert sum(spread(dataloader, count), []) == expected
