@@ -1,1 +1,1 @@
-"""What the tools of tools/analysis and tools/fit_scorer.py need; nothing else imports it."""
+"""What the tools of tools/analysis, tools/fit_scorer.py and tools/tune.py need; nothing else imports it."""

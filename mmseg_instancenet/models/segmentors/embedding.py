@@ -30,7 +30,8 @@ class EmbeddingSegmentor(EncoderDecoder):
             windows are averaged; groups are found window by window and matched by overlap, since embeddings of two
             passes cannot be compared.
         score_thr: instances with a score below it are dropped, from ``pred_instances`` and from ``pred_instance_map``,
-            which is renumbered. 0 (default) keeps all: AP can only fall with a cut, a count can gain.
+            which is renumbered. 0 (default) keeps all: AP can only fall with a cut, a count can gain;
+            ``tools/tune.py`` finds one.
 
     Args:
         grouper: config of a :class:`Grouper`; a ``RecurrentLoss`` without a ``grouping`` of its own trains through it.

@@ -1,0 +1,302 @@
+"""Chooses the settings of the grouping on images of the training set: threshold, min_size and a cut of the scores.
+
+::
+
+    python tools/tune.py configs/instancenet_unet_dsb2018.py work_dirs/instancenet_unet_dsb2018/epoch_100.pth
+    python tools/tune.py CONFIG CHECKPOINT --aim AP --images 200
+    python tools/tune.py CONFIG CHECKPOINT --thresholds 0.8 1.0 1.2 1.5 --min-sizes 1 8 16 32
+    python tools/test.py work_dirs/x/epoch_100_tuned.py work_dirs/x/epoch_100.pth      # the config that it writes
+
+The images are those of ``tune_dataloader`` of the config, which is written as ``test_dataloader`` is: a training that keeps some
+images of the training set back gives it their ``indices``. A config without it is tuned on images that the network was trained
+on, evenly spread over the training set; the values are then a little optimistic. The validation set is never looked at.
+
+The network runs once. Its outputs are grouped anew for each value of ``threshold`` (CenterGrouping) or ``concentration``
+(MeanShiftGrouping), the best is kept, then for each ``min_size``; ``test_cfg.score_thr`` needs no grouping. A second round begins
+with what the first has found, unless that changed nothing. Where the best of the first setting lies at the end of its curve, the
+curve goes on, for six more values at most. Values that the config has always take part. Among values with equal aims the one
+nearest to the config's is taken.
+
+``--aim``, pooled over the images:
+    accuracy_50    TP / (TP + FP + FN) at an IoU of 0.5, AP* of cell counting; as CountingMetric has it, without regard to class
+    mean_accuracy  its mean over the IoU 0.5:0.05:0.95
+    AP             COCO's AP without the limit of 100 instances an image, segm_mAP_all of CocoInstanceMetric. A cut of the scores
+                   can only lower it: score_thr is set to 0.
+"""
+
+import argparse
+import copy
+import io
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+from mmseg.registry import MODELS
+
+from mmseg_instancenet.analysis.kept_outputs import KeptImage, group_again, keep_outputs
+from mmseg_instancenet.analysis.tuning import (
+    Figures,
+    ImageMatches,
+    best_value,
+    counting_figures,
+    match_image,
+    search_settings,
+)
+from mmseg_instancenet.apis.analysis_run import load_for_analysis, spread, training_set_for_testing
+from mmseg_instancenet.apis.command_line import add_common_arguments, load_config
+from mmseg_instancenet.evaluation import CocoInstanceMetric
+from mmseg_instancenet.evaluation.functional.mask_overlap import IOU_THRESHOLDS
+from mmseg_instancenet.models import (
+    CenterGrouping,
+    EmbeddingSegmentor,
+    MeanShiftGrouping,
+    ProposalSegmentor,
+)
+
+AIMS = ('accuracy_50', 'mean_accuracy', 'AP')
+MIN_SIZES = (1, 4, 8, 16, 24, 32, 48, 64)
+SCORE_CUTS = tuple(round(0.05 * step, 2) for step in range(19))
+OPTIONS = {'threshold': '--thresholds', 'concentration': '--thresholds', 'min_size': '--min-sizes'}
+FACTORS = (0.5, 0.63, 0.8, 1.0, 1.26, 1.6, 2.0, 2.5)
+"""Of the config's threshold. A concentration takes their squares: the bandwidth goes with its square root."""
+FURTHER = 6
+"""More values, at most, where the best lies at the end of the curve."""
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config file, its grouper a CenterGrouping or a MeanShiftGrouping')
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('--aim', choices=AIMS, default='accuracy_50', help='what the settings shall make largest')
+    parser.add_argument(
+        '--images', type=int, help='images to look at, at most; 60 of the training set, or all of tune_dataloader'
+    )
+    parser.add_argument(
+        '--thresholds',
+        type=float,
+        nargs='+',
+        help="values of threshold or concentration, no others but the config's; 0.5 to 2.5 times the config's and beyond",
+    )
+    parser.add_argument('--min-sizes', type=int, nargs='+', default=MIN_SIZES, help='values of min_size')
+    parser.add_argument('--out', help='config file to write; CHECKPOINT_tuned.py beside the checkpoint unless given')
+    add_common_arguments(parser)
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    out = check_arguments(args)
+    config = load_config(args)
+    tuned = copy.deepcopy(config)
+    held_back = 'tune_dataloader' in config
+    training_set = None if held_back else training_set_for_testing(config)
+    runner = load_for_analysis(config, args.checkpoint)
+    model = runner.model
+    first = first_setting(model, args.config)
+    start = {first: value_of_first(model.grouper), 'min_size': model.grouper.min_size}
+    cut = float(model.test_cfg.get('score_thr', 0.0))
+
+    dataloader = runner.build_dataloader(
+        config.tune_dataloader if held_back else dict(config.test_dataloader, dataset=training_set)
+    )
+    count = args.images or (len(dataloader.dataset) if held_back else 60)
+    began = time.perf_counter()
+    try:
+        images = keep_outputs(model, spread(dataloader, count))
+    except ValueError as error:
+        raise SystemExit(f'{args.config} with {args.checkpoint}: {error}') from error
+    true = count_objects(images)
+    source = 'tune_dataloader' if held_back else 'the training set'
+    print(f'\n{len(images)} images of {source}, {true} objects; network: {time.perf_counter() - began:.0f} s')
+    if not held_back:
+        print('The network was trained on these images: values chosen on them are a little optimistic. To tune on images '
+              'that it has not seen, keep some of the training set back and name them in tune_dataloader.')  # fmt: skip
+    MMLogger.get_current_instance().setLevel(logging.ERROR)
+
+    trials = Trials(model, images, dict(config.model.grouper), args.aim, dataloader.dataset.metainfo)
+    squared = isinstance(model.grouper, MeanShiftGrouping)
+    grids = {
+        first: args.thresholds or [three_digits(start[first] * f ** (2 if squared else 1)) for f in FACTORS],
+        'min_size': args.min_sizes,
+    }
+    if args.aim == 'AP':
+        print('A cut of the scores can only lower AP: score_thr is 0.')
+        cut = 0.0
+    else:
+        start['score_thr'], grids['score_thr'] = cut, SCORE_CUTS
+
+    def curve(name: str, settings: dict) -> dict:
+        others = ', '.join(f'{key} {value:g}' for key, value in settings.items() if key != name)
+        print(f'\n{name}, with {others}\n{name:>14} {args.aim:>14} {"predicted":>10} {"true":>7} {"count error":>12}')
+        aims = {}
+        values = sorted({*grids[name], settings[name], start[name]})
+        while values:
+            for value in values:
+                row = trials.row(settings | {name: value})
+                aims[value] = row.aim
+                _, predicted, true, error = row.counts
+                print(f'{value:>14g} {row.aim:>14.4f} {predicted:>10} {true:>7} {error:>12.2f}', flush=True)
+            further = name == first and not args.thresholds and len(aims) < len(FACTORS) + FURTHER
+            values = next_value(aims, start[name]) if further else []
+        grids[name] = sorted(aims)
+        return aims
+
+    began = time.perf_counter()
+    before = trials.row(start).aim
+    found = search_settings(curve, start)
+    after = trials.row(found).aim
+    print(f'\n{trials.count} groupings of {len(images)} images: {time.perf_counter() - began:.0f} s')
+    ends = {first: (min(grids[first]), max(grids[first])), 'min_size': (max(grids['min_size']),)}
+    for name in (first, 'min_size'):
+        if found[name] in ends[name] and len(grids[name]) > 1:
+            print(f'The best {name} lies at the end of its values: a value beyond may be better, see {OPTIONS[name]}.')
+    found.setdefault('score_thr', cut)
+    print(f'\n{args.aim} {before:.4f} -> {after:.4f} on these images')
+    for name, value in found.items():
+        print(f'{name:>14} {start.get(name, model.test_cfg.get("score_thr", 0.0)):g} -> {value:g}')
+    write_config(tuned, found, first, out)
+    options = (
+        f'model.grouper.{first}={found[first]} model.grouper.min_size={found["min_size"]} '
+        f'model.test_cfg.score_thr={found["score_thr"]}'
+    )
+    print(f'\n{out} written; to use it:\n  python tools/test.py {out} {args.checkpoint}')
+    other = 'or, with the --cfg-options of this call and' if args.cfg_options else 'or'
+    print(f'{other}:\n  python tools/test.py {args.config} {args.checkpoint} --cfg-options {options}')
+
+
+def check_arguments(args: argparse.Namespace) -> Path:
+    """Refuses what cannot be meant; returns the file to write."""
+    if not Path(args.checkpoint).is_file():
+        raise SystemExit(f'checkpoint not found: {args.checkpoint}')
+    if args.images is not None and args.images < 1:
+        raise SystemExit(f'--images: expected at least 1, got {args.images}')
+    for option, values in (('--thresholds', args.thresholds or []), ('--min-sizes', args.min_sizes)):
+        if not all(value > 0 for value in values):
+            raise SystemExit(f'{option}: expected values > 0, got {values}')
+    checkpoint = Path(args.checkpoint)
+    out = Path(args.out) if args.out else checkpoint.with_name(f'{checkpoint.stem}_tuned.py')
+    if out.suffix != '.py' or out.resolve() == Path(args.config).resolve():
+        raise SystemExit(f'--out: expected another file than the config, and one that ends in .py, got {out}')
+    return out
+
+
+def first_setting(model: EmbeddingSegmentor, config_name: str) -> str:
+    """The grouper's setting that is searched first: it decides how far apart the embeddings of a group may lie."""
+    if not isinstance(model, EmbeddingSegmentor) or isinstance(model, ProposalSegmentor):
+        raise SystemExit(f'expected an EmbeddingSegmentor in {config_name}, got {type(model).__name__}')
+    for grouper, name in ((CenterGrouping, 'threshold'), (MeanShiftGrouping, 'concentration')):
+        if isinstance(model.grouper, grouper):
+            return name
+    raise SystemExit(
+        f'expected a CenterGrouping or a MeanShiftGrouping in {config_name}, got {type(model.grouper).__name__}'
+    )
+
+
+def value_of_first(grouper: CenterGrouping | MeanShiftGrouping) -> float:
+    return grouper.threshold if isinstance(grouper, CenterGrouping) else grouper.kernel_settings.concentration
+
+
+def count_objects(images: Sequence[KeptImage]) -> int:
+    true = sum(len(np.unique(image.truth_HW[image.truth_HW > 0])) for image in images)
+    if not true:
+        raise SystemExit(
+            f'expected objects in the images that settings are chosen on, got none in {len(images)} images: raise --images, or '
+            'choose others in tune_dataloader'
+        )
+    return true
+
+
+def next_value(aims: Mapping[float, float], preferred: float) -> list[float]:
+    """The value beyond the end of a curve at which its best lies, by the last step; none if it lies within."""
+    values, best = sorted(aims), best_value(aims, preferred)
+    for end, neighbour in ((values[0], values[1]), (values[-1], values[-2])):
+        if best == end:
+            return [three_digits(end * end / neighbour)]
+    return []
+
+
+def three_digits(value: float) -> float:
+    return float(f'{value:.3g}')
+
+
+class Row(NamedTuple):
+    """``aim`` of some settings, and the counts and the accuracy of what they find."""
+
+    aim: float
+    counts: Figures
+
+
+class Trials:
+    """Groups the kept images by any settings, each of them once.
+
+    Args:
+        model, images: see :func:`keep_outputs`.
+        grouper_config: of the config.
+        aim: of :data:`AIMS`.
+        dataset_meta: of the data set, for AP.
+    """
+
+    def __init__(
+        self, model: EmbeddingSegmentor, images: Sequence[KeptImage], grouper_config: dict, aim: str, dataset_meta: dict
+    ) -> None:
+        self.model, self.images, self.grouper_config, self.aim = model, images, grouper_config, aim
+        self.metric = None
+        if aim == 'AP':
+            if 'ann_file' not in dataset_meta:
+                raise SystemExit(
+                    '--aim AP: expected a data set with an annotation file (CocoInstanceDataset), got none'
+                )
+            self.metric = CocoInstanceMetric(metric='segm')
+            self.metric.dataset_meta = dataset_meta
+            self.metric.img_ids = [image.meta['img_id'] for image in images]
+        self._grouped: dict[tuple, tuple[list[ImageMatches], float | None]] = {}
+
+    @property
+    def count(self) -> int:
+        """Of different settings of the grouper so far."""
+        return len(self._grouped)
+
+    def row(self, settings: dict[str, float]) -> Row:
+        """The figures of settings of the grouper, and of ``score_thr`` where it is among them."""
+        of_grouper = {name: value for name, value in settings.items() if name != 'score_thr'}
+        key = tuple(of_grouper.items())
+        if key not in self._grouped:
+            self._grouped[key] = self._group(of_grouper)
+        matches, average_precision = self._grouped[key]
+        thresholds = IOU_THRESHOLDS if self.aim == 'mean_accuracy' else (0.5,)
+        counts = counting_figures(matches, settings.get('score_thr', 0.0), thresholds)
+        return Row(counts.accuracy if average_precision is None else average_precision, counts)
+
+    def _group(self, settings: dict[str, float]) -> tuple[list[ImageMatches], float | None]:
+        # Without the margins of the loss: a wide curve leaves them, which is no reason to warn.
+        grouper = MODELS.build({**self.grouper_config, **settings})
+        matches = []
+        for image in self.images:
+            instances, map_HW = group_again(self.model, image, grouper)
+            matches.append(match_image(image.truth_HW, map_HW.cpu().numpy(), instances.scores.cpu().numpy()))
+            if self.metric:
+                self.metric.process({}, [dict(image.meta, pred_instances=instances)])
+        if not self.metric:
+            return matches, None
+        with redirect_stdout(io.StringIO()):  # pycocotools prints a table
+            figures = self.metric.compute_metrics(self.metric.results)
+        self.metric.results.clear()
+        return matches, figures['segm_mAP_all']
+
+
+def write_config(config: Config, found: dict[str, float], first: str, out: Path) -> None:
+    """Writes a config, complete, with the settings that were found."""
+    config.model.grouper.update({name: found[name] for name in (first, 'min_size')})
+    config.model.test_cfg = dict(config.model.get('test_cfg') or {}, score_thr=found['score_thr'])
+    out.parent.mkdir(parents=True, exist_ok=True)
+    config.dump(out)
+
+
+if __name__ == '__main__':
+    main()
