@@ -80,6 +80,36 @@ def test_random_masks_against_painting_pixel_by_pixel():
             np.testing.assert_array_equal(found, expected)
 
 
+def test_large_masks_against_painting_one_whole_mask_after_another():
+    """Blobs anywhere, at the rims as well, on top of each other, some ignored and some empty."""
+    rng = np.random.default_rng(0)
+    row, column = np.mgrid[:60, :80]
+    covered = 0
+    for count in (0, 1, 5, 30, 30):
+        masks = np.zeros((count, 60, 80), np.uint8)
+        for mask in masks:
+            height, width = rng.uniform(1, 25, 2)
+            top, left = rng.uniform(0, 60), rng.uniform(0, 80)
+            mask[((row - top) / height) ** 2 + ((column - left) / width) ** 2 < 1] = 1
+            mask[rng.random((60, 80)) < 0.1] = 0  # holes
+        if count > 5:
+            masks[[3, 17]] = 0
+        labels, ignored = rng.integers(0, 80, count), rng.random(count) < 0.3
+        if count > 5:
+            ignored[[3, 17]] = [False, True]
+        expected_classes, expected_ids = np.zeros((60, 80), int), np.zeros((60, 80), int)
+        for index in [*np.flatnonzero(ignored), *sorted(np.flatnonzero(~ignored), key=lambda k: -int(masks[k].sum()))]:
+            inside = masks[index] == 1
+            covered += (expected_ids[inside] != 0).sum()
+            expected_classes[inside] = 255 if ignored[index] else labels[index] + 1
+            expected_ids[inside] = -1 if ignored[index] else index + 1
+        class_map, instance_map = masks_to_maps(masks, labels, ignored)
+        np.testing.assert_array_equal(class_map, expected_classes)
+        np.testing.assert_array_equal(instance_map, expected_ids)
+        assert class_map.dtype == instance_map.dtype == np.int64
+    assert covered > 1000
+
+
 def test_missing_masks_are_named():
     with pytest.raises(KeyError, match='LoadAnnotations'):
         Compose([{'type': 'MasksToMaps'}])({'img': np.zeros((2, 2, 3))})

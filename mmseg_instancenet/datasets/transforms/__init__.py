@@ -1,7 +1,9 @@
 from .boundaries import BoundaryConsensus, ClassesToInstances, LoadBSDSBoundaries, boundary_consensus
-from .map_geometry import RandomCropMaps, RandomRotateMaps
+from .intensity import RandomIntensity
+from .map_geometry import RandomCropMaps, RandomRotateMaps, RandomScaledCropMaps, RandomTurnMaps
 from .masks_to_maps import MasksToMaps, masks_to_maps
 from .packing import PackInstanceMaps
+from .percentiles import NormalizePercentiles, normalize_percentiles
 from .resizing import ResizeLongerSide
 
 __all__ = [
@@ -10,9 +12,14 @@ __all__ = [
     'LoadBSDSBoundaries',
     'boundary_consensus',
     'MasksToMaps',
+    'NormalizePercentiles',
     'PackInstanceMaps',
     'RandomCropMaps',
+    'RandomIntensity',
     'RandomRotateMaps',
+    'RandomScaledCropMaps',
+    'RandomTurnMaps',
     'ResizeLongerSide',
     'masks_to_maps',
+    'normalize_percentiles',
 ]

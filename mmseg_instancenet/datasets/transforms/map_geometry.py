@@ -1,7 +1,7 @@
-"""Rotation and crop of a picture together with its two label maps.
+"""Rotation, quarter turns, change of scale and crop of an image together with its two label maps.
 
 mmdet's ``Rotate`` fills the corners of masks with 0, which would make background of what nobody has seen, and blends the
-masks of neighbours, which leaves gaps between them. So these two come after ``MasksToMaps``, where the maps have values of
+masks of neighbours, which leaves gaps between them. So these come after ``MasksToMaps``, where the maps have values of
 their own for *ignore* and every pixel keeps exactly one label.
 """
 
@@ -20,15 +20,15 @@ _IGNORED = {'gt_seg_map': IGNORED_CLASS, 'gt_instance_map': IGNORED_INSTANCE}
 
 @TRANSFORMS.register_module()
 class RandomRotateMaps(BaseTransform):
-    """Rotates the picture and its maps about its center by a random angle; the size stays.
+    """Rotates the image and its maps about its center by a random angle; the size stays.
 
-    Corners that come into view are ``border`` in the picture, 255 in the class map and -1 in the instance map.
+    Corners that come into view are ``border`` in the image, 255 in the class map and -1 in the instance map.
 
     Required and changed keys: img, gt_seg_map, gt_instance_map, homography_matrix.
 
     Args:
         degrees: the angle is uniform in -degrees .. degrees.
-        border: the corners' value in each channel, in the order of the loaded picture (BGR). The mean of the
+        border: the corners' value in each channel, in the order of the loaded image (BGR). The mean of the
             preprocessor becomes zero in the network's input.
     """
 
@@ -57,7 +57,7 @@ class RandomRotateMaps(BaseTransform):
 
 @TRANSFORMS.register_module()
 class RandomCropMaps(BaseTransform):
-    """Crops about ``margin`` pixels away from the picture and its maps, at random from either side.
+    """Crops about ``margin`` pixels away from the image and its maps, at random from either side.
 
     A side of s pixels becomes the largest multiple of ``divisor`` that is at most s - margin (``divisor`` where that
     is 0, s where s is smaller still); each position of the crop is equally likely.
@@ -86,6 +86,114 @@ class RandomCropMaps(BaseTransform):
             results[key] = results[key][top:bottom, left:right]
         results['img_shape'] = results['img'].shape[:2]
         _record(results, np.array([[1, 0, -left], [0, 1, -top]]))
+        return results
+
+
+@TRANSFORMS.register_module()
+class RandomTurnMaps(BaseTransform):
+    """Turns the image and its maps by a random multiple of 90 degrees and mirrors half of them: eight cases, equally likely.
+
+    For images without an up, as microscopes and satellites give them. Exact: no pixel is interpolated. For training only: the
+    way back from a prediction to its image has flips, but no turns. Not with a head that has ``coordinates=True``, whose
+    coordinates are 0 everywhere after a quarter turn.
+
+    Required and changed keys: img, img_shape, gt_seg_map, gt_instance_map, homography_matrix.
+    """
+
+    @cache_randomness
+    def _case(self) -> tuple[int, bool]:
+        return np.random.randint(4), bool(np.random.randint(2))
+
+    def transform(self, results: dict) -> dict:
+        turns, mirrored = self._case()
+        height, width = results['img'].shape[:2]
+        for key in ('img', *_maps(results)):
+            turned = np.rot90(results[key], turns)
+            results[key] = np.ascontiguousarray(turned[:, ::-1] if mirrored else turned)
+        results['img_shape'] = results['img'].shape[:2]
+        matrix = np.eye(3)
+        for _ in range(turns):  # counterclockwise: the right edge becomes the upper one
+            matrix = np.array([[0, 1, 0], [-1, 0, width], [0, 0, 1]]) @ matrix
+            height, width = width, height
+        if mirrored:
+            matrix = np.array([[-1, 0, width], [0, 1, 0], [0, 0, 1]]) @ matrix
+        _record(results, matrix[:2])
+        return results
+
+
+@TRANSFORMS.register_module()
+class RandomScaledCropMaps(BaseTransform):
+    """Changes the scale of the image and its maps at random, and crops a square of ``size`` pixels in which an object lies.
+
+    The logarithm of the scale is uniform. With a probability of ``object_share`` an object of the image is drawn, each equally
+    likely, then one of its pixels; the crop holds that pixel, and all positions that do so and stay inside the image are
+    equally likely. (A scale below 1 may then skip the pixel, and with it an object of a few pixels.) Otherwise, and in images
+    without an object, all positions are equally likely. An image that is smaller than the crop in one direction is kept whole
+    in that direction.
+
+    Required and changed keys: img, img_shape, gt_seg_map, gt_instance_map, homography_matrix.
+
+    Args:
+        size: pixels of either side of the crop.
+        scale: (smallest, largest).
+        object_share: probability.
+    """
+
+    def __init__(self, size: int, scale: tuple[float, float] = (0.7, 1.4), object_share: float = 0.9) -> None:
+        if size < 1:
+            raise ValueError(f'expected a size >= 1 pixel, got {size}')
+        if len(scale) != 2 or not 0 < scale[0] <= scale[1]:
+            raise ValueError(f'expected scale=(smallest, largest) with 0 < smallest <= largest, got {scale}')
+        if not 0 <= object_share <= 1:
+            raise ValueError(f'expected a probability 0 <= object_share <= 1, got {object_share}')
+        self.size, self.scale, self.object_share = size, scale, object_share
+
+    @cache_randomness
+    def _scale(self) -> float:
+        return float(np.exp(np.random.uniform(*np.log(self.scale))))
+
+    @cache_randomness
+    def _pixel(self, instance_map: np.ndarray) -> np.ndarray | None:
+        """(row, column) of a pixel that the crop shall hold, or None."""
+        if np.random.uniform() >= self.object_share:
+            return None
+        ids = np.unique(instance_map)
+        ids = ids[ids > 0]
+        if not len(ids):
+            return None
+        pixels = np.argwhere(instance_map == np.random.choice(ids))
+        return pixels[np.random.randint(len(pixels))]
+
+    @cache_randomness
+    def _start(self, length: int, window: int, position: int | None) -> int:
+        low, high = (0, length - window) if position is None else (position - window + 1, position)
+        return np.random.randint(max(low, 0), min(high, length - window) + 1)
+
+    def transform(self, results: dict) -> dict:
+        maps, scale = _maps(results), self._scale()
+        pixel = self._pixel(results['gt_instance_map'])
+        spans, sizes = [], []
+        window = max(1, round(self.size / scale))
+        for axis, length in enumerate(results['img'].shape[:2]):
+            taken = min(length, window)
+            start = self._start(length, taken, None if pixel is None else int(pixel[axis]))
+            spans.append(slice(start, start + taken))
+            sizes.append(min(self.size, max(1, round(length * scale))))
+        (height, width), (rows, columns) = sizes, spans
+        smooth = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        image = results['img'][rows, columns]
+        # Channel by channel: INTER_AREA takes four at most, and one of one channel comes back without its axis.
+        channels = np.atleast_3d(image).transpose(2, 0, 1)
+        resized = [cv2.resize(channel, (width, height), interpolation=smooth) for channel in channels]
+        results['img'] = np.stack(resized, axis=2).reshape(height, width, *image.shape[2:])
+        for key in maps:
+            # OpenCV resizes no int64; float64 holds every id.
+            label = results[key][rows, columns].astype(np.float64)
+            resized = cv2.resize(label, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+            results[key] = resized.astype(results[key].dtype)
+        results['img_shape'] = (height, width)
+        factor_y, factor_x = height / (rows.stop - rows.start), width / (columns.stop - columns.start)
+        _record(results, np.array([[factor_x, 0, -factor_x * columns.start], [0, factor_y, -factor_y * rows.start]]))
         return results
 
 

@@ -28,17 +28,21 @@ def masks_to_maps(masks_KHW: np.ndarray, labels_K: np.ndarray, ignored_K: np.nda
         array([[5, 5, 8]])
     """
     size = masks_KHW.shape[1:]
-    class_map = np.zeros(size, np.int64)
-    instance_map = np.zeros(size, np.int64)
-    for mask in masks_KHW[ignored_K]:
-        class_map[mask != 0] = IGNORED_CLASS
-        instance_map[mask != 0] = IGNORED_INSTANCE
-    area_K = (masks_KHW != 0).sum((1, 2))
+    class_map, instance_map = np.zeros(size, np.int64), np.zeros(size, np.int64)
+    inside_KHW = masks_KHW != 0
+    area_K = np.count_nonzero(inside_KHW, axis=(1, 2))
+    for index in np.flatnonzero(ignored_K):
+        class_map[inside_KHW[index]] = IGNORED_CLASS
+        instance_map[inside_KHW[index]] = IGNORED_INSTANCE
+    # Painting within the box of each mask: hundreds of masks the size of the image took most of the time of a pipeline.
+    row_KH, column_KW = inside_KHW.any(2), inside_KHW.any(1)
     for index in np.argsort(-area_K, kind='stable'):
-        if not ignored_K[index]:
-            inside = masks_KHW[index] != 0
-            class_map[inside] = labels_K[index] + 1
-            instance_map[inside] = index + 1
+        if ignored_K[index] or area_K[index] == 0:
+            continue
+        (top, bottom), (left, right) = (np.flatnonzero(hit)[[0, -1]] for hit in (row_KH[index], column_KW[index]))
+        box = (slice(top, bottom + 1), slice(left, right + 1))
+        class_map[box][inside_KHW[index][box]] = labels_K[index] + 1
+        instance_map[box][inside_KHW[index][box]] = index + 1
     return class_map, instance_map
 
 
