@@ -1,3 +1,4 @@
+from .bfloat16_optim_wrapper import BFloat16OptimWrapper
 from .boundary_phase_hook import BoundaryPhaseHook
 from .class_count_hook import ClassCountHook
 from .freeze_hook import FreezeHook
@@ -6,6 +7,7 @@ from .plain_log_hook import PlainLogHook
 from .safe_checkpoint import load_weights_only, register_safe_loaders
 
 __all__ = [
+    'BFloat16OptimWrapper',
     'BoundaryPhaseHook',
     'ClassCountHook',
     'FreezeHook',

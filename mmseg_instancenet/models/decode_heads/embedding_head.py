@@ -37,6 +37,12 @@ class EmbeddingMixin:
         coordinates: give the embedding branch the position of each pixel in the whole picture besides the features, so
             that look-alike objects can differ. Right under resizing, crops, padding and flips, which it reads from the
             data samples' ``homography_matrix``.
+        pixels_per_unit: add the position of each pixel in the network's input, or in the window of it that is looked at, to the
+            first two embedding values (x, then y), in units of this many pixels, so that the branch learns how far it is to
+            the middle of the object: semi-convolutional embeddings (Novotny et al., ECCV 2018, equation 4). Objects in
+            different places then differ before anything is learned, whatever they look like. For compact objects; about a
+            seventh of their diameter, so that the paper's push margin of 2 x 3 is the distance of two neighbours. ``None``
+            adds nothing.
         hidden_channels: width of a 1 x 1 convolution and ReLU before the last one of the embedding branch; ``None`` for
             none, as in both papers. With ``coordinates`` on a sphere it is needed: a linear function of the position
             turns a row of objects into one arc, on which no two neighbours can lie at right angles.
@@ -51,6 +57,7 @@ class EmbeddingMixin:
         embedding_dims: int = 4,
         loss_embedding: dict | None = None,
         coordinates: bool = False,
+        pixels_per_unit: float | None = None,
         hidden_channels: int | None = None,
         unit_length: bool = False,
         **kwargs,
@@ -67,6 +74,15 @@ class EmbeddingMixin:
         self.coordinates, self.unit_length = coordinates, unit_length
         if hidden_channels is not None and hidden_channels < 1:
             raise ValueError(f'expected hidden_channels >= 1, or None for no hidden layer, got {hidden_channels}')
+        if pixels_per_unit is not None:
+            if not pixels_per_unit > 0:
+                raise ValueError(f'expected pixels_per_unit > 0, or None to add no position, got {pixels_per_unit}')
+            if embedding_dims < 2 or unit_length:
+                raise ValueError(
+                    'expected embedding_dims >= 2 and unit_length=False with pixels_per_unit, which adds a position (x, y) to '
+                    f'the embedding, got embedding_dims={embedding_dims} and unit_length={unit_length}'
+                )
+        self.pixels_per_unit = pixels_per_unit
         channels = self.channels + 2 * coordinates
         if hidden_channels is None:
             self.conv_embedding = nn.Conv2d(channels, embedding_dims, kernel_size=1)
@@ -94,15 +110,29 @@ class EmbeddingMixin:
             coordinates_N2hw = image_coordinates(map_size=size, device=feat.device, **position)
             feat = torch.cat([feat, coordinates_N2hw.to(feat) * _COORDINATE_RANGE], dim=1)
         embeddings = self.conv_embedding(feat)
+        if self.pixels_per_unit is not None:
+            embeddings = self._add_position(embeddings)
         if self.unit_length:
             embeddings = unit_vectors(embeddings.float(), dim=1)  # a square under half precision overflows
         return torch.cat([scores, embeddings], dim=1)
+
+    def _add_position(self, embeddings_NDhw: Tensor) -> Tensor:
+        """Adds each cell's position in the input to the first two embedding values, in float32: positions need its digits."""
+        height, width = embeddings_NDhw.shape[2:]
+        input_height, input_width = self._position['input_size'] if self._position else (height, width)
+        cells = {'device': embeddings_NDhw.device, 'dtype': torch.float32}
+        x_w = (torch.arange(width, **cells) + 0.5) * (input_width / width / self.pixels_per_unit)
+        y_h = (torch.arange(height, **cells) + 0.5) * (input_height / height / self.pixels_per_unit)
+        position_2hw = torch.stack([x_w.expand(height, width), y_h[:, None].expand(height, width)])
+        rest_hw = embeddings_NDhw.new_zeros(self.embedding_dims - 2, height, width, dtype=torch.float32)
+        return embeddings_NDhw.float() + torch.cat([position_2hw, rest_hw])
 
     @contextmanager
     def at(
         self, metas: Sequence[dict], input_size: tuple[int, int], origin: tuple[int, int] = (0, 0)
     ) -> Iterator[None]:
-        """Within it, ``forward`` knows where its input lies in the whole picture; otherwise it takes it for the whole.
+        """Within it, ``forward`` knows where its input lies in the whole picture; otherwise it takes it for the whole, and
+        with ``pixels_per_unit`` counts the cells of its own map as pixels.
 
         Args:
             metas: meta information of each picture of the batch.

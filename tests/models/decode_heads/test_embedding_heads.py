@@ -377,3 +377,105 @@ def test_position_is_forgotten():
         assert not torch.equal(head(features()), expected)
         raise ZeroDivisionError
     assert torch.equal(head(features()), expected)
+
+
+def added_position(name, images=2, **settings):
+    """What ``pixels_per_unit`` adds to the embeddings: those of the head with it less those of the same head without."""
+    plain, head = build(name).eval(), build(name, pixels_per_unit=2.5, **settings).eval()
+    (plain_scores, before), (scores, after) = (m.split(m(features(images))) for m in (plain, head))
+    assert torch.equal(scores, plain_scores)
+    return before, after
+
+
+@pytest.mark.parametrize('name', HEADS)
+def test_position_is_added_to_the_first_two_values(name):
+    before, after = added_position(name)
+    height, width = before.shape[2:]
+    # Alone, the map counts as the input.
+    expected = before.clone()
+    for row in range(height):
+        for column in range(width):
+            expected[:, 0, row, column] += (column + 0.5) / 2.5
+            expected[:, 1, row, column] += (row + 0.5) / 2.5
+    torch.testing.assert_close(after, expected)
+    assert torch.equal(after[:, 2:], before[:, 2:])
+
+
+@pytest.mark.parametrize('size', [(8, 12), (16, 24), (32, 48), (30, 41)])
+def test_position_is_in_pixels_of_the_input(size, device):
+    """The head's map of 8 x 12 cells is up to a quarter of the input."""
+    plain, head = (build('EmbeddingFCNHead', **s).eval().to(device) for s in ({}, {'pixels_per_unit': 4.0}))
+    before = plain.split(plain(features(device=device)))[1]
+    with head.at([{}, {}], size):
+        after = head.split(head(features(device=device)))[1]
+    x = torch.tensor([(column + 0.5) * size[1] / 12 / 4 for column in range(12)])
+    y = torch.tensor([(row + 0.5) * size[0] / 8 / 4 for row in range(8)])
+    torch.testing.assert_close(after[:, :2].cpu(), before[:, :2].cpu() + grid(x, y))
+    assert_same(after[:, 2:], before[:, 2:])
+    # Where the window lies in the whole input makes no difference.
+    with head.at([{}, {}], size, origin=(5, 7)):
+        assert_same(head.split(head(features(device=device)))[1], after)
+
+
+def test_position_comes_with_the_data_samples(monkeypatch):
+    """In a loss from the labels' size, in a prediction from the padded batch's."""
+    head = build('EmbeddingFCNHead', pixels_per_unit=4.0).eval()
+    plain = build('EmbeddingFCNHead').eval()
+    before = plain.split(plain(features()))[1]
+    ids, classes = label_maps()
+    losses = head.loss(features(), make_samples(ids, classes), None)
+    x, y = (torch.arange(12) + 0.5) * 2 / 4, (torch.arange(8) + 0.5) * 2 / 4
+    expected = torch.cat([before[:, :2] + grid(x, y), before[:, 2:]], dim=1)
+    terms = discriminative_terms(expected, ids[:, 1::2, 1::2], classes[:, 1::2, 1::2])
+    torch.testing.assert_close(losses['pull'], terms.pull)
+    torch.testing.assert_close(losses['push'], terms.push)
+    torch.testing.assert_close(losses['regularization'], terms.regularization)
+
+    outputs, forward = [], head.forward
+    monkeypatch.setattr(head, 'forward', lambda inputs: outputs.append(forward(inputs)) or outputs[-1])
+    head.predict(features(), [{'img_shape': (30, 40), 'batch_input_shape': (32, 48)}] * 2, {})
+    torch.testing.assert_close(head.split(outputs[0])[1][:, :2], before[:, :2] + grid(2 * x, 2 * y))
+
+
+@pytest.mark.parametrize('hidden_channels', [None, 7])
+def test_position_under_bfloat16_keeps_the_digits_of_float32(hidden_channels):
+    head = build('EmbeddingFCNHead', pixels_per_unit=3.0, hidden_channels=hidden_channels).eval()
+    plain = build('EmbeddingFCNHead', hidden_channels=hidden_channels).eval()
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        with head.at([{}, {}], (2048, 3072)):
+            output = head(features())
+        before = plain.split(plain(features()))[1]
+    assert before.dtype == torch.bfloat16 and output.dtype == torch.float32
+    position = head.split(output)[1][:, :2] - before[:, :2].float()
+    # Beside 1023, bfloat16 would round to multiples of 4.
+    expected = grid((torch.arange(12) + 0.5) * 256 / 3, (torch.arange(8) + 0.5) * 256 / 3)
+    torch.testing.assert_close(position, expected, rtol=0, atol=2e-4)
+
+
+def test_position_with_coordinates_and_a_hidden_layer_trains():
+    head = build('EmbeddingFCNHead', pixels_per_unit=3.0, coordinates=True, hidden_channels=5).train()
+    losses = head.loss(features(), make_samples(*label_maps(), **CROPPED), None)
+    total, _ = BaseModel.parse_losses(None, losses)
+    total.backward()
+    assert all(parameter.grad is not None for parameter in head.parameters())
+    assert head.conv_embedding[-1].weight.grad.abs().max() > 1e-4
+
+
+def test_position_of_two_embedding_dimensions():
+    head, plain = (build('EmbeddingFCNHead', embedding_dims=2, **s).eval() for s in ({'pixels_per_unit': 1}, {}))
+    position = head.split(head(features()))[1] - plain.split(plain(features()))[1]
+    torch.testing.assert_close(position, grid(torch.arange(12) + 0.5, torch.arange(8) + 0.5), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize('value', [0, -1, float('nan')])
+def test_pixels_per_unit_that_does_not_fit(value):
+    with pytest.raises(ValueError, match=f'pixels_per_unit > 0, or None to add no position, got {value}'):
+        build('EmbeddingFCNHead', pixels_per_unit=value)
+
+
+@pytest.mark.parametrize('settings', [{'embedding_dims': 1}, {'unit_length': True}])
+def test_position_does_not_fit_the_embedding(settings):
+    dims, unit_length = settings.get('embedding_dims', DIMS), settings.get('unit_length', False)
+    message = f'pixels_per_unit.*got embedding_dims={dims} and unit_length={unit_length}'
+    with pytest.raises(ValueError, match=message):
+        build('EmbeddingFCNHead', pixels_per_unit=3.0, **settings)
