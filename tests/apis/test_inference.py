@@ -3,13 +3,15 @@
 from pathlib import Path
 
 import cv2
+import mmcv
 import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
 
 from mmseg_instancenet.apis import init_model, segment_picture
-from mmseg_instancenet.models import BoundarySegmentor
+from mmseg_instancenet.datasets.transforms import normalize_percentiles
+from mmseg_instancenet.models import BoundarySegmentor, EmbeddingSegmentor
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 
@@ -46,3 +48,173 @@ def test_no_step_of_training_or_testing_needs_what_an_image_alone_has_not(name, 
         deterministic = [step for step in pipeline if 'Random' not in step.type]
         monkeypatch.setitem(boundary_model.cfg.test_dataloader.dataset, 'pipeline', deterministic)
         assert segment_picture(boundary_model, image).pred_boundary.data.shape == (1, 64, 96)
+
+
+# Pipelines with NormalizePercentiles
+
+
+def make_model(channels: int = 3, load: dict | None = None, normalized: bool = True) -> EmbeddingSegmentor:
+    """That of the digits, narrow and untrained, for images of any depth."""
+    config = Config.fromfile(CONFIGS / 'instancenet_digits.py')
+    config.model.backbone.update(base_channels=2, in_channels=channels)
+    config.model.decode_head.update(in_channels=16, c1_in_channels=2, channels=4, c1_channels=2)
+    mean, std = [10.0] * channels, [2.0] * channels
+    config.model.data_preprocessor.update(mean=mean, std=std, bgr_to_rgb=False)
+    if normalized:
+        config.model.data_preprocessor.update(mean=None, std=None)
+    load = {'type': 'LoadImageFromFile', **(load or {})}
+    masks = {'type': 'mmdet.LoadAnnotations', 'with_bbox': True, 'with_mask': True}
+    others = [{'type': 'NormalizePercentiles', 'low': 2, 'high': 98}] * normalized
+    config.test_dataloader.dataset.pipeline = [
+        load,
+        *others,
+        masks,
+        {'type': 'MasksToMaps'},
+        {'type': 'PackInstanceMaps'},
+    ]
+    torch.manual_seed(0)
+    return init_model(config, device='cpu')
+
+
+def entering(model: EmbeddingSegmentor, image, monkeypatch) -> np.ndarray:
+    """(H, W, C) of what leaves the pipeline for an image."""
+    seen = []
+    with monkeypatch.context() as patch:
+        patch.setattr(model, 'test_step', lambda data: [seen.append(data['inputs'][0])])
+        segment_picture(model, image)
+    return seen[0].numpy().transpose(1, 2, 0)
+
+
+def draw(dtype: str, shape: tuple[int, ...]) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    low, high = {'uint8': (5, 90), 'uint16': (1000, 1400), 'int32': (-(10**6), 10**6), 'int64': (0, 50)}.get(
+        dtype, (-1, 3)
+    )
+    return (rng.uniform(low, high, shape)).astype(dtype)
+
+
+@pytest.mark.parametrize('dtype', ['uint8', 'uint16', 'int32', 'int64', 'float16', 'float32', 'float64'])
+def test_array_of_any_type(dtype, monkeypatch):
+    image = draw(dtype, (24, 31, 3))
+    found = entering(make_model(), image, monkeypatch)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, normalize_percentiles(image, 2, 98))
+    assert 0 == found.min() < found.max() == 1
+
+
+@pytest.mark.parametrize('channels', [1, 3, 5])
+@pytest.mark.parametrize('shape', [(24, 31), (24, 31, 1)])
+def test_grey_array_is_repeated_for_each_channel_of_the_network(channels, shape, monkeypatch):
+    image = draw('uint16', shape)
+    found = entering(make_model(channels), image, monkeypatch)
+    expected = normalize_percentiles(np.stack([image.reshape(24, 31)] * channels, axis=2), 2, 98)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_result_at_the_size_of_the_image_and_independent_of_a_linear_change():
+    model = make_model(5)
+    image = draw('uint16', (24, 31, 5))
+    result = segment_picture(model, image)
+    assert result.pred_instance_map.data.shape == (1, 24, 31) and result.ori_shape == (24, 31)
+    assert result.img_path is None
+    changed = segment_picture(model, image.astype(np.int32) * 1000 - 7)
+    torch.testing.assert_close(changed.pred_embeddings.data, result.pred_embeddings.data, rtol=1e-4, atol=1e-4)
+    assert result.pred_embeddings.data.std() > 1e-4
+    other = segment_picture(model, image[::-1])
+    assert (other.pred_embeddings.data - result.pred_embeddings.data).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    'image, expected, got',
+    [
+        (np.zeros((4, 5, 4), np.uint8), r'\(H, W, 3\)', r'\(4, 5, 4\) uint8: choose or convert the channels'),
+        (np.zeros((4, 5, 2)), r'\(H, W, 3\)', r'\(4, 5, 2\) float64'),
+        (np.zeros((4, 5, 3), bool), 'integers or floating point', r'\(4, 5, 3\) bool'),
+        (np.zeros((4, 5, 3), complex), 'integers or floating point', r'\(4, 5, 3\) complex128'),
+        (np.zeros(5), r'\(H, W\) grey', r'\(5,\) float64'),
+        (np.zeros((1, 4, 5, 3)), r'\(H, W, 3\)', r'\(1, 4, 5, 3\) float64'),
+    ],
+)
+def test_array_that_does_not_fit(image, expected, got):
+    with pytest.raises(ValueError, match=f'image: expected .*{expected}.*got {got}'):
+        segment_picture(make_model(), image)
+
+
+def test_colour_does_not_fit_a_network_of_one_channel(tmp_path):
+    path = tmp_path / 'colour.png'
+    cv2.imwrite(str(path), draw('uint8', (4, 5, 3)))
+    with pytest.raises(ValueError, match=r'colour.png: expected .*\(H, W, 1\).*got \(4, 5, 3\) uint8'):
+        segment_picture(make_model(1), path)
+
+
+def test_nan_names_the_file(tmp_path):
+    image = draw('float32', (4, 5))
+    image[1, 2] = np.nan
+    with pytest.raises(ValueError, match='^image: expected finite pixels'):
+        segment_picture(make_model(), image)
+    path = tmp_path / 'float.tif'
+    cv2.imwrite(str(path), image)
+    with pytest.raises(ValueError, match='float.tif: expected finite pixels'):
+        segment_picture(make_model(load={'color_type': 'unchanged'}), path)
+
+
+@pytest.mark.parametrize('extension', ['png', 'tif'])
+@pytest.mark.parametrize('shape', [(24, 31), (24, 31, 3)])
+@pytest.mark.parametrize('load', [{}, {'color_type': 'unchanged'}, {'color_type': 3}, {'to_float32': True}])
+def test_file_of_sixteen_bits_keeps_them(load, shape, extension, tmp_path, monkeypatch):
+    """Of 1000 .. 1400 two greys are left in eight bits."""
+    image = draw('uint16', shape)
+    path = tmp_path / f'image.{extension}'
+    cv2.imwrite(str(path), image)
+    bgr = image if image.ndim == 3 else np.stack([image] * 3, axis=2)
+    found = entering(make_model(load=load), path, monkeypatch)
+    np.testing.assert_array_equal(found, normalize_percentiles(bgr, 2, 98))
+    assert len(np.unique(found)) > 200
+    np.testing.assert_array_equal(found, entering(make_model(), image, monkeypatch))
+
+
+def test_settings_of_the_first_step_hold(tmp_path, monkeypatch):
+    image = draw('uint16', (24, 31))
+    cv2.imwrite(str(tmp_path / 'image.png'), image)
+    found = entering(make_model(load={'color_type': 'color'}), tmp_path / 'image.png', monkeypatch)
+    np.testing.assert_array_equal(found, normalize_percentiles(np.stack([image >> 8] * 3, axis=2), 2, 98))
+    # A network of one channel.
+    for settings in ({'color_type': 'unchanged'}, {'color_type': 'unchanged', 'imdecode_backend': 'pillow'}):
+        found = entering(make_model(1, settings), tmp_path / 'image.png', monkeypatch)
+        np.testing.assert_array_equal(found[..., 0], normalize_percentiles(image, 2, 98))
+
+
+def test_file_of_eight_bits_as_ever(tmp_path, monkeypatch):
+    transparent = draw('uint8', (24, 31, 4))
+    cv2.imwrite(str(tmp_path / 'image.png'), transparent)
+    found = entering(make_model(), str(tmp_path / 'image.png'), monkeypatch)
+    np.testing.assert_array_equal(found, normalize_percentiles(transparent[..., :3], 2, 98))
+
+
+def test_floating_point_tif_with_unchanged(tmp_path, monkeypatch):
+    image = draw('float32', (24, 31))
+    cv2.imwrite(str(tmp_path / 'image.tif'), image)
+    found = entering(make_model(load={'color_type': 'unchanged'}), tmp_path / 'image.tif', monkeypatch)
+    np.testing.assert_array_equal(found, normalize_percentiles(np.stack([image] * 3, axis=2), 2, 98))
+
+
+@pytest.mark.parametrize('normalized', [False, True])
+def test_file_that_is_no_image(normalized, tmp_path):
+    (tmp_path / 'text.png').write_text('not an image')
+    with pytest.raises(ValueError, match=r'text\.png'):
+        segment_picture(make_model(normalized=normalized), tmp_path / 'text.png')
+    with pytest.raises(FileNotFoundError, match=r'none\.png'):
+        segment_picture(make_model(normalized=normalized), tmp_path / 'none.png')
+
+
+def test_without_percentiles_eight_bits_as_before(tmp_path, monkeypatch):
+    model = make_model(normalized=False)
+    for image in (draw('uint16', (4, 5, 3)), draw('float32', (4, 5)), draw('uint8', (4, 5, 1))):
+        with pytest.raises(ValueError, match=r'expected a uint8 picture \(H, W, 3\) or \(H, W\), got \(4, 5'):
+            segment_picture(model, image)
+    grey = draw('uint8', (24, 31))
+    np.testing.assert_array_equal(entering(model, grey, monkeypatch), np.stack([grey] * 3, axis=2))
+    cv2.imwrite(str(tmp_path / 'image.png'), draw('uint16', (24, 31)))
+    found = entering(model, tmp_path / 'image.png', monkeypatch)
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found, mmcv.imread(str(tmp_path / 'image.png')))
