@@ -15,6 +15,7 @@ from torch import nn
 
 from ..engine import register_safe_loaders
 from ..models import BoundarySegmentor, EmbeddingSegmentor
+from .shipped import config_and_checkpoint
 
 
 def init_model(
@@ -28,12 +29,13 @@ def init_model(
     From here on MMEngine reads checkpoints without running code from them (:func:`register_safe_loaders`).
 
     Args:
-        config: file, or what was read from one.
+        config: name of a shipped model (:func:`shipped_models`), which brings its weights; file, or what was read from one.
         checkpoint: file or address.
         device: where the model shall be, 'cpu' for example.
         cfg_options: settings in place of the config's, nested keys joined by dots.
     """
     register_safe_loaders()
+    config, checkpoint = config_and_checkpoint(config, checkpoint)
     return init_mmseg_model(config, checkpoint, device, cfg_options)
 
 
