@@ -1,0 +1,81 @@
+"""Counts the objects in images and draws them: each in a colour of its own, beside the input.
+
+::
+
+    python tools/segment.py image.png                               # nuclei, by the model in the package
+    python tools/segment.py images/*.tif --out work_dirs/drawings   # work_dirs/drawings/NAME_instances.png
+    python tools/segment.py image.png --config CONFIG --checkpoint CHECKPOINT
+"""
+
+import argparse
+from collections import Counter
+from pathlib import Path
+
+import cv2
+import mmcv
+import numpy as np
+
+from mmseg_instancenet.apis import init_model, segment_picture
+from mmseg_instancenet.datasets.transforms.percentiles import normalize_percentiles
+from mmseg_instancenet.models import BoundarySegmentor
+from mmseg_instancenet.visualization import instances_over_picture, panel
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('images', nargs='+', type=Path, metavar='IMAGE', help='image file')
+    parser.add_argument('--model', help='name of a shipped model; nuclei unless given')
+    parser.add_argument('--config', help='config file, in place of a shipped model')
+    parser.add_argument('--checkpoint', help='checkpoint file for --config')
+    parser.add_argument(
+        '--out', type=Path, default=Path(), help='folder for the drawings; the current one unless given'
+    )
+    parser.add_argument('--device', default='cpu', help="'cpu' unless given, or 'cuda:0'")
+    args = parser.parse_args()
+    if (args.config is None) != (args.checkpoint is None):
+        parser.error('expected --config and --checkpoint together, got one of them')
+    if args.config and args.model:
+        parser.error('expected --model or --config, got both')
+    missing = [str(path) for path in args.images if not path.is_file()]
+    if missing:
+        parser.error(f'expected image files, got what is no file: {", ".join(missing)}')
+    twice = [name for name, count in Counter(drawing_of(path) for path in args.images).items() if count > 1]
+    if twice:
+        parser.error(
+            f'expected images with different names, got several for {", ".join(twice)}: segment each folder by itself'
+        )
+    return args
+
+
+def drawing_of(path: Path) -> str:
+    return f'{path.stem}_instances.png'
+
+
+def image_for_display(path: Path) -> np.ndarray:
+    """(H, W, 3) uint8 in RGB, its contrast stretched: microscopes use a small part of the range."""
+    image_HW3 = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    if image_HW3 is None:
+        raise SystemExit(f'expected an image that OpenCV can read, got {path}: save it as PNG or TIFF')
+    return (255 * normalize_percentiles(image_HW3[..., ::-1])).round().astype(np.uint8)
+
+
+def main() -> None:
+    args = parse_args()
+    try:
+        model = init_model(args.config or args.model or 'nuclei', args.checkpoint, device=args.device)
+    except FileNotFoundError as error:
+        raise SystemExit(str(error)) from error
+    if isinstance(model, BoundarySegmentor):
+        raise SystemExit(f'expected a model that finds objects, got one that finds boundaries: {args.config}')
+    for path in args.images:
+        image_HW3 = image_for_display(path)
+        result = segment_picture(model, path)
+        count = len(result.pred_instances)
+        print(f'{path}: {count} objects', flush=True)
+        drawn_HW3 = instances_over_picture(image_HW3, result.pred_instance_map.data[0].cpu().numpy())
+        both = panel([image_HW3, drawn_HW3], ['input', f'{count} objects'], height=max(256, len(image_HW3)))
+        mmcv.imwrite(both[..., ::-1], str(args.out / drawing_of(path)))
+
+
+if __name__ == '__main__':
+    main()
