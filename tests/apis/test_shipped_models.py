@@ -1,5 +1,6 @@
 """Models inside the package: found by name, with their weights, from a checkout and from a wheel."""
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import cv2
 import pytest
 import torch
+import yaml
 from mmengine.config import Config
 from untrained_digits import untrained_digits
 
@@ -77,6 +79,19 @@ def test_a_config_file_stays_as_it_is(tiny, tmp_path, monkeypatch):
     for config in (path, Path(path), '~/shipped/tiny.py', Config.fromfile(path)):
         assert shipped.config_and_checkpoint(config, 'weights.pth') == (config, 'weights.pth')
         assert shipped.config_and_checkpoint(config) == (config, None)
+
+
+def test_each_metafile_belongs_to_its_weights():
+    """Of the models in the package: size and SHA-256, every tensor of the model in the file, and nothing else."""
+    for name in shipped_models():
+        content = (shipped.FOLDER / f'{name}.pth').read_bytes()
+        (meta,) = yaml.safe_load((shipped.FOLDER / f'{name}.yml').read_text())['Models']
+        assert meta['Name'] == name and meta['Metadata']['SHA256'] == hashlib.sha256(content).hexdigest()
+        assert meta['Metadata']['File Size (bytes)'] == len(content) <= 5_000_000
+        weights = torch.load(shipped.FOLDER / f'{name}.pth', weights_only=True)['state_dict']
+        found = init_model(name, device='cpu').state_dict()
+        assert found.keys() == weights.keys()
+        assert all(found[key].equal(values.to(found[key].dtype)) for key, values in weights.items())
 
 
 def test_the_example_image_is_that_of_the_validation_set(test_data):
