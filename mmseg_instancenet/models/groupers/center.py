@@ -105,8 +105,8 @@ class CenterGrouping(Grouper):
 
     Args:
         mode: 'shift' (center-shift) or 'fixed' (center-fixed).
-        threshold: radius of a group; 1.2 is the paper's best. A warning is given where it leaves the paper's range
-            2 pull_margin < threshold < push_margin / 2 for the margins of the loss (see :meth:`check_margins`).
+        threshold: radius of a group; 1.2 is the paper's best. ``tools/tune.py`` chooses it for a trained network. A warning is
+            given where it cannot be right for the margins of the loss (see :meth:`check_margins`).
         norm: order of the norm, as in the loss.
         distance: 'norm', or 'cosine' for embeddings trained on a sphere.
         seed: of the random draws; the same picture always gives the same groups.
@@ -152,21 +152,28 @@ class CenterGrouping(Grouper):
         )
 
     def check_margins(self, margins: EmbeddingMargins) -> None:
-        """Warns where the threshold leaves the range that the loss makes room for.
+        """Warns where the threshold can split or merge objects even if the loss is zero.
 
-        For a norm that is the paper's, 2 pull_margin < threshold < push_margin / 2. On the sphere it is the cosine
-        distance of half the angle between two instances, up to which groups around their means cannot overlap.
+        The pixels of an object then lie within ``margins.within`` of its mean, and the means of two objects at least
+        ``margins.between`` apart. Around any pixel of an object a threshold of 2 within takes in all of its pixels; one below
+        between - 2 within takes in none of another object. With such a threshold both modes find exactly the objects. On the
+        sphere the same holds of angles. The paper recommends the lower part of this range, 2 pull_margin < threshold <
+        push_margin / 2 (Gao 2020, "Post processing"). Where a loss is left, pixels lie farther from their mean.
         """
         if margins.distance != self.distance:
             return
         if self.distance == 'norm':
-            low, high, formula = 2 * margins.within, margins.between / 4, '(2 pull_margin, push_margin / 2)'
+            low, high = 2 * margins.within, margins.between - 2 * margins.within
+            formula = '(2 pull_margin, 2 push_margin - 2 pull_margin)'
         else:
-            low, high = margins.within, 1 - math.cos(math.acos(1 - margins.between) / 2)
-            formula = '(0, half the angle between two instances)'
+            # The triangle inequality holds of angles, not of 1 - cos.
+            within, between = (math.acos(max(-1.0, 1 - value)) for value in (margins.within, margins.between))
+            low, high = (1 - math.cos(min(math.pi, max(0.0, angle))) for angle in (2 * within, between - 2 * within))
+            formula = '(twice the angle within an instance, the angle between two less that)'
         if not low < self.threshold < high:
             warnings.warn(
-                f'CenterGrouping: threshold {self.threshold} lies outside ({low:g}, {high:g}) = {formula} of the loss: objects '
-                'may be split (too small) or merged (too large)',
+                f'CenterGrouping: threshold {self.threshold} lies outside ({low:g}, {high:g}) = {formula} of the loss: even at a '
+                f'loss of zero it can {"split" if self.threshold <= low else "merge"} objects. tools/tune.py finds a threshold '
+                'for a trained network',
                 stacklevel=2,
             )

@@ -160,35 +160,150 @@ def test_embeddings_that_mean_nothing():
 
 
 def test_threshold_is_checked_against_the_margins():
-    loss = DiscriminativeLoss()
-    with pytest.warns(UserWarning, match=r'threshold 1.8 lies outside \(0.4, 1.5\)'):
-        CenterGrouping(threshold=1.8).check_margins(loss.margins(4))
+    margins = DiscriminativeLoss().margins(4)
+    with pytest.warns(
+        UserWarning, match=r'threshold 5.61 lies outside \(0.4, 5.6\) = \(2 pull_margin, .*can merge objects'
+    ):
+        CenterGrouping(threshold=5.61).check_margins(margins)
+    with pytest.warns(UserWarning, match=r'threshold 0.39 lies outside \(0.4, 5.6\).*can split objects.*tools/tune.py'):
+        CenterGrouping(threshold=0.39).check_margins(margins)
     with warnings.catch_warnings():
         warnings.simplefilter('error')
-        CenterGrouping(threshold=1.2).check_margins(loss.margins(4))
+        for threshold in (0.41, 1.2, 1.8, 3.0, 5.59):
+            CenterGrouping(threshold=threshold).check_margins(margins)
+    # No threshold is right for these.
+    with pytest.warns(UserWarning, match=r'threshold 1.2 lies outside \(2, 1.2\)'):
+        CenterGrouping(threshold=1.2).check_margins(DiscriminativeLoss(pull_margin=1.0, push_margin=1.6).margins(4))
 
 
-# (1 + cos) / 2 = margin, and 1 - cos of half that angle: right angles, 60 degrees, opposite directions.
-@pytest.mark.parametrize(('margin', 'high'), [(0.5, 1 - 0.5**0.5), (0.75, 1 - 0.75**0.5), (0.0, 1.0)])
-def test_cosine_threshold_is_checked_against_half_the_angle_of_the_margin(margin, high):
+# Of two instances (1 + cos) / 2 = margin: right angles, 60 degrees, opposite directions.
+@pytest.mark.parametrize(('margin', 'high'), [(0.5, 1.0), (0.75, 0.5), (0.0, 2.0)])
+def test_cosine_threshold_is_checked_against_the_angle_of_the_margin(margin, high):
     margins = SphericalPairLoss(margin=margin).margins(8)
-    with pytest.warns(UserWarning, match=rf'outside \(0, {high:g}\) = .*half the angle'):
+    with pytest.warns(UserWarning, match=rf'outside \(0, {high:g}\) = .*the angle between two less that.*can merge'):
         CenterGrouping(threshold=high + 0.001, distance='cosine').check_margins(margins)
     with warnings.catch_warnings():
         warnings.simplefilter('error')
-        CenterGrouping(threshold=high - 0.001, distance='cosine').check_margins(margins)
+        for threshold in (0.001, high - 0.001):
+            CenterGrouping(threshold=threshold, distance='cosine').check_margins(margins)
         # A radius and margins of different kinds cannot be compared.
         CenterGrouping(threshold=9, distance='norm').check_margins(margins)
         CenterGrouping(threshold=9, distance='cosine').check_margins(DiscriminativeLoss().margins(4))
-    with pytest.warns(UserWarning, match=r'outside \(0.25, '):
-        CenterGrouping(threshold=0.2, distance='cosine').check_margins(EmbeddingMargins('cosine', 0.25, 1.0))
 
 
-def test_within_the_range_groups_at_the_margin_are_told_apart():
-    """Instances as the loss leaves them, three points at right angles."""
-    x = torch.eye(3).repeat(20, 1) * torch.rand(60, 1, generator=torch.Generator().manual_seed(0)).add(0.5)
-    high = 1 - 0.5**0.5
-    assert group_by_centers(x, high - 0.001, distance='cosine').unique().numel() == 3
+def turned_by(degrees: float) -> float:
+    """The cosine distance of an angle."""
+    return 1 - math.cos(math.radians(degrees))
+
+
+def test_cosine_threshold_is_checked_by_angles():
+    """10 degrees within, 90 between: 20 to 70 degrees."""
+    margins = EmbeddingMargins('cosine', turned_by(10), turned_by(90))
+    low, high = turned_by(20), turned_by(70)
+    for threshold, word in ((low - 0.001, 'split'), (high + 0.001, 'merge')):
+        with pytest.warns(UserWarning, match=rf'outside \({low:g}, {high:g}\).*can {word}'):
+            CenterGrouping(threshold=threshold, distance='cosine').check_margins(margins)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        for threshold in (low + 0.001, high - 0.001):
+            CenterGrouping(threshold=threshold, distance='cosine').check_margins(margins)
+    # Twice 50 degrees within leave no room between two that are 90 apart.
+    with pytest.warns(UserWarning, match=rf'outside \({turned_by(100):g}, 0\)'):
+        CenterGrouping(threshold=0.5, distance='cosine').check_margins(
+            EmbeddingMargins('cosine', turned_by(50), turned_by(90))
+        )
+
+
+def objects_in_a_space(rng, norm, within=0.3, between=2.0, dims=3):
+    """Objects whose means are at least ``between`` apart and whose pixels lie up to exactly ``within`` from them, in float64.
+
+    Around a centre lie pairs of opposite points, so that it is the mean.
+    """
+    centers = [rng.uniform(-3, 3, dims)]
+    while len(centers) < 7:
+        # At exactly ``between`` from one of the others, unless that is too near to another one.
+        step = rng.normal(size=dims)
+        candidate = centers[rng.integers(len(centers))] + step / np.linalg.norm(step, ord=norm) * between
+        if min(np.linalg.norm(candidate - center, ord=norm) for center in centers) >= between - 1e-9:
+            centers.append(candidate)
+    x, true = [], []
+    for index, center in enumerate(centers):
+        for _ in range(4):
+            step = rng.normal(size=dims)
+            step *= within * rng.choice([1.0, rng.random()]) / np.linalg.norm(step, ord=norm)
+            x += [center - step, center + step]
+            true += [index, index]
+    return np.array(x), np.array(true)
+
+
+def objects_on_the_sphere(rng):
+    """Objects whose directions lie up to exactly 10 degrees about means at right angles, and their lengths anywhere.
+
+    Around a centre lie pairs of opposite points, so that it is the direction of the mean of unit vectors.
+    """
+    centers = np.linalg.qr(rng.normal(size=(4, 4)))[0]
+    x, true = [], []
+    for index, center in enumerate(centers):
+        for _ in range(4):
+            step = rng.normal(size=4)
+            step -= (step @ center) * center
+            step /= np.linalg.norm(step)
+            angle = math.radians(10 * rng.choice([1.0, rng.random()]))
+            x += [math.cos(angle) * center + sign * math.sin(angle) * step for sign in (-1, 1)]
+            true += [index, index]
+    return np.array(x) * rng.uniform(0.1, 10, (len(x), 1)), np.array(true)
+
+
+@pytest.mark.parametrize('share', [0.001, 0.3, 0.7, 0.999])
+@pytest.mark.parametrize('shift', [False, True])
+@pytest.mark.parametrize('distance, norm', [('norm', 1), ('norm', 2), ('norm', float('inf')), ('cosine', 2)])
+def test_inside_the_range_groups_are_the_objects(distance, norm, shift, share):
+    """At a loss of zero, with pixels and means that lie on the margins."""
+    if distance == 'norm':
+        low, high = 2 * 0.3, 2.0 - 2 * 0.3
+    else:
+        low, high = turned_by(20), turned_by(70)
+    threshold = low + share * (high - low)
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        x, true = objects_in_a_space(rng, norm) if distance == 'norm' else objects_on_the_sphere(rng)
+        labels = group_by_centers(
+            torch.from_numpy(x),
+            threshold,
+            shift=shift,
+            norm=norm,
+            distance=distance,
+            generator=torch.Generator().manual_seed(seed),
+        ).numpy()
+        assert len(set(zip(labels, true, strict=True))) == len(set(labels)) == len(set(true))
+
+
+@pytest.mark.parametrize('shift', [False, True])
+@pytest.mark.parametrize('distance', ['norm', 'cosine'])
+def test_just_outside_the_range_there_are_counterexamples(distance, shift):
+    """Two objects of two pixels each on one line, or on one circle: within 10 of means that are 90 apart."""
+    position = np.array([-10.0, 10.0, 80.0, 100.0])
+    if distance == 'norm':
+        x, low, high, step = position[:, None], 20.0, 70.0, 0.1
+    else:
+        angle = np.radians(position)
+        x, low, high, step = np.stack([np.cos(angle), np.sin(angle)], 1), turned_by(20), turned_by(70), 0.001
+
+    def partitions(threshold):
+        found = set()
+        for seed in range(30):  # whichever pixel is drawn first
+            generator = torch.Generator().manual_seed(seed)
+            labels = group_by_centers(
+                torch.from_numpy(x), threshold, shift=shift, distance=distance, generator=generator
+            ).tolist()
+            found.add(tuple(labels.index(label) for label in labels))
+        return found
+
+    exact = (0, 0, 2, 2)
+    assert partitions(low + step) == partitions(high - step) == {exact}
+    assert partitions(low - step) == {(0, 1, 2, 3)}  # every pixel for itself
+    merged = partitions(high + step) - {exact}
+    assert merged and all(min(labels[2:]) < 2 for labels in merged)
 
 
 def test_threshold_decides_about_a_pixel_on_the_rim():

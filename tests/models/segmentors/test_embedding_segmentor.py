@@ -292,7 +292,7 @@ def test_heads_without_embeddings_and_unknown_settings_are_refused():
 def test_margins_are_checked_when_the_model_is_built():
     with pytest.warns(UserWarning, match='threshold 1.2 lies outside'):
         build(dict(type='EmbeddingFCNHead', in_channels=4, in_index=0, channels=8, num_classes=4, norm_cfg=NORM,
-                   loss_embedding=dict(type='DiscriminativeLoss', push_margin=2.0)))  # fmt: skip
+                   loss_embedding=dict(type='DiscriminativeLoss', push_margin=0.75)))  # fmt: skip
 
 
 def group_classes(network_pass, class_HW, grouper, scorer):
