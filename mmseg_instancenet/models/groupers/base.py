@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ...structures import (
     IGNORED_CLASS,
     EmbeddingMargins,
+    group_means,
     group_statistics,
     renumber,
     split_components,
@@ -30,10 +31,11 @@ class Grouper(nn.Module, metaclass=ABCMeta):
             goes with losses in which the background is an instance.
         connected: split groups into 8-connected components. Goes with ``DiscriminativeLoss(push_distance=...)``, after
             which objects far from each other may share an embedding.
-        min_size: groups of fewer pixels of the map are dissolved: each pixel joins the group of its region whose mean
-            embedding is nearest, since it is more often an outlier than an object. With ``connected`` they are dropped
-            as specks.
-        max_instances: keep only this many groups of a picture, the largest; ``None`` keeps all.
+        min_size: groups of fewer pixels of the map are dissolved, since they are more often outliers than objects: each
+            pixel joins the group of its region whose mean embedding is nearest. With ``connected`` a small group as a whole
+            joins one that it touches, directly or through other small groups, and is dropped as a speck if there is none; see
+            :func:`join_touching`.
+        max_instances: keep only this many groups of an image, the largest; ``None`` keeps all.
         max_groups: where more groups than this are found, the largest stay and the others are treated as those below
             ``min_size``, with one warning: scattered embeddings would otherwise make a group of nearly every pixel, and a
             validation would take hours.
@@ -86,7 +88,8 @@ class Grouper(nn.Module, metaclass=ABCMeta):
             class_map_hw: (h, w) integers: 0 = background, 255 = ignore; neither is grouped (see ``background_groups``).
 
         Returns:
-            (h, w) int64: 0 = no group, groups numbered 1, 2, .. without gaps, region after region.
+            (h, w) int64: 0 = no group, groups numbered 1, 2, .. without gaps, region after region; with ``connected`` in
+            reading order instead.
         """
         if embeddings_Dhw.dim() != 3 or class_map_hw.shape != embeddings_Dhw.shape[1:]:
             raise ValueError(
@@ -136,7 +139,13 @@ class Grouper(nn.Module, metaclass=ABCMeta):
             self._warn_of_groups(max(count, found))
             keep_K = _largest(size_K * keep_K, self.max_groups)
         kept_hw = renumber(labels_hw, keep_K)
-        if not self.connected:
+        if self.connected:
+            small_hw = renumber(labels_hw, ~keep_K)
+            if stopped:  # what the grouping did not come to: every pixel for itself
+                left_hw = (region_hw > 0) & (labels_hw == 0)
+                small_hw[left_hw] = small_hw.max() + 1 + torch.arange(int(left_hw.sum()), device=small_hw.device)
+            join_touching(embeddings_Dhw, kept_hw, small_hw, region_hw, self.norm)
+        else:
             self._join_nearest(embeddings_Dhw, kept_hw, region_hw)
         if self.max_instances is None or int(keep_K.sum()) <= self.max_instances:
             return kept_hw
@@ -165,10 +174,85 @@ class Grouper(nn.Module, metaclass=ABCMeta):
             warnings.warn(
                 f'{type(self).__name__}: expected at most max_groups={self.max_groups} groups of at least '
                 f'min_size={self.min_size} cells in an image, found {count} or more; the largest stay, the pixels of the others '
-                f'{"are dropped" if self.connected else "join the nearest"}. The embeddings are scattered, as early in a '
-                'training or after it has diverged; if an image does hold so many objects, raise max_groups of the grouper',
+                f'join {"one that they touch, or are dropped" if self.connected else "the nearest"}. The embeddings are '
+                'scattered, as early in a training or after it has diverged; if an image does hold so many objects, raise '
+                'max_groups of the grouper',
                 stacklevel=2,
             )
+
+
+def join_touching(
+    embeddings_Dhw: Tensor, labels_hw: Tensor, small_hw: Tensor, region_hw: Tensor, norm: float = 2.0
+) -> None:
+    """Lets each small group join the group of its region that it touches and whose mean embedding is nearest, in place.
+
+    A group touches another one where a pixel of it has a pixel of the other among its eight neighbours. Small groups that
+    touch only small ones come next: they touch the groups that those have joined, and so on. What touches none in the end
+    stays without. Means are those of the groups before anything joins, compared with that of the small group; among equals the
+    group with the lowest number is taken. A mean that is not finite is farther than all others.
+
+    Time: one pass over the pairs of touching groups, of which there are at most eight a pixel. Peak memory above the inputs: a
+    few integers for each pair, the means of all groups, and the differences of those means that are compared in one step.
+
+    Args:
+        embeddings_Dhw: (D, h, w) float.
+        labels_hw: (h, w) int64 groups 1 .. K, 0 = none; changed in place.
+        small_hw: (h, w) int64 small groups 1 .. L, 0 = none, where ``labels_hw`` is 0.
+        region_hw: (h, w) int64.
+        norm: order of the norm in which embeddings are compared.
+
+    Example:
+        >>> labels, small = torch.tensor([[1, 1, 0, 0, 2]]), torch.tensor([[0, 0, 1, 2, 0]])
+        >>> join_touching(torch.tensor([[[0.0, 0.0, 1.0, 9.0, 9.0]]]), labels, small, torch.ones_like(labels))
+        >>> labels
+        tensor([[1, 1, 1, 2, 2]])
+    """
+    count, small_count = int(labels_hw.max()), int(small_hw.max())
+    if count == 0 or small_count == 0:
+        return
+    # All in one numbering: groups 1 .. count, small groups from count + 1.
+    united_hw = torch.where(small_hw > 0, small_hw + count, labels_hw)
+    mean_KD = group_means(embeddings_Dhw, united_hw, count + small_count)
+    # The group that each has become; 0 for small groups that have not joined one.
+    joined_K = torch.arange(count + small_count + 1, device=labels_hw.device)
+    joined_K[count + 1 :] = 0
+    first_Q, second_Q = _touching_pairs(united_hw, region_hw)
+    pairs_K = torch.bincount(first_Q, minlength=len(joined_K))
+    start_K = pairs_K.cumsum(0) - pairs_K
+    # Of the neighbours of what has joined last: whatever has joined before has had its turn.
+    new_N = joined_K[1 : count + 1]
+    while len(new_N):
+        pairs_N = pairs_K[new_N]
+        new_R = new_N.repeat_interleave(pairs_N)
+        offset_R = (start_K[new_N] - pairs_N.cumsum(0) + pairs_N).repeat_interleave(pairs_N)
+        small_R = second_Q[offset_R + torch.arange(len(new_R), device=new_R.device)]
+        open_R = joined_K[small_R] == 0
+        small_R, group_R = small_R[open_R], joined_K[new_R[open_R]]
+        distance_R = torch.linalg.vector_norm(mean_KD[small_R - 1] - mean_KD[group_R - 1], ord=norm, dim=1)
+        distance_R = distance_R.nan_to_num(nan=torch.inf, posinf=torch.inf)
+        new_N, index_R = small_R.unique(return_inverse=True)
+        nearest_N = distance_R.new_full(new_N.shape, torch.inf).scatter_reduce(0, index_R, distance_R, reduce='amin')
+        best_R = distance_R == nearest_N[index_R]
+        joined_K[new_N] = new_N.scatter_reduce(0, index_R[best_R], group_R[best_R], reduce='amin', include_self=False)
+    labels_hw.copy_(joined_K[united_hw])
+
+
+def _touching_pairs(labels_hw: Tensor, region_hw: Tensor) -> tuple[Tensor, Tensor]:
+    """Pairs of labels above 0 with neighbouring pixels of one region, in both orders, each once, sorted: first, second, (Q,)."""
+    height, width = labels_hw.shape
+    span = int(labels_hw.max()) + 1
+    codes = []
+    for down, right in ((0, 1), (1, 0), (1, 1), (1, -1)):
+        rows, other_rows = slice(0, height - down), slice(down, height)
+        columns = slice(max(0, -right), width - max(0, right))
+        other_columns = slice(max(0, right), width - max(0, -right))
+        first_hw, second_hw = labels_hw[rows, columns], labels_hw[other_rows, other_columns]
+        touch_hw = (first_hw > 0) & (second_hw > 0) & (first_hw != second_hw)
+        touch_hw &= region_hw[rows, columns] == region_hw[other_rows, other_columns]
+        first_P, second_P = first_hw[touch_hw], second_hw[touch_hw]
+        codes += [first_P * span + second_P, second_P * span + first_P]
+    code_Q = torch.cat(codes).unique()
+    return torch.div(code_Q, span, rounding_mode='floor'), code_Q % span
 
 
 def _largest(size_K: Tensor, count: int) -> Tensor:
