@@ -41,8 +41,10 @@ class EmbeddingMixin:
             first two embedding values (x, then y), in units of this many pixels, so that the branch learns how far it is to
             the middle of the object: semi-convolutional embeddings (Novotny et al., ECCV 2018, equation 4). Objects in
             different places then differ before anything is learned, whatever they look like. For compact objects; about a
-            seventh of their diameter, so that the paper's push margin of 2 x 3 is the distance of two neighbours. ``None``
-            adds nothing.
+            seventh of their diameter, so that the paper's push margin of 2 x 3 is the distance of two neighbours. With
+            ``unit_length`` the position turns the embedding instead (:func:`rotate_by_position`), after it was scaled; D is then
+            even and at least 4, and about 0.4 of the diameter puts two neighbours at right angles. ``None`` leaves the position
+            out.
         hidden_channels: width of a 1 x 1 convolution and ReLU before the last one of the embedding branch; ``None`` for
             none, as in both papers. With ``coordinates`` on a sphere it is needed: a linear function of the position
             turns a row of objects into one arc, on which no two neighbours can lie at right angles.
@@ -74,14 +76,15 @@ class EmbeddingMixin:
         self.coordinates, self.unit_length = coordinates, unit_length
         if hidden_channels is not None and hidden_channels < 1:
             raise ValueError(f'expected hidden_channels >= 1, or None for no hidden layer, got {hidden_channels}')
-        if pixels_per_unit is not None:
-            if not pixels_per_unit > 0:
-                raise ValueError(f'expected pixels_per_unit > 0, or None to add no position, got {pixels_per_unit}')
-            if embedding_dims < 2 or unit_length:
-                raise ValueError(
-                    'expected embedding_dims >= 2 and unit_length=False with pixels_per_unit, which adds a position (x, y) to '
-                    f'the embedding, got embedding_dims={embedding_dims} and unit_length={unit_length}'
-                )
+        if pixels_per_unit is not None and not pixels_per_unit > 0:
+            raise ValueError(f'expected pixels_per_unit > 0, or None for no position, got {pixels_per_unit}')
+        fits = embedding_dims >= 4 and embedding_dims % 2 == 0 if unit_length else embedding_dims >= 2
+        if pixels_per_unit is not None and not fits:
+            raise ValueError(
+                'expected embedding_dims >= 2 with pixels_per_unit, which adds x and y, or an even number >= 4 with '
+                'unit_length=True, where they turn pairs of values, got '
+                f'embedding_dims={embedding_dims} and unit_length={unit_length}'
+            )
         self.pixels_per_unit = pixels_per_unit
         channels = self.channels + 2 * coordinates
         if hidden_channels is None:
@@ -110,22 +113,22 @@ class EmbeddingMixin:
             coordinates_N2hw = image_coordinates(map_size=size, device=feat.device, **position)
             feat = torch.cat([feat, coordinates_N2hw.to(feat) * _COORDINATE_RANGE], dim=1)
         embeddings = self.conv_embedding(feat)
-        if self.pixels_per_unit is not None:
-            embeddings = self._add_position(embeddings)
         if self.unit_length:
             embeddings = unit_vectors(embeddings.float(), dim=1)  # a square under half precision overflows
+        if self.pixels_per_unit is not None:
+            position_2hw = self._positions(embeddings)
+            embeddings = (rotate_by_position if self.unit_length else add_position)(embeddings.float(), position_2hw)
         return torch.cat([scores, embeddings], dim=1)
 
-    def _add_position(self, embeddings_NDhw: Tensor) -> Tensor:
-        """Adds each cell's position in the input to the first two embedding values, in float32: positions need its digits."""
-        height, width = embeddings_NDhw.shape[2:]
-        input_height, input_width = self._position['input_size'] if self._position else (height, width)
-        cells = {'device': embeddings_NDhw.device, 'dtype': torch.float32}
-        x_w = (torch.arange(width, **cells) + 0.5) * (input_width / width / self.pixels_per_unit)
-        y_h = (torch.arange(height, **cells) + 0.5) * (input_height / height / self.pixels_per_unit)
-        position_2hw = torch.stack([x_w.expand(height, width), y_h[:, None].expand(height, width)])
-        rest_hw = embeddings_NDhw.new_zeros(self.embedding_dims - 2, height, width, dtype=torch.float32)
-        return embeddings_NDhw.float() + torch.cat([position_2hw, rest_hw])
+    def _positions(self, embeddings_NDhw: Tensor) -> Tensor:
+        """x and y of each cell's centre in the network's input, in units of ``pixels_per_unit`` pixels, (2, h, w) float32."""
+        map_size = tuple(embeddings_NDhw.shape[2:])
+        input_size = self._position['input_size'] if self._position else map_size
+        y_h, x_w = (
+            (torch.arange(cells, device=embeddings_NDhw.device) + 0.5) * (pixels / cells / self.pixels_per_unit)
+            for cells, pixels in zip(map_size, input_size, strict=True)
+        )
+        return torch.stack([x_w.expand(map_size), y_h[:, None].expand(map_size)])
 
     @contextmanager
     def at(
@@ -185,6 +188,58 @@ class EmbeddingMixin:
     def predict_by_feat(self, seg_logits: Tensor, batch_img_metas: list[dict]) -> Tensor:
         """The class scores at the size of the input, as every mmseg head returns them."""
         return super().predict_by_feat(self.split(seg_logits)[0], batch_img_metas)
+
+
+def add_position(embeddings_NDhw: Tensor, position_2hw: Tensor) -> Tensor:
+    """Adds x and y to the first two embedding values (Novotny et al., ECCV 2018, equation 4).
+
+    Args:
+        embeddings_NDhw: (N, D, h, w) floating point, D >= 2.
+        position_2hw: (2, h, w): x, then y.
+
+    Example:
+        >>> add_position(torch.zeros(1, 3, 1, 1), torch.tensor([[[5.0]], [[7.0]]])).flatten()
+        tensor([5., 7., 0.])
+    """
+    rest_Rhw = embeddings_NDhw.new_zeros(embeddings_NDhw.shape[1] - 2, *embeddings_NDhw.shape[2:])
+    return embeddings_NDhw + torch.cat([position_2hw, rest_Rhw])
+
+
+def rotate_by_position(embeddings_NDhw: Tensor, position_2hw: Tensor) -> Tensor:
+    r"""Turns embeddings on the sphere by their position: what :func:`add_position` is in the plane.
+
+    Values f and F + f, with F = D / 2, are turned as one pair by the angle
+
+    .. math:: x \cos(\pi f / F) + y \sin(\pi f / F), \quad f = 0, .., F - 1
+
+    the position along one of F directions. The length stays, and the cosine of two embeddings depends on the difference of
+    their positions alone. Two embeddings that are equal before, with pairs of equal lengths, have the cosine :math:`J_0(r)` at
+    a distance r of up to about F (a Bessel function: 1 at 0, right angles at r = 2.4, from there on between -0.41 and 0.31).
+    Beyond, it depends on the direction between them too, and higher values occur.
+
+    Args:
+        embeddings_NDhw: (N, D, h, w) floating point, D even; with D = 2 only x turns them.
+        position_2hw: (2, h, w): x, then y, in radians.
+
+    Raises:
+        ValueError: if D is odd.
+
+    Example:
+        >>> turned = rotate_by_position(torch.tensor([1.0, 0.0]).view(1, 2, 1, 1), torch.tensor([[[torch.pi / 2]], [[9.0]]]))
+        >>> turned.flatten().round(decimals=4).abs()
+        tensor([0., 1.])
+    """
+    count, rest = divmod(embeddings_NDhw.shape[1], 2)
+    if rest:
+        raise ValueError(f'expected an even number of embedding values, got embeddings {tuple(embeddings_NDhw.shape)}')
+    direction_F = torch.arange(count, device=embeddings_NDhw.device) * (torch.pi / count)
+    x_hw, y_hw = position_2hw
+    angle_Fhw = direction_F.cos()[:, None, None] * x_hw + direction_F.sin()[:, None, None] * y_hw
+    first_NFhw, second_NFhw = embeddings_NDhw.split(count, dim=1)
+    cos_Fhw, sin_Fhw = angle_Fhw.cos(), angle_Fhw.sin()
+    return torch.cat(
+        [first_NFhw * cos_Fhw - second_NFhw * sin_Fhw, first_NFhw * sin_Fhw + second_NFhw * cos_Fhw], dim=1
+    )
 
 
 @MODELS.register_module()

@@ -1,7 +1,9 @@
 """The decode heads with an embedding branch."""
 
+import cmath
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,9 +13,11 @@ from mmengine.model import BaseModel
 from mmengine.structures import PixelData
 from mmseg.models.decode_heads import DepthwiseSeparableASPPHead, FCNHead, PSPHead, UPerHead
 from mmseg.registry import MODELS
+from scipy.special import j0
 from torch import nn
 
 from mmseg_instancenet.models import EmbeddingFCNHead, EmbeddingHead, EmbeddingMixin, EmbeddingUPerHead
+from mmseg_instancenet.models.decode_heads.embedding_head import rotate_by_position
 from mmseg_instancenet.models.losses import discriminative_terms
 
 NUM_CLASSES, DIMS = 3, 4
@@ -469,13 +473,157 @@ def test_position_of_two_embedding_dimensions():
 
 @pytest.mark.parametrize('value', [0, -1, float('nan')])
 def test_pixels_per_unit_that_does_not_fit(value):
-    with pytest.raises(ValueError, match=f'pixels_per_unit > 0, or None to add no position, got {value}'):
+    with pytest.raises(ValueError, match=f'pixels_per_unit > 0, or None for no position, got {value}'):
         build('EmbeddingFCNHead', pixels_per_unit=value)
 
 
-@pytest.mark.parametrize('settings', [{'embedding_dims': 1}, {'unit_length': True}])
-def test_position_does_not_fit_the_embedding(settings):
-    dims, unit_length = settings.get('embedding_dims', DIMS), settings.get('unit_length', False)
+@pytest.mark.parametrize(('dims', 'unit_length'), [(1, False), (1, True), (2, True), (3, True), (5, True)])
+def test_position_does_not_fit_the_embedding(dims, unit_length):
     message = f'pixels_per_unit.*got embedding_dims={dims} and unit_length={unit_length}'
     with pytest.raises(ValueError, match=message):
-        build('EmbeddingFCNHead', pixels_per_unit=3.0, **settings)
+        build('EmbeddingFCNHead', pixels_per_unit=3.0, embedding_dims=dims, unit_length=unit_length)
+    # Without a position any number of values fits.
+    build('EmbeddingFCNHead', embedding_dims=dims, unit_length=unit_length)
+
+
+# The position that turns embeddings of unit length.
+
+
+def turned_complex(embeddings, position):
+    """The pairs as complex numbers, each times exp(i angle), one at a time, in float64."""
+    images, dims, height, width = embeddings.shape
+    pairs, result = dims // 2, np.empty(embeddings.shape)
+    for image, pair, row, column in np.ndindex(images, pairs, height, width):
+        number = complex(embeddings[image, pair, row, column], embeddings[image, pairs + pair, row, column])
+        direction = math.pi * pair / pairs
+        x, y = position[:, row, column]
+        number *= cmath.exp(1j * (x * math.cos(direction) + y * math.sin(direction)))
+        result[image, [pair, pairs + pair], row, column] = number.real, number.imag
+    return torch.from_numpy(result)
+
+
+def random_embeddings(dims, size=(5, 7), images=2, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    embeddings = torch.randn(images, dims, *size, generator=generator, dtype=torch.float64)
+    return F.normalize(embeddings, dim=1), torch.randn(2, *size, generator=generator, dtype=torch.float64) * 10
+
+
+@pytest.mark.parametrize('dims', [2, 4, 6, 16])
+def test_rotation_against_complex_numbers(dims, device):
+    embeddings, position = random_embeddings(dims)
+    expected = turned_complex(embeddings.numpy(), position.numpy())
+    turned = rotate_by_position(embeddings.to(device).float(), position.to(device).float())
+    assert turned.dtype == torch.float32
+    torch.testing.assert_close(turned.cpu().double(), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(turned.norm(dim=1), torch.ones(2, 5, 7, device=device))
+    # Any length stays.
+    turned = rotate_by_position(3 * embeddings.to(device).float(), position.to(device).float())
+    torch.testing.assert_close(turned.cpu().double(), 3 * expected, rtol=0, atol=3e-5)
+    unmoved = rotate_by_position(embeddings, torch.zeros_like(position))
+    assert torch.equal(unmoved, embeddings)
+
+
+def test_rotation_of_a_vector_without_direction_and_of_an_odd_number_of_values():
+    assert not rotate_by_position(torch.zeros(1, 4, 2, 2), torch.ones(2, 2, 2)).any()
+    with pytest.raises(ValueError, match=r'even number of embedding values, got embeddings \(1, 5, 2, 2\)'):
+        rotate_by_position(torch.zeros(1, 5, 2, 2), torch.ones(2, 2, 2))
+
+
+def test_cosine_of_turned_embeddings_depends_on_the_difference_of_positions_alone():
+    embeddings, position = random_embeddings(8)
+    first, moved = (
+        rotate_by_position(embeddings, position + torch.tensor(s).view(2, 1, 1)) for s in ((0, 0), (31, -17))
+    )
+    assert (first - moved).abs().max() > 0.5
+    cosines = [torch.einsum('di,dj->ij', x[0].flatten(1), x[0].flatten(1)) for x in (first, moved)]
+    torch.testing.assert_close(*cosines)
+    # It does depend on that.
+    before = torch.einsum('di,dj->ij', embeddings[0].flatten(1), embeddings[0].flatten(1))
+    assert (before - cosines[0]).abs().max() > 0.5
+
+
+@pytest.mark.parametrize(('dims', 'reach'), [(16, 8.0), (32, 16.0), (512, 100.0)])
+def test_cosine_of_equal_embeddings_is_a_bessel_function_of_their_distance(dims, reach):
+    """Pairs of equal lengths and any angle, on a circle of directions, up to a distance of D / 2."""
+    pairs = dims // 2
+    angle = torch.rand(pairs, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 7
+    embedding = torch.cat([angle.cos(), angle.sin()]) / pairs**0.5
+    distance = torch.linspace(0, reach, 101, dtype=torch.float64)[:, None]
+    direction = torch.linspace(0, 2 * math.pi, 24, dtype=torch.float64)[None]
+    position = torch.stack([distance * direction.cos(), distance * direction.sin()])
+    turned = rotate_by_position(embedding.view(1, dims, 1, 1).expand(1, dims, 101, 24), position)[0]
+    cosine = torch.einsum('d,drc->rc', embedding, turned)
+    expected = torch.from_numpy(j0(distance.numpy())).expand(101, 24)
+    torch.testing.assert_close(cosine, expected, rtol=0, atol=0.005)
+    beyond = expected[distance[:, 0] > 2.405]
+    assert beyond.min() > -0.41 and beyond.max() < 0.31
+
+
+@pytest.mark.parametrize('name', HEADS)
+def test_head_turns_the_embeddings_of_unit_length(name):
+    plain, head = (build(name, unit_length=True, **s).eval() for s in ({}, {'pixels_per_unit': 2.5}))
+    (plain_scores, before), (scores, after) = (m.split(m(features())) for m in (plain, head))
+    assert torch.equal(scores, plain_scores)
+    height, width = before.shape[2:]
+    # Alone, the map counts as the input.
+    x, y = (torch.arange(width) + 0.5) / 2.5, (torch.arange(height) + 0.5) / 2.5
+    expected = turned_complex(before.detach().double().numpy(), grid(x, y)[0].double().numpy())
+    torch.testing.assert_close(after.double(), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(after.norm(dim=1), torch.ones(2, height, width))
+    # From the convolution's own output.
+    entered = []
+    record(head.conv_embedding, entered)
+    head(features())
+    raw = head.conv_embedding(entered[0])
+    assert (raw.norm(dim=1) - 1).abs().max() > 0.1
+    torch.testing.assert_close(after, rotate_by_position(F.normalize(raw, dim=1), grid(x, y)[0]))
+
+
+@pytest.mark.parametrize('size', [(8, 12), (32, 48), (30, 41)])
+def test_rotation_is_in_pixels_of_the_input(size, device):
+    settings = {'unit_length': True, 'embedding_dims': 8}
+    plain, head = (build('EmbeddingFCNHead', **settings, **s).eval().to(device) for s in ({}, {'pixels_per_unit': 4.0}))
+    before = plain.split(plain(features(device=device)))[1]
+    with head.at([{}, {}], size):
+        after = head.split(head(features(device=device)))[1]
+    x = torch.tensor([(column + 0.5) * size[1] / 12 / 4 for column in range(12)])
+    y = torch.tensor([(row + 0.5) * size[0] / 8 / 4 for row in range(8)])
+    expected = turned_complex(before.detach().cpu().double().numpy(), grid(x, y)[0].double().numpy())
+    torch.testing.assert_close(after.cpu().double(), expected, rtol=0, atol=1e-5)
+    # Where the window lies in the whole input makes no difference.
+    with head.at([{}, {}], size, origin=(5, 7)):
+        assert_same(head.split(head(features(device=device)))[1], after)
+
+
+def test_rotation_comes_with_the_data_samples_and_trains():
+    head = build(
+        'EmbeddingFCNHead',
+        pixels_per_unit=4.0,
+        unit_length=True,
+        loss_embedding={'type': 'SphericalPairLoss', 'margin': 0.5},
+    )
+    plain = build('EmbeddingFCNHead', unit_length=True).eval()
+    ids, classes = label_maps()
+    losses = head.eval().loss(features(), make_samples(ids, classes), None)
+    position = grid((torch.arange(12) + 0.5) * 2 / 4, (torch.arange(8) + 0.5) * 2 / 4)[0]
+    expected = rotate_by_position(plain.split(plain(features()))[1], position)
+    expected = head.loss_embedding(expected, ids[:, 1::2, 1::2], classes[:, 1::2, 1::2])
+    torch.testing.assert_close(losses['loss_embedding'], expected['loss_embedding'])
+    assert losses['loss_embedding'] > 1e-3
+    total, _ = BaseModel.parse_losses(None, losses)
+    total.backward()
+    assert head.conv_embedding.weight.grad.abs().max() > 1e-4
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+def test_rotation_in_half_precision_keeps_the_digits_of_float32(dtype):
+    """Beside an angle of 1023, bfloat16 would round to multiples of 4 radians."""
+    plain, head = (build('EmbeddingFCNHead', unit_length=True, **s).eval() for s in ({}, {'pixels_per_unit': 3.0}))
+    with torch.autocast('cpu', dtype=dtype):
+        with head.at([{}, {}], (2048, 3072)):
+            after = head.split(head(features()))[1]
+        before = plain.split(plain(features()))[1]
+    assert after.dtype == before.dtype == torch.float32
+    position = grid((torch.arange(12.0) + 0.5) * 256 / 3, (torch.arange(8.0) + 0.5) * 256 / 3)[0]
+    expected = turned_complex(before.detach().double().numpy(), position.double().numpy())
+    torch.testing.assert_close(after.double(), expected, rtol=0, atol=5e-4)
