@@ -110,9 +110,9 @@ def image_coordinates(
 ) -> Tensor:
     """Position of each cell in its whole image, -1 to 1 from left to right and from top to bottom as the network sees it.
 
-    A flipped image counts as an image of its own: its coordinates too run from left to right. With those of the image
-    before the flip, the features, which do not know about the flip, could not make up for the change of position within
-    an object.
+    A flipped or turned image counts as an image of its own: its coordinates too run from left to right. With those of the
+    image before the flip, the features, which hold nothing of the flip, could not make up for the change of position within an
+    object. Of a rotation by any angle, the nearest multiple of 90 degrees counts as a turn.
 
     Args:
         metas: of each image ``homography_matrix`` (3 x 3, from the image as it was on disk to the network's input, as
@@ -150,6 +150,17 @@ def image_coordinates(
         position_3M = np.linalg.inv(np.asarray(to_input, np.float64)) @ point_3M
         position_2M = position_3M[:2] / position_3M[2:]
         coordinates_2M = position_2M * 2 / np.array([[image_width], [image_height]]) - 1
-        seen_reversed = np.sign(np.diag(to_input)[:2])[:, None]
-        coordinates_N2M[index] = coordinates_2M * seen_reversed
+        coordinates_N2M[index] = _nearest_turn(np.asarray(to_input)[:2, :2]) @ coordinates_2M
     return torch.from_numpy(coordinates_N2M.reshape(len(metas), 2, rows, columns)).to(device)
+
+
+def _nearest_turn(matrix_22: np.ndarray) -> np.ndarray:
+    """The flip or quarter turn, flipped or not, that is nearest to a matrix: one of eight signed permutations, (2, 2).
+
+    Example:
+        >>> _nearest_turn(np.array([[0.1, 2.0], [-1.5, 0.2]])).tolist()
+        [[0.0, 1.0], [-1.0, 0.0]]
+    """
+    size_22 = np.abs(matrix_22)
+    exchanged = size_22[0, 1] + size_22[1, 0] > size_22[0, 0] + size_22[1, 1]
+    return np.where(matrix_22 < 0, -1.0, 1.0) * (np.eye(2)[::-1] if exchanged else np.eye(2))

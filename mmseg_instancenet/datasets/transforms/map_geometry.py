@@ -94,8 +94,7 @@ class RandomTurnMaps(BaseTransform):
     """Turns the image and its maps by a random multiple of 90 degrees and mirrors half of them: eight cases, equally likely.
 
     For images without an up, as microscopes and satellites give them. Exact: no pixel is interpolated. For training only: the
-    way back from a prediction to its image has flips, but no turns. Not with a head that has ``coordinates=True``, whose
-    coordinates are 0 everywhere after a quarter turn.
+    way back from a prediction to its image has flips, but no turns.
 
     Required and changed keys: img, img_shape, gt_seg_map, gt_instance_map, homography_matrix.
     """
