@@ -11,14 +11,11 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
-import cv2
 import mmcv
-import numpy as np
 
 from mmseg_instancenet.apis import init_model, segment_picture
-from mmseg_instancenet.datasets.transforms.percentiles import normalize_percentiles
 from mmseg_instancenet.models import BoundarySegmentor
-from mmseg_instancenet.visualization import instances_over_picture, panel
+from mmseg_instancenet.visualization import instances_over_picture, panel, read_for_display
 
 
 def parse_args() -> argparse.Namespace:
@@ -51,14 +48,6 @@ def drawing_of(path: Path) -> str:
     return f'{path.stem}_instances.png'
 
 
-def image_for_display(path: Path) -> np.ndarray:
-    """(H, W, 3) uint8 in RGB, its contrast stretched: microscopes use a small part of the range."""
-    image_HW3 = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
-    if image_HW3 is None:
-        raise SystemExit(f'expected an image that OpenCV can read, got {path}: save it as PNG or TIFF')
-    return (255 * normalize_percentiles(image_HW3[..., ::-1])).round().astype(np.uint8)
-
-
 def main() -> None:
     args = parse_args()
     try:
@@ -68,7 +57,10 @@ def main() -> None:
     if isinstance(model, BoundarySegmentor):
         raise SystemExit(f'expected a model that finds objects, got one that finds boundaries: {args.config}')
     for path in args.images:
-        image_HW3 = image_for_display(path)
+        try:
+            image_HW3 = read_for_display(path)
+        except ValueError as error:
+            raise SystemExit(str(error)) from error
         result = segment_picture(model, path)
         count = len(result.pred_instances)
         print(f'{path}: {count} objects', flush=True)

@@ -1,10 +1,11 @@
-"""Label maps, masks, embeddings, and where a map lies on its image: below everything else; no networks, data or metrics.
+"""Label maps, masks, embeddings, contrast, where a map lies on its image: below everything; no networks, data or metrics.
 
 Shapes are suffixes of names, one letter for one thing: N images, C classes, D embedding values, H W image, h w map of the head,
 P pixels or embeddings, K groups or instances, G true objects, T thresholds. Other letters are declared at the top of the file
 that uses them. ``x_PD`` is pixels by embedding, ``mean_KD`` groups by embedding.
 """
 
+from .contrast import normalize_percentiles
 from .embeddings import (
     SHORTEST,
     Distance,
@@ -50,6 +51,7 @@ __all__ = [
     'labels_to_boxes',
     'labels_to_rle',
     'mask_ignored',
+    'normalize_percentiles',
     'point_boxes',
     'renumber',
     'resize_labels',

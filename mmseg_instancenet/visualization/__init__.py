@@ -1,5 +1,13 @@
 from .curves import plot_curves
-from .drawing import class_map_to_color, embeddings_to_color, instances_over_picture, panel
+from .drawing import class_map_to_color, embeddings_to_color, instances_over_picture, panel, read_for_display
 from .panel_hook import PanelHook
 
-__all__ = ['PanelHook', 'class_map_to_color', 'embeddings_to_color', 'instances_over_picture', 'panel', 'plot_curves']
+__all__ = [
+    'PanelHook',
+    'class_map_to_color',
+    'embeddings_to_color',
+    'instances_over_picture',
+    'panel',
+    'plot_curves',
+    'read_for_display',
+]

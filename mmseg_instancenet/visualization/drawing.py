@@ -2,11 +2,13 @@
 
 import colorsys
 from collections.abc import Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
+from mmengine.fileio import get
 
-from ..structures import IGNORED_CLASS
+from ..structures import IGNORED_CLASS, normalize_percentiles
 
 _IGNORED_COLOR = (128, 128, 128)
 
@@ -52,6 +54,24 @@ def class_map_to_color(class_map_HW: np.ndarray, palette: Sequence[Sequence[int]
         table[index + 1] = palette[index] if palette and index < len(palette) else distinct_color(index)
     table[IGNORED_CLASS] = _IGNORED_COLOR
     return table[class_map_HW]
+
+
+def read_for_display(path: str | Path) -> np.ndarray:
+    """Reads an image file of 8 or 16 bits with a contrast for the eye: (H, W, 3) uint8 in RGB.
+
+    Images of more than 8 bits, and those whose brightest pixels (99.8 %) stay below half of the range, are stretched as
+    :func:`normalize_percentiles` does it: microscopes use a small part of the range. Others stay as they are.
+
+    Raises:
+        ValueError: if OpenCV cannot read the file.
+    """
+    content = np.frombuffer(get(path), np.uint8)
+    image_HW3 = cv2.imdecode(content, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH) if content.size else None
+    if image_HW3 is None:
+        raise ValueError(f'expected an image that OpenCV can read, got {path}: save it as PNG or TIFF')
+    if image_HW3.dtype != np.uint8 or np.percentile(image_HW3, 99.8) < 128:
+        image_HW3 = (255 * normalize_percentiles(image_HW3)).round().astype(np.uint8)
+    return np.ascontiguousarray(image_HW3[..., ::-1])
 
 
 def instances_over_picture(image_HW3: np.ndarray, instance_map_HW: np.ndarray, alpha: float = 0.55) -> np.ndarray:

@@ -14,7 +14,7 @@ from mmengine.structures import PixelData
 from mmseg.registry import HOOKS
 from torch import Tensor
 
-from .drawing import class_map_to_color, embeddings_to_color, instances_over_picture, panel
+from .drawing import class_map_to_color, embeddings_to_color, instances_over_picture, panel, read_for_display
 
 
 def draw_panel(data_sample: DetDataSample, palette: Sequence[Sequence[int]]) -> np.ndarray:
@@ -23,9 +23,11 @@ def draw_panel(data_sample: DetDataSample, palette: Sequence[Sequence[int]]) -> 
     ``pred_embeddings`` may have an ``image_box`` (top, left, bottom, right), in pixels, in its metainfo: the part of the image
     that it covers, as one window of several does.
 
+    The input has a contrast for the eye; see :func:`read_for_display`.
+
     For boundary detection: input, the embedding of each stage as colour, boundaries, and the mean of the annotators.
     """
-    picture = mmcv.imread(data_sample.img_path, channel_order='rgb')
+    picture = read_for_display(data_sample.img_path)
     if 'pred_boundary' in data_sample:
         images = {'input': picture, **_boundary_images(data_sample)}
     else:

@@ -10,8 +10,8 @@ import torch
 from mmengine.config import Config
 
 from mmseg_instancenet.apis import init_model, segment_picture
-from mmseg_instancenet.datasets.transforms import normalize_percentiles
 from mmseg_instancenet.models import BoundarySegmentor, EmbeddingSegmentor
+from mmseg_instancenet.structures import normalize_percentiles
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 

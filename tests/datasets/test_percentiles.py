@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from mmcv.transforms import Compose, LoadImageFromFile
 
-from mmseg_instancenet.datasets.transforms import NormalizePercentiles, normalize_percentiles
+from mmseg_instancenet.datasets.transforms import NormalizePercentiles
+from mmseg_instancenet.structures import normalize_percentiles
 
 SHAPES = [(13, 17), (13, 17, 1), (13, 17, 2), (13, 17, 3), (13, 17, 5)]
 RANGES = {'uint8': (20, 180), 'uint16': (300, 60000), 'int32': (-(2**31), 2**31 - 1), 'float32': (-3, 7)}

@@ -9,7 +9,13 @@ import torch
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData, PixelData
 
-from mmseg_instancenet.visualization import class_map_to_color, embeddings_to_color, instances_over_picture, panel
+from mmseg_instancenet.visualization import (
+    class_map_to_color,
+    embeddings_to_color,
+    instances_over_picture,
+    panel,
+    read_for_display,
+)
 from mmseg_instancenet.visualization.drawing import distinct_color
 from mmseg_instancenet.visualization.panel_hook import draw_panel
 
@@ -166,3 +172,22 @@ def test_panel_of_a_result(tmp_path, with_truth):
         factor = 256 // part.shape[0]
         shown = result[24:, 388 * index : 388 * index + 384]
         np.testing.assert_array_equal(shown, part.repeat(factor, axis=0).repeat(factor, axis=1))
+
+
+def test_dark_and_deep_images_are_stretched_for_display_and_others_are_not(tmp_path):
+    rng = np.random.default_rng(0)
+    images = {
+        'dark': rng.integers(0, 30, (20, 30, 3)).astype(np.uint8),
+        'deep': rng.integers(900, 5000, (20, 30, 3)).astype(np.uint16),
+        'bright': rng.integers(0, 256, (20, 30, 3)).astype(np.uint8),
+    }
+    for name, image_HW3 in images.items():
+        cv2.imwrite(str(tmp_path / f'{name}.png'), image_HW3[..., ::-1])
+        shown = read_for_display(tmp_path / f'{name}.png')
+        assert shown.dtype == np.uint8
+        low, high = np.percentile(image_HW3, [1, 99.8])
+        stretched = np.clip((image_HW3 - low) / (high - low), 0, 1) * 255
+        np.testing.assert_allclose(shown, image_HW3 if name == 'bright' else stretched, atol=0.51)
+    (tmp_path / 'empty.png').write_bytes(b'')
+    with pytest.raises(ValueError, match=r'expected an image that OpenCV can read, got .*empty\.png'):
+        read_for_display(tmp_path / 'empty.png')

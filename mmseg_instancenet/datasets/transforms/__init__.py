@@ -3,7 +3,7 @@ from .intensity import RandomIntensity
 from .map_geometry import RandomCropMaps, RandomRotateMaps, RandomScaledCropMaps, RandomTurnMaps
 from .masks_to_maps import MasksToMaps, masks_to_maps
 from .packing import PackInstanceMaps
-from .percentiles import NormalizePercentiles, normalize_percentiles
+from .percentiles import NormalizePercentiles
 from .resizing import ResizeLongerSide
 
 __all__ = [
@@ -21,5 +21,4 @@ __all__ = [
     'RandomTurnMaps',
     'ResizeLongerSide',
     'masks_to_maps',
-    'normalize_percentiles',
 ]
