@@ -3,6 +3,7 @@ from .discriminative import DiscriminativeLoss, discriminative_terms
 from .instance_numbering import EmbeddingLoss, number_instances
 from .margins import asymptotic_margin, feasible_margin, margin_lower_bound
 from .recurrent import RecurrentLoss
+from .soft_mask import SoftMaskLoss, soft_mask_terms
 from .spherical_pair import SphericalPairLoss, spherical_pair_terms
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     'DiscriminativeLoss',
     'EmbeddingLoss',
     'RecurrentLoss',
+    'SoftMaskLoss',
     'SphericalPairLoss',
     'WeightedCrossEntropyLoss',
     'asymptotic_margin',
@@ -19,5 +21,6 @@ __all__ = [
     'feasible_margin',
     'margin_lower_bound',
     'number_instances',
+    'soft_mask_terms',
     'spherical_pair_terms',
 ]
