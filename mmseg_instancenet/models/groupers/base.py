@@ -109,6 +109,11 @@ class Grouper(nn.Module, metaclass=ABCMeta):
         has_length_hw = embeddings_Dhw.norm(dim=0).isfinite()
         return torch.where(has_length_hw, unit_vectors(embeddings_Dhw, dim=0), torch.nan)
 
+    def compared(self, embeddings_Dhw: Tensor) -> Tensor:
+        """The values of prepared embeddings that tell how near pixels and groups are, (E, h, w): all, unless a child leaves the
+        last ones out. Means of groups and distances to them are of these alone."""
+        return embeddings_Dhw
+
     def group_map(self, embeddings_Dhw: Tensor, region_hw: Tensor) -> Tensor:
         """Groups one map, region by region.
 
@@ -144,9 +149,9 @@ class Grouper(nn.Module, metaclass=ABCMeta):
             if stopped:  # what the grouping did not come to: every pixel for itself
                 left_hw = (region_hw > 0) & (labels_hw == 0)
                 small_hw[left_hw] = small_hw.max() + 1 + torch.arange(int(left_hw.sum()), device=small_hw.device)
-            join_touching(embeddings_Dhw, kept_hw, small_hw, region_hw, self.norm)
+            join_touching(self.compared(embeddings_Dhw), kept_hw, small_hw, region_hw, self.norm)
         else:
-            self._join_nearest(embeddings_Dhw, kept_hw, region_hw)
+            self._join_nearest(self.compared(embeddings_Dhw), kept_hw, region_hw)
         if self.max_instances is None or int(keep_K.sum()) <= self.max_instances:
             return kept_hw
         return renumber(kept_hw, _largest(torch.bincount(kept_hw.reshape(-1)), self.max_instances))

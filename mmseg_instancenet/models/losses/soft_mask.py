@@ -19,8 +19,8 @@ _NEGLIGIBLE = 5e-4
 it is the Lovasz extension of a set function between 0 and 1, and the errors of these pixels are below twice this value."""
 
 _HIGHEST_BANDWIDTH = 40.0
-"""Higher mean bandwidths count as this in a soft mask: exp overflows float32 from 89 on, and infinity times a distance of 0 is NaN.
-No ordinary value changes: from here on a mask is 0 at any distance above 1e-8, which float32 coordinates do not resolve."""
+"""Higher mean bandwidths count as this in a soft mask: exp overflows float32 from 89 on, and infinity times a distance of 0 is
+NaN. No ordinary value changes: from here on a mask is 0 at any distance above 1e-8, which float32 coordinates do not resolve."""
 
 _BLOCK = 1 << 22
 """Distances between instances and pixels are computed in blocks of this many values: 16 MB."""
@@ -62,8 +62,8 @@ def soft_mask_terms(
     result always depends on ``embeddings_NDHW``, so that every parameter receives a gradient. Computed in float32 (float64 for
     float64 input), also under autocast.
 
-    The paper's spread term compares sigma itself. The authors' code compares logarithms, as here, but its network predicts
-    b / 10, so that its spread term is a hundredth of this one. It also divides the seed term by all pixels, ignored ones included.
+    The paper's spread term compares sigma itself. The authors' code compares logarithms, as here, but of a network that predicts
+    b / 10: its spread term is a hundredth of this one. It also divides the seed term by all pixels, ignored ones included.
 
     Peak memory above the inputs, backward pass included (measured at D = 4): 105 bytes for each pair of an instance and a pixel
     that is its own or at which its mask exceeds 0.0005, 6 times the embeddings, and some blocks of 16 MB. Where bandwidths are
@@ -205,8 +205,8 @@ class SoftMaskLoss(nn.Module):
     which refuses it: mean shift would move bandwidths and seeds as if they were coordinates.
 
     Args:
-        overlap_weight, spread_weight, seed_weight: weights of the terms. 1, 10 and 1 are the numbers of the authors' code; since its
-            spread term is a hundredth of this one, 0.1 would weigh it as there.
+        overlap_weight, spread_weight, seed_weight: weights of the terms. 1, 10 and 1 are the numbers of the authors' code, where
+            the spread term is a hundredth of this one: 0.1 would weigh it as there.
         foreground_weight: weight of an instance's pixels within the seed term; 10 in the authors' code.
         loss_weight: factor on the whole.
         loss_name: key of the total; it has to contain ``loss`` to be trained on.

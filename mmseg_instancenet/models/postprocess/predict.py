@@ -96,11 +96,12 @@ def _label_window(
     embeddings_Dhw = grouper.prepare(network_pass.embeddings_Dhw)
     region_hw = network_pass.under_cells(region_HW, outside=0)
     labels_hw = grouper.group_map(embeddings_Dhw, region_hw)
-    statistics = group_statistics(embeddings_Dhw, labels_hw, region_hw, grouper.norm)
+    compared_Ehw = grouper.compared(embeddings_Dhw)
+    statistics = group_statistics(compared_Ehw, labels_hw, region_hw, grouper.norm)
     score_K = group_scorer(embeddings_Dhw, labels_hw, statistics)
     rows, columns = (network_pass.coverage(axis) for axis in (0, 1))
     labels_RS = assign_pixels(
-        embeddings_Dhw, labels_hw, region_hw, statistics, region_HW[rows.pixels, columns.pixels], rows, columns
+        compared_Ehw, labels_hw, region_hw, statistics, region_HW[rows.pixels, columns.pixels], rows, columns
     )
     weight_RS = rows.weight_R.float()[:, None] * columns.weight_R.float()[None, :]
     return LabelledWindow(labels_RS, score_K, weight_RS, rows.pixels, columns.pixels)

@@ -77,16 +77,15 @@ class SilhouetteScorer(nn.Module):
         """Score of each group of a map, (K,) float.
 
         Args:
-            embeddings_Dhw: (D, h, w) float.
+            embeddings_Dhw: (D, h, w) float, of which the first E are compared; see :meth:`Grouper.compared`.
             labels_hw: (h, w) int64: 0 = none, groups 1 .. K without gaps.
-            statistics: of these groups; see :func:`~mmseg_instancenet.structures.group_statistics`.
+            statistics: of these groups by the E values; see :func:`~mmseg_instancenet.structures.group_statistics`.
         """
-        mean_KD, size_K, region_K, norm = statistics
+        mean_KE, size_K, region_K, norm = statistics
         if len(size_K) == 0:
             return embeddings_Dhw.new_zeros(0)
         label_P = labels_hw.reshape(-1)
         inside_P = label_P > 0
-        silhouette_K = silhouette(
-            embeddings_Dhw.flatten(1).T[inside_P], label_P[inside_P] - 1, mean_KD, region_K, self.scale, norm
-        )
+        x_PE = embeddings_Dhw[: mean_KE.shape[1]].flatten(1).T
+        silhouette_K = silhouette(x_PE[inside_P], label_P[inside_P] - 1, mean_KE, region_K, self.scale, norm)
         return silhouette_K * size_K / (size_K + self.half_size)
