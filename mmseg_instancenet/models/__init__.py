@@ -1,16 +1,17 @@
 from .data_preprocessor import InstanceMapDataPreprocessor
 from .decode_heads import BoundaryHead, EmbeddingFCNHead, EmbeddingHead, EmbeddingMixin, EmbeddingUPerHead
-from .groupers import CenterGrouping, ClassGrouping, Grouper, MeanShiftGrouping
+from .groupers import CenterGrouping, ClassGrouping, Grouper, MeanShiftGrouping, SeedGrouping
 from .losses import (
     BalancedLogisticLoss,
     ClassDiceLoss,
     DiscriminativeLoss,
     RecurrentLoss,
+    SoftMaskLoss,
     SphericalPairLoss,
     WeightedCrossEntropyLoss,
 )
 from .necks import FineToCoarse
-from .scorers import ScoreRegressor, SilhouetteScorer
+from .scorers import ScoreRegressor, SeedScorer, SilhouetteScorer
 from .segmentors import BoundarySegmentor, EmbeddingSegmentor, EmbeddingTTAModel, ProposalSegmentor
 
 __all__ = [
@@ -34,7 +35,10 @@ __all__ = [
     'ProposalSegmentor',
     'RecurrentLoss',
     'ScoreRegressor',
+    'SeedGrouping',
+    'SeedScorer',
     'SilhouetteScorer',
+    'SoftMaskLoss',
     'SphericalPairLoss',
     'WeightedCrossEntropyLoss',
 ]

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from ...structures import MapPlacement
 from ..decode_heads.embedding_head import EmbeddingMixin
-from ..groupers import Grouper
+from ..groupers import Grouper, SeedGrouping
 from ..losses import RecurrentLoss
 from ..postprocess import NetworkPass, View, average_classes, predict_instances
+from ..scorers import SeedScorer
 
 
 @MODELS.register_module()
@@ -35,7 +36,8 @@ class EmbeddingSegmentor(EncoderDecoder):
 
     Args:
         grouper: config of a :class:`Grouper`; a ``RecurrentLoss`` without a ``grouping`` of its own trains through it.
-        group_scorer: config of what scores a group in the embedding; a :class:`SilhouetteScorer` unless given.
+        group_scorer: config of what scores a group in the embedding; a :class:`SilhouetteScorer` unless given. A
+            :class:`SeedScorer` only with a :class:`SeedGrouping`.
         instance_scorer: config of what scores an instance; see :class:`ScoreRegressor`, which is the simple formula of
             :func:`make_instances` until ``tools/fit_scorer.py`` has fitted it.
         **kwargs: of mmseg's ``EncoderDecoder``; ``decode_head`` has an :class:`EmbeddingMixin`.
@@ -61,6 +63,11 @@ class EmbeddingSegmentor(EncoderDecoder):
         if isinstance(self.decode_head.loss_embedding, RecurrentLoss):
             self.decode_head.loss_embedding.set_grouper(self.grouper)
         self.group_scorer = MODELS.build(group_scorer or {'type': 'SilhouetteScorer'})
+        if isinstance(self.group_scorer, SeedScorer) and not isinstance(self.grouper, SeedGrouping):
+            raise ValueError(
+                'SeedScorer: expected a SeedGrouping as the grouper, or the last value of an embedding is no seed, got '
+                f'{type(self.grouper).__name__}'
+            )
         self.instance_scorer = MODELS.build(instance_scorer or {'type': 'ScoreRegressor'})
 
     def build_grouper(self, config: dict) -> Grouper:
