@@ -369,7 +369,21 @@ def add_model_rows(table: Table, folder: Path, config_name: str, checkpoint: str
         without_seconds, seconds = without_seconds + spent, seconds + spent_ours
     note = f'specks below {model.grouper.min_size} pixels dropped'
     table.add('our classes, components', [without[image.img_id] for image in table.images], without_seconds, note)
-    table.add('ours', [ours[image.img_id] for image in table.images], seconds)
+    found = [ours[image.img_id] for image in table.images]
+    table.add('ours', found, seconds)
+    table.add('ours, scores shuffled', shuffled(found), None, 'AP shows whether the scores rank')
+
+
+def shuffled(found: Sequence[Found], seed: int = 0) -> list[Found]:
+    """The same instances, the scores of all images dealt out at random.
+
+    Example:
+        >>> [one.score_K.tolist() for one in shuffled([Found(np.array([[1]]), np.array([0.5]))] * 2)]
+        [[0.5], [0.5]]
+    """
+    scores = np.random.default_rng(seed).permutation(np.concatenate([one.score_K for one in found]))
+    ends = np.cumsum([len(one.score_K) for one in found])
+    return [Found(one.labels_HW, part) for one, part in zip(found, np.split(scores, ends[:-1]), strict=True)]
 
 
 @torch.no_grad()

@@ -67,6 +67,14 @@ def test_either_loss_with_either_grouper(loss, grouper, digits, tmp_path):
     )
 
 
+def test_soft_masks_with_seeds(digits, tmp_path):
+    head = dict(pixels_per_unit=8.0, loss_embedding=dict(_delete_=True, type='SoftMaskLoss', loss_weight=0.1))
+    grouper = dict(_delete_=True, type='SeedGrouping', class_agnostic=True, min_size=10)
+    scorer = dict(_delete_=True, type='SeedScorer')
+    model = dict(decode_head=head, grouper=grouper, group_scorer=scorer)
+    train_and_test('instancenet_digits', model, digits, tmp_path)
+
+
 @pytest.mark.parametrize('loss', LOSSES)
 def test_either_loss_through_loops(loss, digits, tmp_path):
     grouping = dict(type='MeanShiftGrouping', class_agnostic=True, min_size=10, **GROUPERS[loss, 'MeanShiftGrouping'])

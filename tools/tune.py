@@ -11,11 +11,11 @@ The images are those of ``tune_dataloader`` of the config, which is written as `
 images of the training set back gives it their ``indices``. A config without it is tuned on images that the network was trained
 on, evenly spread over the training set; the values are then a little optimistic. The validation set is never looked at.
 
-The network runs once. Its outputs are grouped anew for each value of ``threshold`` (CenterGrouping) or ``concentration``
-(MeanShiftGrouping), the best is kept, then for each ``min_size``; ``test_cfg.score_thr`` needs no grouping. A second round begins
-with what the first has found, unless that changed nothing. Where the best of the first setting lies at the end of its curve, the
-curve goes on, for six more values at most. Values that the config has always take part. Among values with equal aims the one
-nearest to the config's is taken.
+The network runs once. Its outputs are grouped anew for each value of ``threshold`` (CenterGrouping), ``concentration``
+(MeanShiftGrouping) or ``mask_threshold`` (SeedGrouping), the best is kept, then for each ``min_size``; ``test_cfg.score_thr``
+needs no grouping. A second round begins with what the first has found, unless that changed nothing. Where the best threshold or
+concentration lies at the end of its curve, the curve goes on, for six more values at most. Values that the config has always
+take part. Among values with equal aims the one nearest to the config's is taken.
 
 ``--aim``, pooled over the images:
     accuracy_50    TP / (TP + FP + FN) at an IoU of 0.5, AP* of cell counting; as CountingMetric has it, without regard to class
@@ -57,21 +57,25 @@ from mmseg_instancenet.models import (
     EmbeddingSegmentor,
     MeanShiftGrouping,
     ProposalSegmentor,
+    SeedGrouping,
 )
 
 AIMS = ('accuracy_50', 'mean_accuracy', 'AP')
 MIN_SIZES = (1, 4, 8, 16, 24, 32, 48, 64)
 SCORE_CUTS = tuple(round(0.05 * step, 2) for step in range(19))
-OPTIONS = {'threshold': '--thresholds', 'concentration': '--thresholds', 'min_size': '--min-sizes'}
+FIRST_SETTINGS = {CenterGrouping: 'threshold', MeanShiftGrouping: 'concentration', SeedGrouping: 'mask_threshold'}
+"""Of each grouper, the setting that decides how far apart the embeddings of a group may lie."""
+OPTIONS = {**dict.fromkeys(FIRST_SETTINGS.values(), '--thresholds'), 'min_size': '--min-sizes'}
 FACTORS = (0.5, 0.63, 0.8, 1.0, 1.26, 1.6, 2.0, 2.5)
 """Of the config's threshold. A concentration takes their squares: the bandwidth goes with its square root."""
+MASK_THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 FURTHER = 6
 """More values, at most, where the best lies at the end of the curve."""
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('config', help='config file, its grouper a CenterGrouping or a MeanShiftGrouping')
+    parser.add_argument('config', help='config file, its grouper a CenterGrouping, MeanShiftGrouping or SeedGrouping')
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('--aim', choices=AIMS, default='accuracy_50', help='what the settings shall make largest')
     parser.add_argument(
@@ -81,7 +85,8 @@ def parse_args() -> argparse.Namespace:
         '--thresholds',
         type=float,
         nargs='+',
-        help="values of threshold or concentration, no others but the config's; 0.5 to 2.5 times the config's and beyond",
+        help="values of threshold, concentration or mask_threshold, no others but the config's; unless given, 0.5 to 2.5 times "
+        "the config's and beyond, or for mask_threshold 0.1 to 0.7",
     )
     parser.add_argument('--min-sizes', type=int, nargs='+', default=MIN_SIZES, help='values of min_size')
     parser.add_argument('--out', help='config file to write; CHECKPOINT_tuned.py beside the checkpoint unless given')
@@ -120,9 +125,8 @@ def main() -> None:
     MMLogger.get_current_instance().setLevel(logging.ERROR)
 
     trials = Trials(model, images, dict(config.model.grouper), args.aim, dataloader.dataset.metainfo)
-    squared = isinstance(model.grouper, MeanShiftGrouping)
     grids = {
-        first: args.thresholds or [three_digits(start[first] * f ** (2 if squared else 1)) for f in FACTORS],
+        first: args.thresholds or default_values(first, start[first]),
         'min_size': args.min_sizes,
     }
     if args.aim == 'AP':
@@ -142,7 +146,9 @@ def main() -> None:
                 aims[value] = row.aim
                 _, predicted, true, error = row.counts
                 print(f'{value:>14g} {row.aim:>14.4f} {predicted:>10} {true:>7} {error:>12.2f}', flush=True)
-            further = name == first and not args.thresholds and len(aims) < len(FACTORS) + FURTHER
+            further = (
+                name in ('threshold', 'concentration') and not args.thresholds and len(aims) < len(FACTORS) + FURTHER
+            )
             values = next_value(aims, start[name]) if further else []
         grids[name] = sorted(aims)
         return aims
@@ -190,16 +196,25 @@ def first_setting(model: EmbeddingSegmentor, config_name: str) -> str:
     """The grouper's setting that is searched first: it decides how far apart the embeddings of a group may lie."""
     if not isinstance(model, EmbeddingSegmentor) or isinstance(model, ProposalSegmentor):
         raise SystemExit(f'expected an EmbeddingSegmentor in {config_name}, got {type(model).__name__}')
-    for grouper, name in ((CenterGrouping, 'threshold'), (MeanShiftGrouping, 'concentration')):
+    for grouper, name in FIRST_SETTINGS.items():
         if isinstance(model.grouper, grouper):
             return name
-    raise SystemExit(
-        f'expected a CenterGrouping or a MeanShiftGrouping in {config_name}, got {type(model.grouper).__name__}'
-    )
+    expected = ', '.join(grouper.__name__ for grouper in FIRST_SETTINGS)
+    raise SystemExit(f'expected one of {expected} in {config_name}, got {type(model.grouper).__name__}')
 
 
-def value_of_first(grouper: CenterGrouping | MeanShiftGrouping) -> float:
-    return grouper.threshold if isinstance(grouper, CenterGrouping) else grouper.kernel_settings.concentration
+def value_of_first(grouper: CenterGrouping | MeanShiftGrouping | SeedGrouping) -> float:
+    if isinstance(grouper, MeanShiftGrouping):
+        return grouper.kernel_settings.concentration
+    return grouper.threshold if isinstance(grouper, CenterGrouping) else grouper.mask_threshold
+
+
+def default_values(name: str, configured: float) -> Sequence[float]:
+    """The curve of the first setting unless one is given."""
+    if name == 'mask_threshold':
+        return MASK_THRESHOLDS
+    power = 2 if name == 'concentration' else 1
+    return [three_digits(configured * factor**power) for factor in FACTORS]
 
 
 def count_objects(images: Sequence[KeptImage]) -> int:

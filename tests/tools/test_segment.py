@@ -26,7 +26,7 @@ def folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp('shipped')
     config = Config.fromfile(CONFIGS / 'instancenet_unet_dsb2018.py')
     config.model.backbone.base_channels = 4
-    config.model.decode_head.update(in_channels=32, channels=8, c1_in_channels=4, c1_channels=4)
+    config.model.decode_head.update(in_channels=4, channels=8)
     init_default_scope('mmseg')  # a fixture of a module comes before that of conftest.py
     torch.manual_seed(0)
     model = MODELS.build(config.model)

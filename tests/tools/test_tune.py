@@ -22,15 +22,15 @@ TOOL = str(ROOT / 'tools/tune.py')
 SIZE = (32, 40)
 
 
-def known_model(grouper, **test_cfg):
-    """A segmentor whose network returns its input: two class scores and embeddings (2) as channels."""
+def known_model(grouper, dims=2, loss='DiscriminativeLoss', **test_cfg):
+    """A segmentor whose network returns its input: two class scores and embeddings (``dims``) as channels."""
     model = MODELS.build(
         dict(
             type='EmbeddingSegmentor',
             data_preprocessor=dict(type='InstanceMapDataPreprocessor'),
             backbone=dict(type='ResNetV1c', depth=18, base_channels=4, norm_cfg=dict(type='BN')),
             decode_head=dict(type='EmbeddingFCNHead', in_channels=4, in_index=0, channels=8, num_convs=1, num_classes=2,
-                             embedding_dims=2, norm_cfg=dict(type='BN'), loss_embedding=dict(type='DiscriminativeLoss')),
+                             embedding_dims=dims, norm_cfg=dict(type='BN'), loss_embedding=dict(type=loss)),
             grouper=grouper,
             test_cfg=test_cfg,
         )
@@ -87,6 +87,18 @@ def test_the_best_of_the_first_setting_is_known(grouper, name, values):
     # An IoU of 7 / 11 reaches 0.5, 0.55 and 0.6 of the ten.
     aims = [mean.row({name: value, 'min_size': 1}).aim for value in values]
     assert aims == pytest.approx([0, 1, 0.3 / 2])
+
+
+def test_the_best_mask_threshold_is_known():
+    """Bands 1 apart have a soft mask of 1 / e for each other, at a bandwidth of 0; objects 10 apart at most exp(-81)."""
+    batch, _ = scene(False)
+    bandwidth, seed = torch.zeros(1, *SIZE), torch.full((1, *SIZE), 5.0)
+    batch['inputs'] = [torch.cat([batch['inputs'][0], bandwidth, seed])]
+    grouper = dict(type='SeedGrouping', mask_threshold=0.5)
+    tried = trials(known_model(grouper, dims=4, loss='SoftMaskLoss'), [batch], grouper)
+    rows = [tried.row({'mask_threshold': value, 'min_size': 1}) for value in (0.5, 0.3, 1e-60)]
+    assert [row.aim for row in rows] == [0, 1, 1 / 2]
+    assert [row.counts.predicted for row in rows] == [6, 2, 1]
 
 
 def test_the_search_finds_all_three_settings():
@@ -246,7 +258,7 @@ def test_what_is_refused(trained, monkeypatch, arguments, message):
     [
         (
             dict(grouper=dict(type='ClassGrouping')),
-            'expected a CenterGrouping or a MeanShiftGrouping in .*, got ClassGrouping',
+            'expected one of CenterGrouping, MeanShiftGrouping, SeedGrouping in .*, got ClassGrouping',
         ),
         (
             dict(

@@ -1,0 +1,81 @@
+# Nuclei of the Data Science Bowl 2018 in COCO format at data/dsb2018: train.json, val.json, images/. Images keep their size.
+data_root = 'data/dsb2018/'
+data = dict(data_root=data_root, data_prefix=dict(img='images/'), metainfo=dict(classes=('nucleus',)))
+held_back = (
+    10  # every tenth training image chooses threshold, min_size and score_thr (tools/tune.py), and is not trained on
+)
+num_training_images = 415
+
+load_image = dict(type='LoadImageFromFile', color_type=3)  # BGR of 8 or 16 bits, whatever the file holds
+normalize = dict(type='NormalizePercentiles')  # 1 and 99.8 to 0 and 1: fluorescence uses a tenth of its range
+load_masks = dict(type='mmdet.LoadAnnotations', with_bbox=True, with_mask=True)
+train_pipeline = [
+    load_image,
+    normalize,
+    load_masks,
+    dict(type='MasksToMaps'),
+    # Crops of 160 pixels hold the largest nuclei whole, and cost a fifth of an image of 360.
+    dict(type='RandomScaledCropMaps', size=160, scale=(0.7, 1.4), object_share=0.9),
+    dict(type='RandomTurnMaps'),
+    dict(type='RandomIntensity'),
+    dict(type='PackInstanceMaps'),
+]
+test_pipeline = [load_image, normalize, load_masks, dict(type='MasksToMaps'), dict(type='PackInstanceMaps')]
+tta_pipeline = [
+    load_image,
+    normalize,
+    dict(
+        type='TestTimeAug',
+        transforms=[
+            [dict(type='mmdet.RandomFlip', prob=0.0), dict(type='mmdet.RandomFlip', prob=1.0)],
+            [load_masks],
+            [dict(type='MasksToMaps')],
+            [dict(type='PackInstanceMaps')],
+        ],
+    ),
+]
+
+train_dataloader = dict(
+    batch_size=6,
+    num_workers=1,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    drop_last=True,
+    dataset=dict(
+        type='CocoInstanceDataset',
+        ann_file='train.json',
+        indices=[index for index in range(num_training_images) if index % held_back != held_back - 1],
+        pipeline=train_pipeline,
+        **data,
+    ),
+)
+val_dataloader = dict(
+    batch_size=1,
+    num_workers=1,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(type='CocoInstanceDataset', ann_file='val.json', test_mode=True, pipeline=test_pipeline, **data),
+)
+test_dataloader = val_dataloader
+tune_dataloader = dict(
+    batch_size=1,
+    num_workers=1,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='CocoInstanceDataset',
+        ann_file='train.json',
+        indices=list(range(held_back - 1, num_training_images, held_back)),
+        test_mode=True,
+        pipeline=test_pipeline,
+        **data,
+    ),
+)
+
+val_evaluator = [
+    dict(type='CocoInstanceMetric', metric=['segm', 'bbox']),
+    dict(
+        type='CountingMetric'
+    ),  # AP* (accuracy_50), count error, splits and merges: what those ask for who count nuclei
+    dict(type='ForegroundIoUMetric'),
+]
+test_evaluator = val_evaluator
