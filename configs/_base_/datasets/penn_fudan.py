@@ -1,0 +1,84 @@
+# Penn-Fudan pedestrians in COCO format at data/penn_fudan: train.json (105 images), val.json (28), images/.
+data_root = 'data/penn_fudan/'
+data = dict(data_root=data_root, data_prefix=dict(img='images/'), metainfo=dict(classes=('person',)))
+length = 321  # longer side when tested: two fifths of the pixels of the paper's 513, for a CPU
+held_back = 10  # every tenth training image chooses the grouping's settings (tools/tune.py), and is not trained on
+num_training_images = 105
+
+load_masks = dict(type='mmdet.LoadAnnotations', with_bbox=True, with_mask=True)
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    load_masks,
+    dict(
+        type='RandomChoiceResize',
+        resize_type='mmdet.Resize',  # mmcv's Resize, the default, fails on mmdet's boxes
+        scales=[(256, 256), (321, 321), (400, 400), (480, 480)],  # longer side: 0.8 to 1.5 times that of the test
+        keep_ratio=True,
+    ),
+    # Nine of ten people are less than 240 pixels high at the size of the test. A crop without anyone teaches background.
+    dict(type='mmdet.RandomCrop', crop_size=(256, 256), allow_negative_crop=True),
+    dict(type='mmdet.RandomFlip', prob=0.5),
+    dict(type='PhotoMetricDistortion'),  # a hundred photos have few colours; mmseg's values
+    dict(type='MasksToMaps'),
+    dict(type='PackInstanceMaps'),
+]
+# Annotations come after the resize, so that they keep the image's original size.
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='ResizeLongerSide', length=length),
+    load_masks,
+    dict(type='MasksToMaps'),
+    dict(type='PackInstanceMaps'),
+]
+tta_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(
+        type='TestTimeAug',
+        transforms=[
+            [dict(type='ResizeLongerSide', length=length)],
+            [dict(type='mmdet.RandomFlip', prob=0.0), dict(type='mmdet.RandomFlip', prob=1.0)],
+            [load_masks],
+            [dict(type='MasksToMaps')],
+            [dict(type='PackInstanceMaps')],
+        ],
+    ),
+]
+
+train_dataloader = dict(
+    batch_size=4,  # the paper's
+    num_workers=1,  # loads faster than a CPU trains
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    drop_last=True,  # the ASPP's image pooling cannot normalise a batch of one
+    dataset=dict(
+        type='CocoInstanceDataset',
+        ann_file='train.json',
+        indices=[index for index in range(num_training_images) if index % held_back != held_back - 1],
+        pipeline=train_pipeline,
+        **data,
+    ),
+)
+val_dataloader = dict(
+    batch_size=1,
+    num_workers=1,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(type='CocoInstanceDataset', ann_file='val.json', test_mode=True, pipeline=test_pipeline, **data),
+)
+test_dataloader = val_dataloader
+tune_dataloader = dict(
+    batch_size=1,
+    num_workers=1,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='CocoInstanceDataset',
+        ann_file='train.json',
+        indices=list(range(held_back - 1, num_training_images, held_back)),
+        test_mode=True,
+        pipeline=test_pipeline,
+        **data,
+    ),
+)
+
+val_evaluator = [dict(type='CocoInstanceMetric', metric=['segm', 'bbox']), dict(type='ForegroundIoUMetric')]
+test_evaluator = val_evaluator

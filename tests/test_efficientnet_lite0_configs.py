@@ -1,0 +1,136 @@
+"""The configs on EfficientNet-Lite0: their values, and a training of two iterations from a file of weights."""
+
+import copy
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+from mmseg.registry import DATASETS, MODELS
+
+CONFIGS = Path(__file__).parents[1] / 'configs'
+NAMES = ['instancenet_efficientnet-lite0_penn-fudan', 'instancenet_efficientnet-lite0_coco']
+PENN_FUDAN, COCO = NAMES
+
+
+def load(name: str) -> Config:
+    return Config.fromfile(CONFIGS / f'{name}.py')
+
+
+@pytest.fixture
+def weights(tmp_path):
+    """Random weights of the backbone, in a file as the converter writes it."""
+    timm = pytest.importorskip('timm', reason="timm is not installed: pip install -e '.[pretrained]'")
+    torch.manual_seed(0)
+    backbone = load(COCO).model.backbone
+    model = timm.create_model(backbone.model_name, features_only=True, out_indices=backbone.out_indices)
+    torch.save(dict(model.state_dict()), tmp_path / 'lite0.pth')
+    return tmp_path / 'lite0.pth'
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_values(name):
+    config = load(name)
+    preprocessor, backbone, head = config.model.data_preprocessor, config.model.backbone, config.model.decode_head
+    assert (preprocessor.mean, preprocessor.std, preprocessor.bgr_to_rgb) == ([127.0] * 3, [128.0] * 3, True)
+    assert (backbone.type, backbone.model_name) == ('TIMMBackbone', 'tf_efficientnet_lite0')
+    assert (backbone.pretrained, backbone.checkpoint_path) == (False, 'pretrained/efficientnet-lite0.pth')
+    # The low-level features are the first of the backbone's, whatever in_index says.
+    assert (head.in_index, head.in_channels, head.c1_in_channels) == (2, 112, 24)
+    assert config.find_unused_parameters
+    assert config.param_scheduler[1].T_max == config.train_cfg.max_epochs
+    assert config.train_cfg.max_epochs % config.train_cfg.val_interval == 0
+
+
+@pytest.mark.parametrize(('name', 'images', 'length'), [(PENN_FUDAN, 95, 333), (COCO, 118287, 5000)])
+def test_length_of_the_moving_average(name, images, length):
+    """In iterations, at the end of the training: mmdet's moving average is short at first."""
+    config = load(name)
+    (hook,) = (hook for hook in config.custom_hooks if hook.type == 'EMAHook')
+    settings = {key: value for key, value in hook.items() if key not in ('type', 'ema_type')}
+    average = MODELS.build(dict(type=hook.ema_type, model=torch.nn.Linear(1, 1, bias=False), **settings))
+    averaged, source = torch.zeros(1), torch.ones(1)
+    steps = config.train_cfg.max_epochs * (images // config.train_dataloader.batch_size)
+    average.avg_func(averaged, source, steps)
+    assert 1 / averaged.item() == pytest.approx(length, rel=0.01)
+
+
+def test_every_tenth_training_image_is_held_back(test_data):
+    config = load(PENN_FUDAN)
+    for loader in (config.train_dataloader, config.tune_dataloader):
+        loader.dataset.data_root = str(test_data / 'penn_fudan')
+    sets = [DATASETS.build(loader.dataset) for loader in (config.train_dataloader, config.tune_dataloader)]
+    trained, ids = ([dataset.get_data_info(index)['img_id'] for index in range(len(dataset))] for dataset in sets)
+    assert len(ids) == 10
+    assert len({*trained, *ids}) == 105
+    assert config.tune_dataloader.dataset.ann_file == config.train_dataloader.dataset.ann_file
+    assert config.tune_dataloader.dataset.pipeline == config.test_dataloader.dataset.pipeline
+
+
+def use_data(config: Config, folder: Path) -> None:
+    """Eight images to train on and two to test, with 129 pixels where the config has 257 and more."""
+    for loader, split, count in (
+        (config.train_dataloader, 'train', 8),
+        (config.val_dataloader, 'val', 2),
+        (config.test_dataloader, 'val', 2),
+    ):
+        loader.dataset.update(
+            data_root=str(folder), ann_file=f'{split}.json', data_prefix=dict(img='images/'), indices=count
+        )
+        loader.update(num_workers=0, persistent_workers=False)
+        for step in loader.dataset.pipeline:
+            if step.type == 'ResizeLongerSide':
+                step.length = 129
+            elif step.type == 'RandomChoiceResize':
+                step.scales = [(129, 129), (200, 200)]
+            elif step.type == 'mmdet.RandomCrop':
+                step.crop_size = (128, 128)
+
+
+@pytest.mark.parametrize(('name', 'data'), [(PENN_FUDAN, 'penn_fudan'), (COCO, 'coco_mini')])
+def test_trains_and_tests(name, data, weights, test_data, tmp_path):
+    """Two iterations from a file of weights, then the metrics on two images."""
+    config = load(name)
+    use_data(config, test_data / data)
+    config.model.backbone.checkpoint_path = str(weights)
+    config.work_dir, config.experiment_name = str(tmp_path / 'run'), f'{name}_{tmp_path.name}'
+    config.train_cfg.update(max_epochs=1, val_interval=2)
+    config.default_hooks.logger.interval = 1
+    config.log_level = 'ERROR'
+    runner = Runner.from_cfg(config)
+    written = torch.load(weights, weights_only=True)
+    before = copy.deepcopy(runner.model.state_dict())
+    assert all(torch.equal(before[f'backbone.timm_model.{key}'], value) for key, value in written.items())
+    runner.train()
+    history = runner.message_hub.get_scalar('train/loss').data[0]
+    assert len(history) == 2 and all(math.isfinite(value) and value > 0 for value in history)
+    # What lies behind the last feature map that is used stays as it was; everything else is trained.
+    for key, value in runner.model.named_parameters():
+        assert torch.isfinite(value).all(), key
+        unused = key.startswith(('backbone.timm_model.blocks.5.', 'backbone.timm_model.blocks.6.'))
+        assert torch.equal(value, before[key]) == unused, key
+    rates = {group['lr'] for group in runner.optim_wrapper.param_groups}
+    assert max(rates) / min(rates) == pytest.approx(1 / 0.3, rel=0.01)
+    metrics = runner.test()
+    assert 0 <= metrics['coco/segm_mAP'] <= 1
+    assert 0 <= metrics['mIoU'] <= 100
+
+
+def test_without_the_file_it_stops(tmp_path, monkeypatch):
+    """A training shall not start from random weights unnoticed."""
+    pytest.importorskip('timm', reason="timm is not installed: pip install -e '.[pretrained]'")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        MODELS.build(load(PENN_FUDAN).model)
+
+
+def test_weights_of_another_network_are_refused(weights):
+    written = torch.load(weights, weights_only=True)
+    del written['conv_stem.weight']
+    torch.save(written, weights)
+    config = load(PENN_FUDAN)
+    config.model.backbone.checkpoint_path = str(weights)
+    with pytest.raises(RuntimeError, match=r'Missing key\(s\) in state_dict: "conv_stem.weight"'):
+        MODELS.build(config.model)
