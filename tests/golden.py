@@ -56,6 +56,12 @@ SMALL_UNET = {
     'model.decode_head.c1_in_channels': 4,
     'model.decode_head.c1_channels': 4,
 }
+SMALL_PLAIN_UNET = {
+    'model.backbone.base_channels': 4,
+    'model.decode_head.in_channels': 4,
+    'model.decode_head.channels': 8,
+}
+SMALL_TIMM = {'model.backbone.checkpoint_path': ''}  # random weights
 SMALL_BOUNDARY = {
     'model.backbone.base_channels': 8,
     'model.backbone.stem_channels': 8,
@@ -77,7 +83,9 @@ VARIANTS = (
 def small(config: Config, folder: Path) -> Config:
     """The config at a small width, on the data under ``folder``."""
     backbone, dataset = config.model.backbone.type, config.train_dataloader.dataset.type
-    widths = SMALL_UNET if backbone == 'UNet' else SMALL_RESNET
+    widths = {'UNet': SMALL_UNET, 'TIMMBackbone': SMALL_TIMM}.get(backbone, SMALL_RESNET)
+    if backbone == 'UNet' and config.model.decode_head.type == 'EmbeddingFCNHead':
+        widths = SMALL_PLAIN_UNET
     widths = SMALL_BOUNDARY if config.model.type == 'BoundarySegmentor' else widths
     config.merge_from_dict(copy.deepcopy(widths))
     if dataset == 'BSDSDataset':
@@ -89,7 +97,7 @@ def small(config: Config, folder: Path) -> Config:
             loader.dataset.splits = ['val']
         elif dataset == 'VOCInstanceDataset':
             loader.dataset.ann_file = 'voc.json'
-        elif dataset == 'CocoInstanceDataset' and 'dsb2018' not in str(folder):
+        elif dataset == 'CocoInstanceDataset' and folder.name == 'coco_mini':
             loader.dataset.ann_file = 'val.json'
             loader.dataset.data_prefix = dict(img='images/')
         for step in loader.dataset.pipeline:
@@ -116,6 +124,7 @@ def data_folders(data: Path, folder: Path) -> dict[str, Path]:
         'BSDSDataset': data / 'bsds500',
         'CocoInstanceDataset': data / 'coco_mini',
         'dsb2018': data / 'dsb2018',
+        'penn-fudan': data / 'penn_fudan',
     }
 
 
@@ -162,7 +171,8 @@ def test_images(model: torch.nn.Module, config: Config, with_flips: bool) -> dic
 def record_config(name: str, folders: dict[str, Path], options: dict, with_flips: bool) -> dict:
     config = Config.fromfile(ROOT / 'configs' / f'{name}.py')
     config.merge_from_dict(copy.deepcopy(options))
-    kind = 'dsb2018' if 'dsb2018' in name else config.train_dataloader.dataset.type
+    of_name = [part for part in ('dsb2018', 'penn-fudan') if part in name]
+    kind = of_name[0] if of_name else config.train_dataloader.dataset.type
     config = small(config, folders[kind])
     set_random_seed(0)
     model = MODELS.build(config.model)
