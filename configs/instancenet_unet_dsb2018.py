@@ -37,7 +37,7 @@ default_hooks = dict(checkpoint=dict(interval=10, save_best=None))  # the last a
 custom_hooks = [
     dict(type='ClassCountHook'),
     dict(type='LoadReportHook'),
-    # Tested, and saved, is a moving average of the weights. At mmdet's gamma of 2000 it covers some forty iterations at the end of
-    # 7,400; by then the learning rate is next to nothing anyway.
+    # Tested, and saved, is a moving average of the weights. At mmdet's gamma of 2000 it covers some forty iterations at the end
+    # of 7,400; by then the learning rate is next to nothing anyway.
     dict(type='EMAHook', ema_type='mmdet.ExpMomentumEMA', momentum=0.002, update_buffers=True),
 ]
