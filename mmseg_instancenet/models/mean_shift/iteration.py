@@ -145,7 +145,8 @@ def kernel_mean(
         # What a key adds to its logits whatever the query: one more coordinate, which is 1 in every query.
         query_NQD = F.pad(query_NQD, (0, 1), value=1.0)
         key_NPD = torch.cat([key_NPD, bias_NP[..., None]], dim=2)
-    # The fused kernels require one width, a multiple of 4; otherwise PyTorch falls back to one that stores the matrix.
+    # The fused kernels require one width, a multiple of 4, and rows that lie together in memory, which those of a transposed map
+    # do not; otherwise PyTorch falls back to one that stores the matrix.
     width = -(-key_NPD.shape[2] // 4) * 4
     query_N1QW, key_N1PW = _filled(query_NQD, width), _filled(key_NPD, width)
     # Where keys are their own values one copy of them is kept for the backward pass.
@@ -155,6 +156,6 @@ def kernel_mean(
 
 
 def _filled(x_NPD: Tensor, width: int) -> Tensor:
-    """(N, 1, P, W): zeros after the last coordinate, and an axis for attention's heads."""
+    """(N, 1, P, W), contiguous: zeros after the last coordinate, and an axis for attention's heads."""
     missing = width - x_NPD.shape[2]
-    return (F.pad(x_NPD, (0, missing)) if missing else x_NPD)[:, None]
+    return (F.pad(x_NPD, (0, missing)) if missing else x_NPD).contiguous()[:, None]

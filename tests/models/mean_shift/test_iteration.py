@@ -8,6 +8,7 @@ import pytest
 import torch
 from dense_mean_shift import blobs, clusters, dense_loops, take
 from devices import slack
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mmseg_instancenet.models.mean_shift import mean_shift
 from mmseg_instancenet.models.mean_shift.iteration import kernel_mean
@@ -274,3 +275,15 @@ def test_memory_is_linear_in_the_pixels():
     """One loop forward and backward at 16,384 pixels, the input included; the kernel matrix alone would be 1024 MiB."""
     process = subprocess.run([sys.executable, '-W', 'ignore', '-c', PEAK], capture_output=True, text=True, check=True)
     assert float(process.stdout.split()[-1]) < 64
+
+
+@pytest.mark.parametrize('kernel', ['cosine', 'norm'])
+@pytest.mark.parametrize('dims', [4, 5, 16])
+def test_a_transposed_map_does_not_fall_back_to_the_matrix(dims, kernel):
+    """Embeddings of a map (D, P) as (P, D): a fused kernel, which alone is allowed here, takes rows that lie together."""
+    x_DP = torch.nn.functional.normalize(torch.randn(dims, 50, generator=torch.Generator().manual_seed(0)), dim=0)
+    x_1PD = x_DP.T[None]
+    with sdpa_kernel([SDPBackend.FLASH_ATTENTION]):
+        fused_1PD = kernel_mean(x_1PD, x_1PD, 10.0, kernel)
+    logits_PP = x_DP.T @ x_DP * 10 if kernel == 'cosine' else -5 * torch.cdist(x_DP.T, x_DP.T).square()
+    torch.testing.assert_close(fused_1PD[0], logits_PP.softmax(1) @ x_DP.T, atol=2e-6, rtol=1e-5)
