@@ -19,6 +19,7 @@ model = dict(
             positive_weight=5.0,  # of the pairs of a crop with several nuclei few belong to one nucleus
         ),
     ),
-    grouper=dict(_delete_=True, type='MeanShiftGrouping', concentration=15.0, connected=True, min_size=24),
+    # tools/tune.py after 2,170 iterations (of 15, 40 and 100; of 16, 24 and 32); AP* .596 on the validation set then.
+    grouper=dict(_delete_=True, type='MeanShiftGrouping', concentration=40.0, connected=True, min_size=32),
     group_scorer=dict(_delete_=True, type='SilhouetteScorer', scale=1.0, half_size=8),
 )
