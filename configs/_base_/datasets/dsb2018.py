@@ -1,9 +1,10 @@
 # Nuclei of the Data Science Bowl 2018 in COCO format at data/dsb2018: train.json, val.json, images/. Images keep their size.
+_base_ = './coco_instance_maps.py'
+
 data_root = 'data/dsb2018/'
 data = dict(data_root=data_root, data_prefix=dict(img='images/'), metainfo=dict(classes=('nucleus',)))
-held_back = (
-    10  # every tenth training image chooses threshold, min_size and score_thr (tools/tune.py), and is not trained on
-)
+# Every tenth training image chooses threshold, min_size and score_thr (tools/tune.py), and is not trained on.
+held_back = 10
 num_training_images = 415
 
 load_image = dict(type='LoadImageFromFile', color_type=3)  # BGR of 8 or 16 bits, whatever the file holds
@@ -38,24 +39,14 @@ tta_pipeline = [
 train_dataloader = dict(
     batch_size=6,
     num_workers=1,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=True),
-    drop_last=True,
     dataset=dict(
-        type='CocoInstanceDataset',
         ann_file='train.json',
         indices=[index for index in range(num_training_images) if index % held_back != held_back - 1],
         pipeline=train_pipeline,
         **data,
     ),
 )
-val_dataloader = dict(
-    batch_size=1,
-    num_workers=1,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(type='CocoInstanceDataset', ann_file='val.json', test_mode=True, pipeline=test_pipeline, **data),
-)
+val_dataloader = dict(num_workers=1, dataset=dict(ann_file='val.json', pipeline=test_pipeline, **data))
 test_dataloader = val_dataloader
 tune_dataloader = dict(
     batch_size=1,
@@ -73,9 +64,8 @@ tune_dataloader = dict(
 
 val_evaluator = [
     dict(type='CocoInstanceMetric', metric=['segm', 'bbox']),
-    dict(
-        type='CountingMetric'
-    ),  # AP* (accuracy_50), count error, splits and merges: what those ask for who count nuclei
+    # AP* (accuracy_50), count error, splits and merges, for those who count nuclei.
+    dict(type='CountingMetric'),
     dict(type='ForegroundIoUMetric'),
 ]
 test_evaluator = val_evaluator

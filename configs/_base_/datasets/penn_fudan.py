@@ -1,4 +1,6 @@
 # Penn-Fudan pedestrians in COCO format at data/penn_fudan: train.json (105 images), val.json (28), images/.
+_base_ = './coco_instance_maps.py'
+
 data_root = 'data/penn_fudan/'
 data = dict(data_root=data_root, data_prefix=dict(img='images/'), metainfo=dict(classes=('person',)))
 length = 321  # longer side when tested: two fifths of the pixels of the paper's 513, for a CPU
@@ -45,26 +47,15 @@ tta_pipeline = [
 ]
 
 train_dataloader = dict(
-    batch_size=4,  # the paper's
     num_workers=1,  # loads faster than a CPU trains
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=True),
-    drop_last=True,  # the ASPP's image pooling cannot normalise a batch of one
     dataset=dict(
-        type='CocoInstanceDataset',
         ann_file='train.json',
         indices=[index for index in range(num_training_images) if index % held_back != held_back - 1],
         pipeline=train_pipeline,
         **data,
     ),
 )
-val_dataloader = dict(
-    batch_size=1,
-    num_workers=1,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(type='CocoInstanceDataset', ann_file='val.json', test_mode=True, pipeline=test_pipeline, **data),
-)
+val_dataloader = dict(num_workers=1, dataset=dict(ann_file='val.json', pipeline=test_pipeline, **data))
 test_dataloader = val_dataloader
 tune_dataloader = dict(
     batch_size=1,
@@ -79,6 +70,3 @@ tune_dataloader = dict(
         **data,
     ),
 )
-
-val_evaluator = [dict(type='CocoInstanceMetric', metric=['segm', 'bbox']), dict(type='ForegroundIoUMetric')]
-test_evaluator = val_evaluator
