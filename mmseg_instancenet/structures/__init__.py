@@ -5,12 +5,13 @@ P pixels or embeddings, K groups or instances, G true objects, T thresholds. Oth
 that uses them. ``x_PD`` is pixels by embedding, ``mean_KD`` groups by embedding.
 """
 
-from .contrast import normalize_percentiles
+from .contrast import check_percentiles, normalize_percentiles
 from .embeddings import (
     SHORTEST,
     Distance,
     EmbeddingMargins,
     GroupStatistics,
+    bandwidth_precision,
     check_embeddings,
     check_finite,
     group_means,
@@ -41,9 +42,11 @@ __all__ = [
     'EmbeddingMargins',
     'GroupStatistics',
     'MapPlacement',
+    'bandwidth_precision',
     'bilinear_neighbours',
     'check_embeddings',
     'check_finite',
+    'check_percentiles',
     'group_means',
     'group_statistics',
     'image_coordinates',

@@ -3,6 +3,12 @@
 import numpy as np
 
 
+def check_percentiles(low: float, high: float) -> None:
+    """Raises ValueError unless 0 <= low < high <= 100."""
+    if not 0 <= low < high <= 100:
+        raise ValueError(f'expected percentiles 0 <= low < high <= 100, got {low} and {high}')
+
+
 def normalize_percentiles(
     image_HWC: np.ndarray, low: float = 1.0, high: float = 99.8, per_channel: bool = False
 ) -> np.ndarray:
@@ -31,8 +37,7 @@ def normalize_percentiles(
     """
     if image_HWC.ndim not in (2, 3) or image_HWC.size == 0:
         raise ValueError(f'expected an image (H, W) or (H, W, C) with pixels, got {image_HWC.shape}')
-    if not 0 <= low < high <= 100:
-        raise ValueError(f'expected percentiles 0 <= low < high <= 100, got {low} and {high}')
+    check_percentiles(low, high)
     if not (np.issubdtype(image_HWC.dtype, np.integer) or np.issubdtype(image_HWC.dtype, np.floating)):
         raise ValueError(f'expected integers or floating point, got {image_HWC.dtype}')
     image_HWC = image_HWC.astype(np.float64)

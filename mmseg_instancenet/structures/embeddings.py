@@ -11,6 +11,23 @@ Distance = Literal['norm', 'cosine']
 SHORTEST = 1e-12
 """A vector shorter than this has no direction that float32 could tell."""
 
+_HIGHEST_BANDWIDTH = 40.0
+"""Higher bandwidths count as this: exp overflows float32 from 89 on, and infinity times a distance of 0 is NaN. No ordinary value
+changes: from here on a soft mask is 0 at any distance above 1e-8, which float32 coordinates do not resolve."""
+
+
+def bandwidth_precision(bandwidth: Tensor) -> Tensor:
+    r"""The factor :math:`1 / 2\sigma^2 = \exp b` of squared distances in a soft mask (Neven et al. 2019), finite for any b.
+
+    Args:
+        bandwidth: b, floating point of any shape.
+
+    Example:
+        >>> bandwidth_precision(torch.tensor([0.0, 40.0])).tolist() == bandwidth_precision(torch.tensor([0.0, 1e9])).tolist()
+        True
+    """
+    return bandwidth.clamp(max=_HIGHEST_BANDWIDTH).exp()
+
 
 def unit_vectors(x: Tensor, dim: int) -> Tensor:
     r"""Scales vectors to length 1, :math:`x / |x|`; one without direction (shorter than 1e-12) becomes 0.

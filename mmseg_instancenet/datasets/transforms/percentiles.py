@@ -3,7 +3,7 @@
 from mmcv.transforms import BaseTransform
 from mmseg.registry import TRANSFORMS
 
-from ...structures import normalize_percentiles
+from ...structures import check_percentiles, normalize_percentiles
 
 
 @TRANSFORMS.register_module()
@@ -30,8 +30,7 @@ class NormalizePercentiles(BaseTransform):
     """
 
     def __init__(self, low: float = 1.0, high: float = 99.8, per_channel: bool = False) -> None:
-        if not 0 <= low < high <= 100:
-            raise ValueError(f'expected percentiles 0 <= low < high <= 100, got {low} and {high}')
+        check_percentiles(low, high)
         self.low, self.high, self.per_channel = low, high, per_channel
 
     def transform(self, results: dict) -> dict:

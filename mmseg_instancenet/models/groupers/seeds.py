@@ -6,12 +6,8 @@ import torch
 from mmseg.registry import MODELS
 from torch import Tensor
 
-from ...structures import EmbeddingMargins, check_finite
+from ...structures import EmbeddingMargins, bandwidth_precision, check_finite
 from .base import Grouper
-
-_HIGHEST_BANDWIDTH = 40.0
-"""Higher bandwidths count as this, as in ``SoftMaskLoss``. Infinity times the distance 0 of a seed to itself would be NaN: the
-pixel would stay without a group and found the next one, without end."""
 
 _BLOCK = 1 << 22
 """Distances between pixels and groups are computed in blocks of this many values: 16 MB."""
@@ -61,7 +57,8 @@ def group_by_seeds(
     x_MD = x_ND[pixel_M]
     founders: list[Tensor] = []  # (D,) each
     with torch.autocast(device_type=x_ND.device.type, enabled=False):
-        x_MD[:, -2] = x_MD[:, -2].clamp(max=_HIGHEST_BANDWIDTH).exp()  # from here on 1 / 2 sigma^2
+        # From here on 1 / 2 sigma^2. Were it infinite, a seed would not join its own group, and found groups without end.
+        x_MD[:, -2] = bandwidth_precision(x_MD[:, -2])
         least_seed, reach = math.log(seed_threshold / (1 - seed_threshold)), -math.log(mask_threshold)
         while len(pixel_M) and float(x_MD[0, -1]) > least_seed:
             if len(founders) == max_groups:

@@ -11,16 +11,12 @@ import torch
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from ...structures import IGNORED_CLASS, IGNORED_INSTANCE, check_embeddings, zero_of
+from ...structures import IGNORED_CLASS, IGNORED_INSTANCE, bandwidth_precision, check_embeddings, zero_of
 from .instance_numbering import number_instances
 
 _NEGLIGIBLE = 5e-4
 """Pixels of others at which a soft mask is below this are left out of its hinge. That lowers the hinge by at most twice as much:
 it is the Lovasz extension of a set function between 0 and 1, and the errors of these pixels are below twice this value."""
-
-_HIGHEST_BANDWIDTH = 40.0
-"""Higher mean bandwidths count as this in a soft mask: exp overflows float32 from 89 on, and infinity times a distance of 0 is
-NaN. No ordinary value changes: from here on a mask is 0 at any distance above 1e-8, which float32 coordinates do not resolve."""
 
 _BLOCK = 1 << 22
 """Distances between instances and pixels are computed in blocks of this many values: 16 MB."""
@@ -128,7 +124,7 @@ def _terms_of_image(x_DP: Tensor, instance_P: Tensor, foreground_weight: float) 
     spread_S = (x_DP[-2, inside_P] - bandwidth_K[own_S]).square()
     spread = (spread_S / size_K[own_S]).sum() / count
 
-    precision_K = bandwidth_K.clamp(max=_HIGHEST_BANDWIDTH).exp()
+    precision_K = bandwidth_precision(bandwidth_K)
     pixel_Q, instance_Q = _reached_pairs(x_DP[:-2].detach(), index_P, center_EK.detach(), precision_K.detach())
     distance_Q = (x_DP[:-2, pixel_Q] - center_EK[:, instance_Q]).square().sum(0)
     mask_Q = torch.exp(-distance_Q * precision_K[instance_Q])
