@@ -22,11 +22,12 @@ _AP_NAMES = ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')
 
 @METRICS.register_module()
 class CocoInstanceMetric(CocoMetric):
-    """mmdet's ``CocoMetric`` with four additions.
+    """mmdet's ``CocoMetric`` with five additions.
 
     - Without ``ann_file`` it reads that of the data set (:class:`CocoInstanceDataset`), so that a config names it once.
     - ``segm_mAP_all`` stands beside the official ``segm_mAP``: the same average over IoU 0.5:0.05:0.95, without COCO's limit of
       100 detections a picture (nuclei pictures hold hundreds).
+    - Only images that were evaluated count: a data set with ``indices`` is a part of its annotation file.
     - Where the whole set has no detection, as early in a training, the figures are COCO's for that, 0, and have their keys,
       so that ``save_best`` works; mmdet returns none. Where the ground truth has no object they are -1, as COCO's are, and
       where no image was evaluated NaN.
@@ -71,6 +72,8 @@ class CocoInstanceMetric(CocoMetric):
             MMLogger.get_current_instance().warning(
                 'no instance was found in the whole data set: every AP is 0, or -1 where there is no object to find'
             )
+        # mmdet takes all images of the annotation file, also those that the data set leaves out (`indices`).
+        self.img_ids = [truth['img_id'] for truth, _ in results]
         figures = super().compute_metrics(results)
         if 'segm' in self.metrics and not self.format_only:
             figures['segm_mAP_all'] = self._mean_ap_of_all() if self._uncapped else figures['segm_mAP']

@@ -204,6 +204,17 @@ def test_one_picture_without_detections_among_others(tmp_path):
     assert figures['segm_mAP'] == figures['segm_mAP_all'] == round(51 / 101, 3)
 
 
+@pytest.mark.parametrize('rows', [1, 8], ids=['few', 'above the limit'])
+def test_images_that_the_data_set_leaves_out_do_not_count(tmp_path, rows):
+    """``indices`` of a data set: the annotation file has an image that nothing looked at."""
+    maps = [discs(1, 3), discs(rows, 15)]
+    metric = CocoInstanceMetric(ann_file=str(write_truth(tmp_path, maps)))
+    metric.dataset_meta = NUCLEUS
+    figures = evaluate(metric, [sample_of(2, maps[1], np.ones(15 * rows))])
+    assert figures['segm_mAP_all'] == 1.0
+    assert figures['segm_mAP'] == (1.0 if rows == 1 else round(84 / 101, 3))  # 100 of 120 are looked at
+
+
 def test_annotation_file_comes_from_the_data_set(tmp_path):
     labels = discs(2, 3)
     ann_file = str(write_truth(tmp_path, [labels]))
