@@ -39,6 +39,15 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmseg.registry import MODELS
 
+from mmseg_instancenet.analysis.first_settings import (
+    FACTORS,
+    FIRST_SETTINGS,
+    check_segmentor,
+    default_values,
+    first_setting,
+    three_digits,
+    value_of_first,
+)
 from mmseg_instancenet.analysis.kept_outputs import KeptImage, group_again, keep_outputs
 from mmseg_instancenet.analysis.tuning import (
     Figures,
@@ -52,23 +61,12 @@ from mmseg_instancenet.apis.analysis_run import load_for_analysis, spread, train
 from mmseg_instancenet.apis.command_line import add_common_arguments, load_config
 from mmseg_instancenet.evaluation import CocoInstanceMetric
 from mmseg_instancenet.evaluation.functional.mask_overlap import IOU_THRESHOLDS
-from mmseg_instancenet.models import (
-    CenterGrouping,
-    EmbeddingSegmentor,
-    MeanShiftGrouping,
-    ProposalSegmentor,
-    SeedGrouping,
-)
+from mmseg_instancenet.models import EmbeddingSegmentor
 
 AIMS = ('accuracy_50', 'mean_accuracy', 'AP')
 MIN_SIZES = (1, 4, 8, 16, 24, 32, 48, 64)
 SCORE_CUTS = tuple(round(0.05 * step, 2) for step in range(19))
-FIRST_SETTINGS = {CenterGrouping: 'threshold', MeanShiftGrouping: 'concentration', SeedGrouping: 'mask_threshold'}
-"""Of each grouper, the setting that decides how far apart the embeddings of a group may lie."""
 OPTIONS = {**dict.fromkeys(FIRST_SETTINGS.values(), '--thresholds'), 'min_size': '--min-sizes'}
-FACTORS = (0.5, 0.63, 0.8, 1.0, 1.26, 1.6, 2.0, 2.5)
-"""Of the config's threshold. A concentration takes their squares: the bandwidth goes with its square root."""
-MASK_THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 FURTHER = 6
 """More values, at most, where the best lies at the end of the curve."""
 
@@ -103,7 +101,11 @@ def main() -> None:
     training_set = None if held_back else training_set_for_testing(config)
     runner = load_for_analysis(config, args.checkpoint)
     model = runner.model
-    first = first_setting(model, args.config)
+    try:
+        check_segmentor(model, args.config)
+        first = first_setting(model.grouper, args.config)
+    except ValueError as error:
+        raise SystemExit(error) from error
     start = {first: value_of_first(model.grouper), 'min_size': model.grouper.min_size}
     cut = float(model.test_cfg.get('score_thr', 0.0))
 
@@ -192,31 +194,6 @@ def check_arguments(args: argparse.Namespace) -> Path:
     return out
 
 
-def first_setting(model: EmbeddingSegmentor, config_name: str) -> str:
-    """The grouper's setting that is searched first: it decides how far apart the embeddings of a group may lie."""
-    if not isinstance(model, EmbeddingSegmentor) or isinstance(model, ProposalSegmentor):
-        raise SystemExit(f'expected an EmbeddingSegmentor in {config_name}, got {type(model).__name__}')
-    for grouper, name in FIRST_SETTINGS.items():
-        if isinstance(model.grouper, grouper):
-            return name
-    expected = ', '.join(grouper.__name__ for grouper in FIRST_SETTINGS)
-    raise SystemExit(f'expected one of {expected} in {config_name}, got {type(model.grouper).__name__}')
-
-
-def value_of_first(grouper: CenterGrouping | MeanShiftGrouping | SeedGrouping) -> float:
-    if isinstance(grouper, MeanShiftGrouping):
-        return grouper.kernel_settings.concentration
-    return grouper.threshold if isinstance(grouper, CenterGrouping) else grouper.mask_threshold
-
-
-def default_values(name: str, configured: float) -> Sequence[float]:
-    """The curve of the first setting unless one is given."""
-    if name == 'mask_threshold':
-        return MASK_THRESHOLDS
-    power = 2 if name == 'concentration' else 1
-    return [three_digits(configured * factor**power) for factor in FACTORS]
-
-
 def count_objects(images: Sequence[KeptImage]) -> int:
     true = sum(len(np.unique(image.truth_HW[image.truth_HW > 0])) for image in images)
     if not true:
@@ -234,10 +211,6 @@ def next_value(aims: Mapping[float, float], preferred: float) -> list[float]:
         if best == end:
             return [three_digits(end * end / neighbour)]
     return []
-
-
-def three_digits(value: float) -> float:
-    return float(f'{value:.3g}')
 
 
 class Row(NamedTuple):
@@ -269,7 +242,6 @@ class Trials:
                 )
             self.metric = CocoInstanceMetric(metric='segm')
             self.metric.dataset_meta = dataset_meta
-            self.metric.img_ids = [image.meta['img_id'] for image in images]
         self._grouped: dict[tuple, tuple[list[ImageMatches], float | None]] = {}
 
     @property

@@ -4,11 +4,14 @@
 
     python tools/analysis/grouping_tables.py configs/instancenet_r50_coco.py CHECKPOINT
     python tools/analysis/grouping_tables.py CONFIG CHECKPOINT --thresholds 0.8 1.2 1.6 --mode fixed --classes predicted
+    python tools/analysis/grouping_tables.py CONFIG CHECKPOINT --grouper type=MeanShiftGrouping kernel=norm concentration=1
     python tools/analysis/grouping_tables.py CONFIG CHECKPOINT --out tables.json
 
-Table 1: center-fixed and center-shift, with predicted and with ground-truth classes, at the config's threshold. Table 2: AP
-against threshold. Baselines, by the same metric: one group a class, and the connected components of each class at the
-picture's own size. Last, the AP of the config's grouping with its scores shuffled (mean of ten), to see whether they rank.
+Table 1: the config's grouper, with predicted and with ground-truth classes; of a CenterGrouping both modes, center-fixed and
+center-shift; then those of --grouper. Table 2: AP of the config's grouper against its ``threshold`` (CenterGrouping),
+``concentration`` (MeanShiftGrouping) or ``mask_threshold`` (SeedGrouping). Baselines, by the same metric: one group a class, and
+the connected components of each class at the picture's own size. Last, the AP of the config's grouping with its scores shuffled
+(mean of ten), to see whether they rank.
 """
 
 import argparse
@@ -17,23 +20,65 @@ import logging
 from itertools import product
 
 import torch
+from mmengine.config import DictAction
 from mmengine.logging import MMLogger
+from mmseg.registry import MODELS
 
+from mmseg_instancenet.analysis.first_settings import (
+    FIRST_SETTINGS,
+    check_segmentor,
+    default_values,
+    first_setting,
+    value_of_first,
+)
 from mmseg_instancenet.analysis.grouping_rows import GroupingRow
 from mmseg_instancenet.apis.analysis_run import load_for_analysis
 from mmseg_instancenet.apis.command_line import add_common_arguments, load_config
 from mmseg_instancenet.evaluation import CocoInstanceMetric
-from mmseg_instancenet.models import CenterGrouping, ClassGrouping, SilhouetteScorer
+from mmseg_instancenet.models import (
+    CenterGrouping,
+    ClassGrouping,
+    EmbeddingSegmentor,
+    SeedGrouping,
+    SilhouetteScorer,
+)
+from mmseg_instancenet.models.groupers import Grouper
 
 CLASSES = ('predicted', 'ground_truth')
+THRESHOLDS = [0.6, 0.8, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0]
+
+
+class AppendDict(DictAction):
+    """``--cfg-options``' way to write settings, into a new dict for each time that the option is given."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        one = argparse.Namespace()
+        super().__call__(parser, one, values, option_string)
+        setattr(namespace, self.dest, [*getattr(namespace, self.dest), getattr(one, self.dest)])
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('config', help='config file, its grouper a CenterGrouping')
+    kinds = [kind.__name__ for kind in FIRST_SETTINGS]
+    parser.add_argument('config', help=f'config file, its grouper a {", ".join(kinds[:-1])} or {kinds[-1]}')
     parser.add_argument('checkpoint', help='checkpoint file')
-    parser.add_argument('--thresholds', type=float, nargs='*', default=[0.6, 0.8, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0])
-    parser.add_argument('--mode', choices=['shift', 'fixed'], default='shift', help='grouper of table 2')
+    parser.add_argument(
+        '--grouper',
+        nargs='+',
+        action=AppendDict,
+        default=[],
+        help='another grouper for table 1, complete: type=... and its settings as key=value; can be given several times',
+    )
+    parser.add_argument(
+        '--thresholds',
+        type=float,
+        nargs='*',
+        help='values of threshold, concentration or mask_threshold for table 2; unless given, the thresholds 0.6 to 2.0, 0.25 to '
+        "6.25 times the config's concentration, or mask_thresholds 0.1 to 0.7",
+    )
+    parser.add_argument(
+        '--mode', choices=['shift', 'fixed'], help='of the CenterGrouping of table 2; shift unless given'
+    )
     parser.add_argument('--classes', choices=CLASSES, default='ground_truth', help='classes of table 2')
     parser.add_argument('--out', help='json file for all figures')
     add_common_arguments(parser)
@@ -43,32 +88,47 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     config = load_config(args)
-    grouper_config = dict(config.model.grouper)
-    if grouper_config.pop('type') != 'CenterGrouping':
-        raise SystemExit(f'expected a CenterGrouping in {args.config}, got {config.model.grouper.type}')
-    if any(threshold <= 0 for threshold in args.thresholds):
+    if any(threshold <= 0 for threshold in args.thresholds or []):
         raise SystemExit(f'--thresholds: expected values > 0, got {args.thresholds}')
+    grouper_config = dict(config.model.grouper)
     runner = load_for_analysis(config, args.checkpoint)
     model = runner.model
+
+    def changed(**settings) -> Grouper:
+        # Without the margins of the loss: a wide curve leaves them, which is no reason to warn.
+        return MODELS.build({**grouper_config, **settings})
+
+    try:
+        check_segmentor(model, args.config)
+        first = first_setting(model.grouper, args.config)
+        configured = value_of_first(model.grouper)
+        has_centers = isinstance(model.grouper, CenterGrouping)
+        if args.mode and not has_centers:
+            raise ValueError(f'--mode: expected a CenterGrouping in {args.config}, got {kind(model.grouper)}')
+        own = [changed(mode=mode) for mode in ('fixed', 'shift')] if has_centers else [changed()]
+        others = [build_other(model, settings) for settings in args.grouper]
+        values = args.thresholds
+        if values is None:
+            values = THRESHOLDS if has_centers else default_values(first, configured)
+        of_curve = dict(mode=args.mode or 'shift') if has_centers else {}
+        curve = [changed(**of_curve, **{first: value}) for value in values]
+    except ValueError as error:
+        raise SystemExit(error) from error
     dataloader = runner.build_dataloader(config.test_dataloader)
 
-    def row(name: str, grouper, classes: str, uses_embeddings: bool = True) -> GroupingRow:
+    def row(name: str, grouper: Grouper, classes: str, uses_embeddings: bool = True) -> GroupingRow:
         metric = CocoInstanceMetric(metric='segm')
         metric.dataset_meta = dataloader.dataset.metainfo
         # Without embeddings a group's size is no sign that it is right: it may be two objects.
         scorer = model.group_scorer if uses_embeddings else SilhouetteScorer(half_size=0)
         return GroupingRow(name, grouper, scorer, classes, metric, uses_embeddings)
 
-    def centers(**settings) -> CenterGrouping:
-        return CenterGrouping(**{**grouper_config, **settings})
-
-    table_1 = [
-        row(f'center-{mode}', centers(mode=mode), classes) for classes, mode in product(CLASSES, ('fixed', 'shift'))
-    ]
-    table_2 = [
-        row(f'{threshold:g}', centers(mode=args.mode, threshold=threshold), args.classes)
-        for threshold in args.thresholds
-    ]
+    named = [(kind(grouper), grouper) for grouper in own]
+    for other in others:
+        name = first_setting(other, '--grouper')
+        named.append((f'{kind(other)}, {name} {value_of_first(other):g}', other))
+    table_1 = [row(name, grouper, classes) for classes, (name, grouper) in product(CLASSES, named)]
+    table_2 = [row(f'{value_of_first(grouper):g}', grouper, args.classes) for grouper in curve]
     baselines = [
         row(name, ClassGrouping(connected=connected), classes, uses_embeddings=False)
         for classes in CLASSES
@@ -87,22 +147,23 @@ def main() -> None:
 
     MMLogger.get_current_instance().setLevel(logging.ERROR)
     figures, computed = {}, {}
+    width = max(30, *(len(name) for name, _ in named))
     for title, rows in (
-        (f'Table 1: threshold {grouper_config.get("threshold", 1.2):g}', table_1),
-        (f'Table 2: center-{args.mode}, AP against threshold', table_2),
+        (f'Table 1: {first} {configured:g}', table_1),
+        (f'Table 2: {kind(changed(**of_curve))}, AP against {first}', table_2),
         ('Baselines', baselines),
     ):
-        print(f'\n{title}\n{"grouping":<30} {"classes":<14} {"AP":>6} {"AP50":>6} {"AP75":>6} {"AP_all":>6}')
+        print(f'\n{title}\n{"grouping":<{width}} {"classes":<14} {"AP":>6} {"AP50":>6} {"AP75":>6} {"AP_all":>6}')
         for one in rows:
             values = computed[one] = one.figures()
             figures.setdefault(title.split(':')[0], []).append(dict(values, grouping=one.name, classes=one.classes))
             shown = ' '.join(
                 f'{values[key]:6.3f}' for key in ('segm_mAP', 'segm_mAP_50', 'segm_mAP_75', 'segm_mAP_all')
             )
-            print(f'{one.name:<30} {one.classes:<14} {shown}', flush=True)
+            print(f'{one.name:<{width}} {one.classes:<14} {shown}', flush=True)
     print('\nScores')
     for one in table_1:
-        if one.name == f'center-{grouper_config.get("mode", "shift")}':
+        if one.name == kind(model.grouper):
             ranked, shuffled = computed[one]['segm_mAP'], one.shuffled(range(10))
             mean = sum(shuffled) / len(shuffled)
             figures.setdefault('Scores', []).append(dict(classes=one.classes, AP=ranked, shuffled=shuffled))
@@ -111,6 +172,26 @@ def main() -> None:
     if args.out:
         with open(args.out, 'w') as file:
             json.dump(figures, file, indent=1)
+
+
+def build_other(model: EmbeddingSegmentor, settings: dict) -> Grouper:
+    """A grouper of the command line. Raises ValueError for one that this network's embeddings are not made for."""
+    try:
+        grouper = model.build_grouper(settings)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f'--grouper {settings}: {error}') from error
+    if isinstance(model.grouper, SeedGrouping) and not isinstance(grouper, SeedGrouping):
+        raise ValueError(
+            f'--grouper: expected a SeedGrouping for a network with seeds, got {type(grouper).__name__}: the last two values of '
+            'an embedding are bandwidth and seed there'
+        )
+    first_setting(grouper, '--grouper')
+    return grouper
+
+
+def kind(grouper: Grouper) -> str:
+    """Name of a grouper in the tables."""
+    return f'center-{grouper.mode}' if isinstance(grouper, CenterGrouping) else type(grouper).__name__
 
 
 if __name__ == '__main__':
