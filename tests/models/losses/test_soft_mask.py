@@ -48,7 +48,8 @@ def reference_terms(embeddings, instance_map, class_map, foreground_weight=10.0)
             totals[1] += ((bandwidth[own] - mean) ** 2).mean() / len(names)
             squares = squares + foreground_weight * ((seed[own] - mask[own].detach()) ** 2).sum()
         totals[2] += squares / len(ids)
-    return torch.stack([torch.as_tensor(total, dtype=torch.float64) / len(embeddings) for total in totals])
+    totals = [torch.as_tensor(total, dtype=torch.float64, device=embeddings.device) for total in totals]
+    return torch.stack(totals) / len(embeddings)
 
 
 def random_batch(ids=(0, 1, 2, 3), classes=(1, 2), images=2, dims=4, size=(6, 7), seed=0):
