@@ -9,7 +9,7 @@ import torch
 from ema_digits import train_ema_digits
 from mmengine.config import Config
 
-from mmseg_instancenet.apis.analysis_run import load_for_analysis, spread
+from mmseg_instancenet.apis.analysis_run import load_for_analysis, spread, training_set_for_testing
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -47,3 +47,13 @@ def test_the_tables_run_on_such_a_checkpoint(trained, monkeypatch, capsys):
 def test_images_are_spread_over_the_set(count, expected):
     dataloader = torch.utils.data.DataLoader(range(10), batch_size=2, collate_fn=list)
     assert sum(spread(dataloader, count), []) == expected
+
+
+def test_training_set_for_testing_is_that_of_the_single_images():
+    """MultiImageMixDataset, as people train with it, holds the set that reads images."""
+    images = dict(type='CocoInstanceDataset', ann_file='train.json', indices=[0, 2], pipeline=['load', 'crop'])
+    plain = dict(train_dataloader=dict(dataset=images), test_dataloader=dict(dataset=dict(pipeline=['load'])))
+    mixed = Config(dict(plain, train_dataloader=dict(dataset=dict(type='Mix', dataset=images, pipeline=['paste']))))
+    expected = dict(images, pipeline=['load'], test_mode=True)
+    assert training_set_for_testing(Config(plain)) == training_set_for_testing(mixed) == expected
+    assert mixed.train_dataloader.dataset.dataset.pipeline == ['load', 'crop']

@@ -123,7 +123,7 @@ def fit_ridge(features_MF: Tensor, target_M: Tensor, ridge: float = 1e-3) -> tup
     .. math:: \frac1M \sum_m (y_m - w \cdot x_m - b)^2 + \lambda \sum_f (\sigma_f w_f)^2
 
     with :math:`\sigma_f` the standard deviation of feature f: the penalty does not depend on the features' units. A
-    feature that is the same everywhere gets the weight 0. Computed in float64.
+    feature that is the same everywhere gets the weight 0. Computed in float64, on the CPU.
 
     Args:
         features_MF: (M, F), M >= 2 observations.
@@ -131,7 +131,7 @@ def fit_ridge(features_MF: Tensor, target_M: Tensor, ridge: float = 1e-3) -> tup
         ridge: lambda >= 0; above 0 it also decides between features that follow from one another.
 
     Returns:
-        (F,) and () float64.
+        (F,) and () float64, on the CPU.
 
     Raises:
         ValueError: if shapes do not fit, a value is not finite or ridge is negative.
@@ -147,14 +147,15 @@ def fit_ridge(features_MF: Tensor, target_M: Tensor, ridge: float = 1e-3) -> tup
         )
     if not ridge >= 0:
         raise ValueError(f'expected ridge >= 0, got {ridge}')
-    x_MF, y_M = features_MF.double(), target_M.double()
+    # On a GPU torch's least squares is for independent features only.
+    x_MF, y_M = features_MF.double().cpu(), target_M.double().cpu()
     if not (x_MF.isfinite().all() and y_M.isfinite().all()):
         raise ValueError('expected finite features and targets, got NaN or infinity')
     mean_F, sigma_F = x_MF.mean(0), x_MF.std(0, correction=0)
     varies_F = sigma_F > 1e-6  # float32 features that are all alike differ by their rounding
     z_MV = ((x_MF - mean_F) / sigma_F)[:, varies_F]
     # Least squares with one more row a feature, which asks for a weight of 0: no square of the condition number.
-    penalty_VV = torch.eye(z_MV.shape[1], dtype=z_MV.dtype, device=z_MV.device) * (ridge * len(y_M)) ** 0.5
+    penalty_VV = torch.eye(z_MV.shape[1], dtype=z_MV.dtype) * (ridge * len(y_M)) ** 0.5
     rows_RV, y_R = torch.cat([z_MV, penalty_VV]), torch.cat([y_M - y_M.mean(), y_M.new_zeros(z_MV.shape[1])])
     weight_F = torch.zeros_like(mean_F)
     weight_F[varies_F] = torch.linalg.lstsq(rows_RV, y_R[:, None]).solution.squeeze(1) / sigma_F[varies_F]
