@@ -55,6 +55,35 @@ def test_forward_in_bfloat16_and_weights_in_float32(device):
     assert model.conv(image).dtype == torch.float32  # afterwards
 
 
+@pytest.mark.parametrize(
+    ('settings', 'in_float32'),
+    [
+        (dict(kernel_size=5, groups=8), True),
+        (dict(kernel_size=3, stride=2, groups=8), True),
+        (dict(kernel_size=3, stride=(1, 2), groups=8), True),
+        (dict(kernel_size=3, groups=8), False),  # faster in bfloat16
+        (dict(kernel_size=5, stride=2, groups=4), False),  # not depthwise
+        (dict(kernel_size=5, stride=2), False),
+    ],
+    ids=['5x5', 'stride', 'stride in one direction', '3x3', 'grouped', 'dense'],
+)
+def test_depthwise_convolutions_that_bfloat16_slows_down(settings, in_float32):
+    """Rounded once, at the end: result and gradient are those of float32, rounded."""
+    torch.manual_seed(0)
+    conv, image = nn.Conv2d(8, 8, **settings), torch.randn(2, 8, 9, 9)
+    reference = copy.deepcopy(conv)
+    exact = reference(image)
+    with wrapper(conv).optim_context(conv):
+        output = conv(image)
+    assert output.dtype == torch.bfloat16
+    assert torch.equal(output, exact.bfloat16()) == in_float32
+    upstream = torch.randn(output.shape).bfloat16()
+    output.backward(upstream)
+    exact.backward(upstream.float())
+    assert torch.equal(conv.weight.grad, reference.weight.grad) == in_float32
+    torch.testing.assert_close(conv.weight.grad, reference.weight.grad, rtol=0.05, atol=0.2)
+
+
 def test_context_ends_with_an_error():
     model = network()
     with pytest.raises(ZeroDivisionError), wrapper(model).optim_context(model):
