@@ -12,8 +12,12 @@ from mmengine.runner import Runner
 from mmseg.registry import DATASETS, MODELS
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
-NAMES = ['instancenet_efficientnet-lite0_penn-fudan', 'instancenet_efficientnet-lite0_coco']
-PENN_FUDAN, COCO = NAMES
+NAMES = [
+    'instancenet_efficientnet-lite0_penn-fudan',
+    'recurrent-embedding_efficientnet-lite0_penn-fudan',
+    'instancenet_efficientnet-lite0_coco',
+]
+PENN_FUDAN, RECURRENT, COCO = NAMES
 
 
 def load(name: str) -> Config:
@@ -96,7 +100,7 @@ def use_data(config: Config, folder: Path) -> None:
                 step.size = (128, 128)
 
 
-@pytest.mark.parametrize(('name', 'data'), [(PENN_FUDAN, 'penn_fudan'), (COCO, 'coco_mini')])
+@pytest.mark.parametrize(('name', 'data'), [(PENN_FUDAN, 'penn_fudan'), (RECURRENT, 'penn_fudan'), (COCO, 'coco_mini')])
 def test_trains_and_tests(name, data, weights, test_data, tmp_path):
     """Two iterations from a file of weights, then the metrics on two images."""
     config = load(name)
@@ -117,7 +121,7 @@ def test_trains_and_tests(name, data, weights, test_data, tmp_path):
         assert torch.isfinite(value).all(), key
         assert not torch.equal(value, before[key]), key
     rates = {group['lr'] for group in runner.optim_wrapper.param_groups}
-    share = {PENN_FUDAN: 0.1, COCO: 0.3}[name]
+    share = {PENN_FUDAN: 0.1, RECURRENT: 0.1, COCO: 0.3}[name]
     assert max(rates) / min(rates) == pytest.approx(1 / share, rel=0.01)
     metrics = runner.test()
     assert 0 <= metrics['coco/segm_mAP'] <= 1
@@ -169,3 +173,16 @@ def test_pasted_people_and_maps_stay_aligned(test_data):
         assert np.array_equal(maps['gt_seg_map'] == 1, under_HW | over_HW)
         assert set(np.unique(maps['gt_instance_map'])) <= set(range(count + 1))
     assert pasted >= 6
+
+
+def test_proposals_share_the_checkpoint(weights):
+    """The network, and the grouper that is trained through, are those of the semantic instances."""
+    config = load('recurrent-embedding_efficientnet-lite0_proposals_penn-fudan')
+    recurrent = load(RECURRENT)
+    for one in (config, recurrent):
+        one.model.backbone.checkpoint_path = str(weights)
+    model, parent = MODELS.build(config.model), MODELS.build(recurrent.model)
+    assert {k: v.shape for k, v in model.state_dict().items()} == {k: v.shape for k, v in parent.state_dict().items()}
+    deltas = [grouper.kernel_settings.concentration for grouper in (model.grouper, *model.more_groupers)]
+    assert deltas == [100, 25, 400, 1600, 3200]
+    assert parent.decode_head.loss_embedding.grouping.kernel_settings.concentration == 100
