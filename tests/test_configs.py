@@ -23,9 +23,10 @@ def test_builds(path):
         config.model.backbone.checkpoint_path = ''  # a file that tools/convert/ writes
     model = MODELS.build(config.model)
     known = {'CocoInstanceDataset': 81, 'DigitsDataset': 11, 'VOCInstanceDataset': 21, 'BSDSDataset': 2}
-    assert model.num_classes == len(config.train_dataloader.dataset.get('metainfo', {}).get('classes', [])) + 1 or (
-        model.num_classes == known[config.train_dataloader.dataset.type]
-    )
+    dataset = config.train_dataloader.dataset
+    dataset = dataset.get('dataset', dataset)  # of mmdet's MultiImageMixDataset
+    classes = dataset.get('metainfo', {}).get('classes')
+    assert model.num_classes == (len(classes) + 1 if classes else known[dataset.type])
     assert config.val_dataloader == config.test_dataloader
     assert config.custom_imports == dict(imports=['mmseg_instancenet'], allow_failed_imports=False)
 
