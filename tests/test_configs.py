@@ -7,6 +7,8 @@ import pytest
 from mmengine.config import Config
 from mmseg.registry import MODELS
 
+from mmseg_instancenet.apis.analysis_run import images_of
+
 CONFIGS = sorted((Path(__file__).parents[1] / 'configs').glob('*.py'))
 BASE = 'instancenet_r50_coco'
 
@@ -23,8 +25,7 @@ def test_builds(path):
         config.model.backbone.checkpoint_path = ''  # a file that tools/convert/ writes
     model = MODELS.build(config.model)
     known = {'CocoInstanceDataset': 81, 'DigitsDataset': 11, 'VOCInstanceDataset': 21, 'BSDSDataset': 2}
-    dataset = config.train_dataloader.dataset
-    dataset = dataset.get('dataset', dataset)  # of mmdet's MultiImageMixDataset
+    dataset = images_of(config.train_dataloader.dataset)
     classes = dataset.get('metainfo', {}).get('classes')
     assert model.num_classes == (len(classes) + 1 if classes else known[dataset.type])
     assert config.val_dataloader == config.test_dataloader

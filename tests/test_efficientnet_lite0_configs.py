@@ -11,6 +11,8 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from mmseg.registry import DATASETS, MODELS
 
+from mmseg_instancenet.apis.analysis_run import images_of
+
 CONFIGS = Path(__file__).parents[1] / 'configs'
 NAMES = [
     'instancenet_efficientnet-lite0_penn-fudan',
@@ -72,11 +74,6 @@ def test_every_tenth_training_image_is_held_back(test_data):
     assert len({*trained, *ids}) == 105
     assert configs[0].ann_file == configs[1].ann_file == 'train.json'
     assert config.tune_dataloader.dataset.pipeline == config.test_dataloader.dataset.pipeline
-
-
-def images_of(dataset: dict) -> dict:
-    """The data set that reads images: that which MultiImageMixDataset mixes."""
-    return dataset.get('dataset', dataset)
 
 
 def use_data(config: Config, folder: Path) -> None:

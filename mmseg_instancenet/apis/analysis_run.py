@@ -29,12 +29,16 @@ def load_for_analysis(config: Config, checkpoint: str) -> Runner:
     return runner
 
 
+def images_of(dataset: dict) -> dict:
+    """Config of the data set that reads images: of a wrapper, such as mmdet's MultiImageMixDataset, the one that it holds."""
+    while 'dataset' in dataset:
+        dataset = dataset['dataset']
+    return dataset
+
+
 def training_set_for_testing(config: Config) -> dict:
     """Config of the training set with the pipeline of testing; of a set that mixes images, its images one by one."""
-    training_set = config.train_dataloader.dataset
-    while 'dataset' in training_set:  # a wrapper, such as mmdet's MultiImageMixDataset
-        training_set = training_set.dataset
-    training_set = training_set.copy()
+    training_set = images_of(config.train_dataloader.dataset).copy()
     training_set.update(pipeline=config.test_dataloader.dataset.pipeline, test_mode=True)
     return training_set
 

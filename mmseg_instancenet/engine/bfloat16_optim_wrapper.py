@@ -1,7 +1,7 @@
 """Mixed precision on a CPU."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from mmengine.optim import OptimWrapper
@@ -56,9 +56,6 @@ class BFloat16OptimWrapper(OptimWrapper):
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
         device = next(model.parameters()).device.type
-        with super().optim_context(model), torch.autocast(device, dtype=torch.bfloat16):
-            if device == 'cpu':
-                with _DepthwiseInFloat32():
-                    yield
-            else:
-                yield
+        exceptions = _DepthwiseInFloat32() if device == 'cpu' else nullcontext()
+        with super().optim_context(model), torch.autocast(device, dtype=torch.bfloat16), exceptions:
+            yield

@@ -10,7 +10,7 @@
 Table 1: the config's grouper, with predicted and with ground-truth classes; of a CenterGrouping both modes, center-fixed and
 center-shift; then those of --grouper. Table 2: AP of the config's grouper against its ``threshold`` (CenterGrouping),
 ``concentration`` (MeanShiftGrouping) or ``mask_threshold`` (SeedGrouping). Baselines, by the same metric: one group a class, and
-the connected components of each class at the picture's own size. Last, the AP of the config's grouping with its scores shuffled
+the connected components of each class at the image's own size. Last, the AP of the config's grouping with its scores shuffled
 (mean of ten), to see whether they rank.
 """
 
