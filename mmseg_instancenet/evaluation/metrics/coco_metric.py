@@ -4,13 +4,15 @@ from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
+import torch
 from mmdet.datasets.api_wrappers import COCO, COCOeval
 from mmdet.evaluation import CocoMetric
-from mmengine.fileio import get_local_path, load
+from mmengine.fileio import dump, get_local_path, load
 from mmengine.logging import MMLogger
 from mmseg.registry import METRICS
 from pycocotools import mask as coco_mask
 
+from ..functional.map_objects import MapObjects, map_objects
 from ..functional.void import remove_void, void_masks
 
 _COCO_LIMIT = 100
@@ -22,9 +24,11 @@ _AP_NAMES = ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')
 
 @METRICS.register_module()
 class CocoInstanceMetric(CocoMetric):
-    """mmdet's ``CocoMetric`` with five additions.
+    """mmdet's ``CocoMetric`` with six additions.
 
     - Without ``ann_file`` it reads that of the data set (:class:`CocoInstanceDataset`), so that a config names it once.
+    - Without either the objects are those of ``gt_instance_map`` and ``gt_sem_seg``, both (1, H, W) at the image's original size
+      (see :func:`map_objects`); images without ``img_id`` are numbered in the order of the data set.
     - ``segm_mAP_all`` stands beside the official ``segm_mAP``: the same average over IoU 0.5:0.05:0.95, without COCO's limit of
       100 detections a picture (nuclei pictures hold hundreds).
     - Only images that were evaluated count: a data set with ``indices`` is a part of its annotation file.
@@ -33,7 +37,7 @@ class CocoInstanceMetric(CocoMetric):
       where no image was evaluated NaN.
     - Void (an annotation of the category ``void``, see ``evaluation/void.py``) is cut out of the predicted masks of its picture
       before they are matched. Their boxes are then those of what is left, and a mask of which nothing is left is no
-      detection: what is predicted on void pixels changes no figure.
+      detection: what is predicted on void pixels changes no figure. In the maps void is -1 and 255.
 
     Args: those of ``CocoMetric``; ``metric`` is ``['segm', 'bbox']`` unless given.
     """
@@ -55,12 +59,46 @@ class CocoInstanceMetric(CocoMetric):
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         before = len(self.results)
-        super().process(data_batch, data_samples)
-        if self._void_of_picture is None:
-            self._void_of_picture = void_masks(self._coco_api) if self._coco_api is not None else {}
-        for truth, prediction in self.results[before:]:
-            if truth['img_id'] in self._void_of_picture and 'masks' in prediction:
-                _cut_void(prediction, self._void_of_picture[truth['img_id']])
+        if self._coco_api is None:
+            truths = [self._objects_of(sample) for sample in data_samples]
+            super().process(data_batch, [_with_objects(*pair) for pair in zip(data_samples, truths, strict=True)])
+            voids = [truth.void for truth in truths]
+        else:
+            self._check_image_ids(data_samples)
+            super().process(data_batch, data_samples)
+            if self._void_of_picture is None:
+                self._void_of_picture = void_masks(self._coco_api)
+            voids = [self._void_of_picture.get(truth['img_id']) for truth, _ in self.results[before:]]
+        for (_, prediction), void in zip(self.results[before:], voids, strict=True):
+            if void is not None and 'masks' in prediction:
+                _cut_void(prediction, void)
+
+    def _objects_of(self, sample: dict) -> MapObjects:
+        missing = [name for name in ('gt_instance_map', 'gt_sem_seg') if name not in sample]
+        if missing:
+            raise ValueError(
+                f'{type(self).__name__} has no ground truth: neither an ann_file nor {" and ".join(missing)} in the data '
+                'samples. Use CocoInstanceDataset with test_mode=True, set ann_file to a COCO json, or load the two label maps '
+                'in the test pipeline (PackInstanceMaps packs gt_instance_map and gt_seg_map)'
+            )
+        instance_map_HW, class_map_HW = (
+            torch.as_tensor(sample[name]['data'])[0].cpu().numpy() for name in ('gt_instance_map', 'gt_sem_seg')
+        )
+        size = tuple(sample['ori_shape'][:2])
+        if instance_map_HW.shape != size:
+            raise ValueError(
+                f'expected gt_instance_map at the original size {size} of the image, got {instance_map_HW.shape}: in the test '
+                'pipeline the annotations are loaded after the resize'
+            )
+        return map_objects(instance_map_HW, class_map_HW, len(self.dataset_meta['classes']))
+
+    def _check_image_ids(self, data_samples: Sequence[dict]) -> None:
+        if any('img_id' not in sample for sample in data_samples):
+            raise ValueError(
+                f'{type(self).__name__} finds an image in its annotation file by img_id, which the data samples lack: use '
+                'CocoInstanceDataset, or CocoInstanceMetric without ann_file, which takes gt_instance_map and gt_sem_seg for the '
+                'ground truth'
+            )
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         self._uncapped: list[dict] = []
@@ -72,6 +110,9 @@ class CocoInstanceMetric(CocoMetric):
             MMLogger.get_current_instance().warning(
                 'no instance was found in the whole data set: every AP is 0, or -1 where there is no object to find'
             )
+        truth_of_maps = self._coco_api is None
+        if truth_of_maps:
+            _number_images(results)
         # mmdet takes all images of the annotation file, also those that the data set leaves out (`indices`).
         self.img_ids = [truth['img_id'] for truth, _ in results]
         figures = super().compute_metrics(results)
@@ -80,7 +121,18 @@ class CocoInstanceMetric(CocoMetric):
             MMLogger.get_current_instance().info(
                 f'segm_mAP_all (no limit of detections): {figures["segm_mAP_all"]:.3f}'
             )
+        if truth_of_maps:
+            self._coco_api = None  # mmdet would keep this truth for the next evaluation, which brings its own
         return figures
+
+    def gt_to_coco_json(self, gt_dicts: Sequence[dict], outfile_prefix: str) -> str:
+        """As mmdet's, but the area of an object is that of its mask: mmdet writes its box's, and small objects count as large."""
+        path = super().gt_to_coco_json(gt_dicts, outfile_prefix)
+        truth = load(path)
+        for annotation in truth.get('annotations', []):
+            annotation['area'] = float(coco_mask.area(annotation['segmentation']))
+        dump(truth, path)
+        return path
 
     def results2json(self, results: Sequence[dict], outfile_prefix: str) -> dict:
         files = super().results2json(results, outfile_prefix)
@@ -104,6 +156,28 @@ class CocoInstanceMetric(CocoMetric):
         precision = evaluation.eval['precision']
         known = precision > -1
         return round(float(np.mean(precision[known])), 3) if known.any() else -1.0
+
+
+def _with_objects(sample: dict, objects: MapObjects) -> dict:
+    """The data sample with ``instances`` as mmdet's ``CocoMetric`` reads them, and an ``img_id``, ``None`` where it has none."""
+    instances = []
+    for mask, label in zip(objects.masks_G, objects.label_G.tolist(), strict=True):
+        x, y, width, height = coco_mask.toBbox(mask).tolist()
+        instances.append({'bbox': [x, y, x + width, y + height], 'bbox_label': label, 'mask': mask})
+    return {**sample, 'img_id': sample.get('img_id'), 'instances': instances}
+
+
+def _number_images(results: Sequence[tuple[dict, dict]]) -> None:
+    """Numbers the images, in place, unless each has an id of its own.
+
+    Only here, where the results of all processes lie in the order of the data set: numbers that each process counts would
+    collide. Ids repeat where data sets are joined.
+    """
+    image_ids = [truth['img_id'] for truth, _ in results]
+    if len(set(image_ids) - {None}) == len(results):
+        return
+    for number, (truth, prediction) in enumerate(results):
+        truth['img_id'] = prediction['img_id'] = number
 
 
 def _load_results(coco: COCO, results: list) -> COCO:

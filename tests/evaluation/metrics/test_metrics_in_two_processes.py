@@ -15,7 +15,7 @@ from mmengine.dataset import DefaultSampler
 from mmengine.evaluator import Evaluator
 from mmengine.registry import init_default_scope
 
-import mmseg_instancenet  # noqa: F401  (registers its components)
+from mmseg_instancenet.evaluation import CocoInstanceMetric
 
 PICTURES, WIDTH = 7, 48  # an odd number: DefaultSampler fills up with the first picture
 EMPTY, NOT_FOUND = 2, 5  # pictures without an object, without a prediction
@@ -27,6 +27,8 @@ METRICS = {
     'trimap': dict(type='TrimapIoUMetric', max_width=5, reported=(1, 2, 3, 4, 5)),
     'counting': dict(type='CountingMetric'),
 }
+OF_MAPS = {'coco': dict(type='CocoInstanceMetric', metric='segm')}
+"""Metrics of images without an annotation file and without an id."""
 
 
 def class_of(number: int) -> int:
@@ -58,7 +60,7 @@ def write_truth(folder: Path) -> str:
 
 
 def data_sample(number: int) -> dict:
-    """What the five metrics read of a picture."""
+    """What the metrics read of a picture."""
     truth_W, predicted_W = label_rows(number)
     rng = np.random.default_rng(100 + number)
     # Three scores for all pictures: among equals it matters which picture comes first.
@@ -82,9 +84,13 @@ def evaluate(ann_file: str, numbers: list[int], size: int = PICTURES) -> dict[st
     init_default_scope('mmseg')
     evaluator = Evaluator(list(METRICS.values()))
     evaluator.dataset_meta = {'classes': CLASSES, 'ann_file': ann_file}
+    of_maps = Evaluator(list(OF_MAPS.values()))
+    of_maps.dataset_meta = {'classes': CLASSES}
     for number in numbers:
-        evaluator.process([data_sample(number)], {})
-    return evaluator.evaluate(size)
+        sample = data_sample(number)
+        evaluator.process([sample], {})
+        of_maps.process([{key: value for key, value in sample.items() if key != 'img_id'}], {})
+    return evaluator.evaluate(size) | of_maps.evaluate(size)
 
 
 def evaluate_rank(rank: int, directory: Path) -> None:
@@ -133,7 +139,7 @@ def of_metric(figures: dict[str, float], name: str) -> dict[str, float]:
 @pytest.mark.parametrize(
     ('round_up', 'shares'), [('True', [[0, 2, 4, 6], [1, 3, 5, 0]]), ('False', [[0, 2, 4, 6], [1, 3, 5]])]
 )
-@pytest.mark.parametrize('name', METRICS)
+@pytest.mark.parametrize('name', [*METRICS, *OF_MAPS])
 def test_two_processes_give_what_one_gives(two_ranks, truth, name, round_up, shares):
     assert [rank[round_up][0] for rank in two_ranks] == shares
     expected = of_metric(evaluate(truth, list(range(PICTURES))), name)
@@ -141,12 +147,19 @@ def test_two_processes_give_what_one_gives(two_ranks, truth, name, round_up, sha
         assert of_metric(rank[round_up][1], name) == expected
 
 
-@pytest.mark.parametrize('name', METRICS)
+@pytest.mark.parametrize('name', [*METRICS, *OF_MAPS])
 def test_a_picture_counted_twice_or_left_out_would_show(truth, name):
     """The check above can fail: the picture that fills up, and each rank's own share, change the figures."""
     expected = of_metric(evaluate(truth, list(range(PICTURES))), name)
     for numbers in ([*range(PICTURES), 0], [0, 2, 4, 6], [1, 3, 5]):
         assert of_metric(evaluate(truth, numbers, len(numbers)), name) != expected
+
+
+def test_figures_of_maps_are_those_of_the_annotation_file(truth):
+    metric = CocoInstanceMetric(ann_file=truth, metric='segm')
+    metric.dataset_meta = {'classes': CLASSES}
+    metric.process({}, [data_sample(number) for number in range(PICTURES)])
+    assert metric.evaluate(PICTURES) == of_metric(evaluate(truth, list(range(PICTURES))), 'coco')
 
 
 def test_pictures_in_another_order_would_show(truth):
