@@ -1,7 +1,8 @@
 """Instance segmentation by pixel embeddings, as an OpenMMLab plugin.
 
 Importing the package registers its components with mmseg; in a config:
-``custom_imports = dict(imports=['mmseg_instancenet'], allow_failed_imports=False)``.
+``custom_imports = dict(imports=['mmseg_instancenet'], allow_failed_imports=False)``. The functions of the losses and the
+groupers, on plain tensors, are here too: ``from mmseg_instancenet import group_by_mean_shift``.
 
 The folders, from below; ``tests/test_imports.py`` holds which may import which::
 
@@ -33,6 +34,34 @@ provide_operators()  # before anything imports mmdet or mmseg, whose modules imp
 mend_search_for_extension()
 
 from . import datasets, engine, evaluation, models, visualization  # noqa: E402
+from .models.groupers import group_by_centers, group_by_mean_shift, group_by_seeds  # noqa: E402
+from .models.losses import (  # noqa: E402
+    asymptotic_margin,
+    balanced_logistic,
+    discriminative_terms,
+    feasible_margin,
+    margin_lower_bound,
+    number_instances,
+    soft_mask_terms,
+    spherical_pair_terms,
+)
 
-__all__ = ['datasets', 'engine', 'evaluation', 'models', 'visualization']
+__all__ = [
+    'asymptotic_margin',
+    'balanced_logistic',
+    'datasets',
+    'discriminative_terms',
+    'engine',
+    'evaluation',
+    'feasible_margin',
+    'group_by_centers',
+    'group_by_mean_shift',
+    'group_by_seeds',
+    'margin_lower_bound',
+    'models',
+    'number_instances',
+    'soft_mask_terms',
+    'spherical_pair_terms',
+    'visualization',
+]
 __version__ = '0.1.0'

@@ -103,6 +103,21 @@ class EmbeddingMargins(NamedTuple):
     between: float
 
 
+def check_tensors(**values: Tensor | None) -> None:
+    """Raises TypeError, by its name, for the first value that is neither a tensor nor ``None``.
+
+    Example:
+        >>> check_tensors(embeddings=[[0.0]])
+        Traceback (most recent call last):
+        TypeError: expected embeddings as a torch.Tensor, got list; torch.from_numpy makes one of an array
+    """
+    for name, value in values.items():
+        if value is not None and not isinstance(value, Tensor):
+            raise TypeError(
+                f'expected {name} as a torch.Tensor, got {type(value).__name__}; torch.from_numpy makes one of an array'
+            )
+
+
 def check_finite(x: Tensor) -> None:
     """Raises where an embedding is NaN or infinite: no distance to it means anything."""
     if not torch.isfinite(x).all():
@@ -113,16 +128,24 @@ def check_finite(x: Tensor) -> None:
 
 
 def check_embeddings(embeddings_NDHW: Tensor, instance_map_NHW: Tensor) -> None:
-    """Raises ValueError unless the embeddings are (N, D, H, W) floats and the instance map is (N, H, W)."""
+    """Raises ValueError unless the embeddings are (N, D, H, W) floats and the instance map is (N, H, W), TypeError unless both
+    are tensors."""
+    check_tensors(embeddings=embeddings_NDHW, instance_map=instance_map_NHW)
     if embeddings_NDHW.dim() != 4 or not embeddings_NDHW.is_floating_point():
         raise ValueError(
             f'expected floating point embeddings (N, D, H, W), got {tuple(embeddings_NDHW.shape)} {embeddings_NDHW.dtype}'
         )
     num_images, _, height, width = embeddings_NDHW.shape
     if instance_map_NHW.shape != (num_images, height, width):
+        stacked = instance_map_NHW.shape == (num_images, 1, height, width)
         raise ValueError(
             f'expected an instance map {(num_images, height, width)} for embeddings {tuple(embeddings_NDHW.shape)}, got '
-            f'{tuple(instance_map_NHW.shape)}; resize the label maps with mmseg_instancenet.structures.resize_labels'
+            f'{tuple(instance_map_NHW.shape)}; '
+            + (
+                'mmseg stacks label maps so: give map.squeeze(1)'
+                if stacked
+                else 'resize the label maps with mmseg_instancenet.structures.resize_labels'
+            )
         )
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ...structures import (
     IGNORED_CLASS,
     EmbeddingMargins,
+    check_tensors,
     group_means,
     group_statistics,
     renumber,
@@ -80,17 +81,30 @@ class Grouper(nn.Module, metaclass=ABCMeta):
         grouped = (class_map >= (0 if self.background_groups else 1)) & (class_map != IGNORED_CLASS)
         return torch.where(grouped, 1 if self.class_agnostic else class_map, 0)
 
-    def forward(self, embeddings_Dhw: Tensor, class_map_hw: Tensor) -> Tensor:
+    def forward(self, embeddings_Dhw: Tensor, class_map_hw: Tensor | None = None) -> Tensor:
         """Groups one picture.
 
         Args:
             embeddings_Dhw: (D, h, w) floating point.
-            class_map_hw: (h, w) integers: 0 = background, 255 = ignore; neither is grouped (see ``background_groups``).
+            class_map_hw: (h, w) integers: 0 = background, 255 = ignore; neither is grouped (see ``background_groups``). Of one
+                class it may be a mask, bool. Left out, which ``class_agnostic`` has to allow, every pixel is grouped.
 
         Returns:
             (h, w) int64: 0 = no group, groups numbered 1, 2, .. without gaps, region after region; with ``connected`` in
             reading order instead.
+
+        Raises:
+            ValueError: if shapes or settings do not fit, or an embedding is not finite.
+            TypeError: if an argument is no tensor, or the class map is left out where classes are told apart.
         """
+        check_tensors(embeddings=embeddings_Dhw, class_map=class_map_hw)
+        if class_map_hw is None:
+            if not self.class_agnostic:
+                raise TypeError(
+                    f'{type(self).__name__} groups class by class: expected a class map (h, w), got None. Give one, or set '
+                    'class_agnostic=True to group all pixels'
+                )
+            class_map_hw = embeddings_Dhw.new_ones(embeddings_Dhw.shape[1:], dtype=torch.long)
         if embeddings_Dhw.dim() != 3 or class_map_hw.shape != embeddings_Dhw.shape[1:]:
             raise ValueError(
                 'expected embeddings (D, h, w) and a class map (h, w), got '

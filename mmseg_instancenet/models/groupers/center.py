@@ -7,7 +7,7 @@ import torch
 from mmseg.registry import MODELS
 from torch import Tensor
 
-from ...structures import Distance, EmbeddingMargins, check_finite, unit_vectors
+from ...structures import Distance, EmbeddingMargins, check_finite, check_tensors, unit_vectors
 from .base import Grouper
 
 _MAX_SHIFTS = 100
@@ -48,12 +48,14 @@ def group_by_centers(
 
     Raises:
         ValueError: if the threshold is not positive or an embedding is not finite.
+        TypeError: if the embeddings are no tensor.
 
     Example:
         >>> x = torch.tensor([[0.0], [0.1], [5.0]])
         >>> group_by_centers(x, 1.0).unique().numel()
         2
     """
+    check_tensors(embeddings=x_ND)
     if x_ND.dim() != 2:
         raise ValueError(f'expected embeddings (N, D), got {tuple(x_ND.shape)}')
     if not threshold > 0:
@@ -116,7 +118,7 @@ class CenterGrouping(Grouper):
     Example:
         >>> embeddings_Dhw = torch.zeros(4, 2, 4)
         >>> embeddings_Dhw[:, :, 2:] = 3
-        >>> CenterGrouping(threshold=1.2)(embeddings_Dhw, torch.ones(2, 4, dtype=torch.long))
+        >>> CenterGrouping(threshold=1.2, class_agnostic=True)(embeddings_Dhw)
         tensor([[1, 1, 2, 2],
                 [1, 1, 2, 2]])
     """

@@ -11,7 +11,7 @@ import torch
 from mmseg.registry import MODELS
 from torch import Tensor
 
-from ...structures import SHORTEST, EmbeddingMargins, check_finite
+from ...structures import SHORTEST, EmbeddingMargins, check_finite, check_tensors
 from ..mean_shift.iteration import Kernel, KernelSettings, mean_shift, prepare, shift
 from ..mean_shift.modes import merge_cells, merge_modes, number_groups
 from ..mean_shift.pruning import Neighbourhood, neighbourhoods, reach_of
@@ -64,12 +64,14 @@ def group_by_mean_shift(
 
     Raises:
         ValueError: if a setting does not fit, or an embedding or its length is not finite.
+        TypeError: if the embeddings are no tensor.
 
     Example:
         >>> x = torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0]])
         >>> group_by_mean_shift(x, concentration=100)
         tensor([1, 1, 2])
     """
+    check_tensors(embeddings=x_PD)
     if x_PD.dim() != 2 or len(x_PD) == 0:
         raise ValueError(f'expected embeddings (P, D) with P >= 1, got {tuple(x_PD.shape)}')
     _check_loops(max_loops, tolerance)
@@ -163,7 +165,7 @@ class MeanShiftGrouping(Grouper):
     Example:
         >>> embeddings_Dhw = torch.zeros(2, 2, 4)
         >>> embeddings_Dhw[0, :, :2], embeddings_Dhw[1, :, 2:] = 1, 1
-        >>> MeanShiftGrouping()(embeddings_Dhw, torch.ones(2, 4, dtype=torch.long))
+        >>> MeanShiftGrouping(class_agnostic=True)(embeddings_Dhw)
         tensor([[1, 1, 2, 2],
                 [1, 1, 2, 2]])
     """

@@ -6,7 +6,7 @@ import torch
 from mmseg.registry import MODELS
 from torch import Tensor
 
-from ...structures import EmbeddingMargins, bandwidth_precision, check_finite
+from ...structures import EmbeddingMargins, bandwidth_precision, check_finite, check_tensors
 from .base import Grouper
 
 _BLOCK = 1 << 22
@@ -40,12 +40,14 @@ def group_by_seeds(
 
     Raises:
         ValueError: if a threshold is not in (0, 1), the shape does not fit or a value is not finite.
+        TypeError: if the embeddings are no tensor.
 
     Example:
         >>> x = torch.tensor([[0.0, 0.0, 2.0], [0.1, 0.0, 3.0], [5.0, 0.0, 1.0], [9.0, 0.0, -4.0]])  # the last one is no seed
         >>> group_by_seeds(x)
         tensor([1, 1, 2, 2])
     """
+    check_tensors(embeddings=x_ND)
     if x_ND.dim() != 2 or x_ND.shape[1] < 3:
         raise ValueError(f'expected (N, D >= 3) values, embedding, bandwidth and seed, got {tuple(x_ND.shape)}')
     _check_thresholds(seed_threshold, mask_threshold)
@@ -102,7 +104,7 @@ class SeedGrouping(Grouper):
     Example:
         >>> embeddings_Dhw = torch.zeros(4, 2, 4)  # x, y, bandwidth, seed
         >>> embeddings_Dhw[0, :, 2:], embeddings_Dhw[3] = 3, 1
-        >>> SeedGrouping()(embeddings_Dhw, torch.ones(2, 4, dtype=torch.long))
+        >>> SeedGrouping(class_agnostic=True)(embeddings_Dhw)
         tensor([[1, 1, 2, 2],
                 [1, 1, 2, 2]])
     """

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from ...structures import IGNORED_CLASS, mask_ignored, zero_of
+from ...structures import IGNORED_CLASS, check_tensors, mask_ignored, zero_of
 
 
 @MODELS.register_module()
@@ -106,12 +106,14 @@ def balanced_logistic(logits_NHW: Tensor, label_NHW: Tensor, ignore_index: int =
 
     Raises:
         ValueError: if shapes or labels do not fit, or a logit is not finite.
+        TypeError: if an argument is no tensor.
 
     Example:
         >>> logits, label = torch.tensor([[[0.0, 9.0, 0.0, 0.0]]]), torch.tensor([[[1, 255, 0, 0]]])
         >>> balanced_logistic(logits, label)  # log 2
         tensor(0.6931)
     """
+    check_tensors(logits=logits_NHW, labels=label_NHW)
     if logits_NHW.dim() != 3 or not logits_NHW.is_floating_point() or logits_NHW.shape != label_NHW.shape:
         raise ValueError(
             f'expected floating point logits and labels of one shape (N, H, W), got {tuple(logits_NHW.shape)} '

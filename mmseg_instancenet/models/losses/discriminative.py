@@ -21,7 +21,7 @@ class DiscriminativeTerms(NamedTuple):
 def discriminative_terms(
     embeddings_NDHW: Tensor,
     instance_map_NHW: Tensor,
-    class_map_NHW: Tensor,
+    class_map_NHW: Tensor | None = None,
     *,
     pull_margin: float = 0.2,
     push_margin: float = 3.0,
@@ -52,7 +52,8 @@ def discriminative_terms(
     Args:
         embeddings_NDHW: (N, D, H, W) floating point.
         instance_map_NHW: (N, H, W) integers; 0 = background, 1 and above = instances with any gaps, -1 = ignore.
-        class_map_NHW: (N, H, W) integers; 255 = ignore.
+        class_map_NHW: (N, H, W) integers; 255 = ignore. Without it all instances are of one class, which ``class_agnostic``
+            has to say.
         pull_margin: d_pull, in units of the embedding.
         push_margin: d_push, in units of the embedding.
         norm: order n of the norm, at least 1; ``float('inf')`` is allowed.
@@ -66,6 +67,7 @@ def discriminative_terms(
 
     Raises:
         ValueError: if shapes or settings do not fit, or an embedding is not finite.
+        TypeError: if an argument is no tensor, or the class map is left out where classes are told apart.
 
     Example:
         >>> embeddings = torch.tensor([[[[0.0, 0.0, 1.0, 1.0]]]])  # one picture, D = 1, 1 x 4 pixels
@@ -219,7 +221,7 @@ class DiscriminativeLoss(EmbeddingLoss):
         self,
         embeddings_NDHW: Tensor,
         instance_map_NHW: Tensor,
-        class_map_NHW: Tensor,
+        class_map_NHW: Tensor | None = None,
         instances: BatchInstances | None = None,
     ) -> dict[str, Tensor]:
         """Returns the total under ``loss_name`` and the terms as ``pull``, ``push`` and ``regularization``.

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ...structures import BACKGROUND_INSTANCE, IGNORED_CLASS, IGNORED_INSTANCE, point_boxes
+from ...structures import BACKGROUND_INSTANCE, IGNORED_CLASS, IGNORED_INSTANCE, check_tensors, point_boxes
 
 
 class BatchInstances(NamedTuple):
@@ -26,9 +26,35 @@ class BatchInstances(NamedTuple):
     size_K: Tensor
 
 
+def class_map_or_one_class(instance_map_NHW: Tensor, class_map_NHW: Tensor | None, class_agnostic: bool) -> Tensor:
+    """The class map as it is; where there is none, that of one class: 1 on every instance, 0 elsewhere.
+
+    Args:
+        instance_map_NHW: (N, H, W) integers.
+        class_map_NHW: (N, H, W) integers, or ``None``.
+        class_agnostic: whether whoever reads the map takes all classes for one.
+
+    Raises:
+        TypeError: if there is no class map and classes are told apart, or a map is no tensor.
+
+    Example:
+        >>> class_map_or_one_class(torch.tensor([[[0, 7, -1]]]), None, class_agnostic=True)
+        tensor([[[0, 1, 0]]])
+    """
+    check_tensors(instance_map=instance_map_NHW, class_map=class_map_NHW)
+    if class_map_NHW is not None:
+        return class_map_NHW
+    if not class_agnostic:
+        raise TypeError(
+            'expected a class map (N, H, W) of the same size as the instance map, got None: give one, or set '
+            'class_agnostic=True (of a RecurrentLoss: in its loss and its grouping) to take all instances for one class'
+        )
+    return (instance_map_NHW > BACKGROUND_INSTANCE).long()
+
+
 def number_instances(
     instance_map_NHW: Tensor,
-    class_map_NHW: Tensor,
+    class_map_NHW: Tensor | None = None,
     background_is_instance: bool = False,
     class_agnostic: bool = False,
 ) -> BatchInstances:
@@ -39,7 +65,7 @@ def number_instances(
 
     Args:
         instance_map_NHW: (N, H, W) integers.
-        class_map_NHW: (N, H, W) integers.
+        class_map_NHW: (N, H, W) integers; may be left out where ``class_agnostic``.
         background_is_instance: whether each picture's background counts as an instance.
         class_agnostic: take all classes for one, 0.
 
@@ -49,6 +75,7 @@ def number_instances(
         >>> number_instances(ids, classes).size_K
         tensor([2., 1.])
     """
+    class_map_NHW = class_map_or_one_class(instance_map_NHW, class_map_NHW, class_agnostic)
     if instance_map_NHW.dim() != 3 or instance_map_NHW.shape != class_map_NHW.shape:
         raise ValueError(
             'expected instance and class maps of one shape (N, H, W), got '
@@ -113,7 +140,7 @@ class EmbeddingLoss(nn.Module):
         self.class_agnostic, self.background_is_instance = class_agnostic, background_is_instance
         self.loss_weight, self.loss_name = loss_weight, loss_name
 
-    def number(self, instance_map_NHW: Tensor, class_map_NHW: Tensor) -> BatchInstances:
+    def number(self, instance_map_NHW: Tensor, class_map_NHW: Tensor | None = None) -> BatchInstances:
         """The instances of a batch as this loss sees them, for ``forward(.., instances=..)``."""
         return number_instances(instance_map_NHW, class_map_NHW, self.background_is_instance, self.class_agnostic)
 

@@ -6,7 +6,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from ...structures import BACKGROUND_INSTANCE, IGNORED_CLASS, IGNORED_INSTANCE, EmbeddingMargins
-from .instance_numbering import EmbeddingLoss, number_instances
+from .instance_numbering import EmbeddingLoss, class_map_or_one_class, number_instances
 
 
 @MODELS.register_module()
@@ -97,13 +97,21 @@ class RecurrentLoss(nn.Module):
         """Those of the loss."""
         return self.loss.margins(embedding_dims)
 
-    def forward(self, embeddings_NDHW: Tensor, instance_map_NHW: Tensor, class_map_NHW: Tensor) -> dict[str, Tensor]:
-        """Returns the sum over the loops under the loss's own name, and its parts for the log, ``<part>_<loop>``."""
+    def forward(
+        self, embeddings_NDHW: Tensor, instance_map_NHW: Tensor, class_map_NHW: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Returns the sum over the loops under the loss's own name, and its parts for the log, ``<part>_<loop>``.
+
+        The class map may be left out where loss and grouping are ``class_agnostic``.
+        """
         if self.grouping is None:
             raise ValueError(
                 "RecurrentLoss has no grouping: give it one, grouping=dict(type='MeanShiftGrouping', ...), or use it in an "
                 'EmbeddingSegmentor, which hands it its grouper'
             )
+        class_map_NHW = class_map_or_one_class(
+            instance_map_NHW, class_map_NHW, self.loss.class_agnostic and self.grouping.class_agnostic
+        )
         if not self._checked:
             self._checked = True
             self.grouping.check_margins(self.margins(embeddings_NDHW.shape[1]))

@@ -12,7 +12,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from ...structures import IGNORED_CLASS, IGNORED_INSTANCE, bandwidth_precision, check_embeddings, zero_of
-from .instance_numbering import number_instances
+from .instance_numbering import class_map_or_one_class, number_instances
 
 _NEGLIGIBLE = 5e-4
 """Pixels of others at which a soft mask is below this are left out of its hinge. That lowers the hinge by at most twice as much:
@@ -31,7 +31,11 @@ class SoftMaskTerms(NamedTuple):
 
 
 def soft_mask_terms(
-    embeddings_NDHW: Tensor, instance_map_NHW: Tensor, class_map_NHW: Tensor, *, foreground_weight: float = 10.0
+    embeddings_NDHW: Tensor,
+    instance_map_NHW: Tensor,
+    class_map_NHW: Tensor | None = None,
+    *,
+    foreground_weight: float = 10.0,
 ) -> SoftMaskTerms:
     r"""Overlap, spread and seed terms of Neven et al. (2019), with one bandwidth for all directions.
 
@@ -68,19 +72,21 @@ def soft_mask_terms(
     Args:
         embeddings_NDHW: (N, D, H, W) floating point, D >= 3: embedding, bandwidth, logit of the seed.
         instance_map_NHW: (N, H, W) integers; 0 = background, 1 and above = instances with any gaps, -1 = ignore.
-        class_map_NHW: (N, H, W) integers; 255 = ignore.
+        class_map_NHW: (N, H, W) integers, of which only 255 = ignore is looked at; may be left out.
         foreground_weight: w.
 
     Raises:
         ValueError: if shapes do not fit, or a value is not finite.
+        TypeError: if an argument is no tensor.
 
     Example:
         >>> embeddings = torch.tensor([[0.0, 0.0, 9.0, 9.0], [0.0, 0.0, 0.0, 0.0], [9.0, 9.0, 9.0, 9.0]]).view(1, 3, 1, 4)
         >>> ids = torch.tensor([[[1, 1, 2, 2]]])
-        >>> soft_mask_terms(embeddings, ids, (ids > 0).long()).overlap
+        >>> soft_mask_terms(embeddings, ids).overlap
         tensor(0.)
     """
     check_embeddings(embeddings_NDHW, instance_map_NHW)
+    class_map_NHW = class_map_or_one_class(instance_map_NHW, class_map_NHW, class_agnostic=True)
     num_images, dims, _, _ = embeddings_NDHW.shape
     if dims < 3:
         raise ValueError(
@@ -244,7 +250,9 @@ class SoftMaskLoss(nn.Module):
         self.foreground_weight = foreground_weight
         self.loss_weight, self.loss_name = loss_weight, loss_name
 
-    def forward(self, embeddings_NDHW: Tensor, instance_map_NHW: Tensor, class_map_NHW: Tensor) -> dict[str, Tensor]:
+    def forward(
+        self, embeddings_NDHW: Tensor, instance_map_NHW: Tensor, class_map_NHW: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Returns the total under ``loss_name`` and the terms as ``overlap``, ``spread`` and ``seed``.
 
         The terms are detached, unweighted and for the log: MMEngine sums only keys that contain ``loss``.

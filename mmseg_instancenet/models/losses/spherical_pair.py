@@ -26,7 +26,7 @@ class SphericalPairTerms(NamedTuple):
 def spherical_pair_terms(
     embeddings_NDHW: Tensor,
     instance_map_NHW: Tensor,
-    class_map_NHW: Tensor,
+    class_map_NHW: Tensor | None = None,
     *,
     margin: float,
     variant: str = 'paper',
@@ -69,7 +69,8 @@ def spherical_pair_terms(
     Args:
         embeddings_NDHW: (N, D, H, W) floating point of any length, D >= 2.
         instance_map_NHW: (N, H, W) integers; 0 = background, 1 and above = instances with any gaps, -1 = ignore.
-        class_map_NHW: (N, H, W) integers; 255 = ignore.
+        class_map_NHW: (N, H, W) integers; 255 = ignore. Without it all instances are of one class, which ``class_agnostic``
+            has to say.
         margin: alpha, in [0, 1]: the similarity above which pixels of two instances are pushed apart. See
             :func:`~.margins.feasible_margin` for the smallest that can be met.
         variant: ``'paper'`` or ``'released'``.
@@ -81,11 +82,11 @@ def spherical_pair_terms(
 
     Raises:
         ValueError: if shapes or settings do not fit, or an embedding is not finite.
+        TypeError: if an argument is no tensor, or the class map is left out where classes are told apart.
 
     Example:
         >>> embeddings = torch.tensor([[[[1.0, 1.0, 1.0]], [[0.0, 0.0, 1.0]]]])  # D = 2; directions 0, 0, 45 degrees
-        >>> ids, classes = torch.tensor([[[1, 1, 2]]]), torch.tensor([[[5, 5, 5]]])
-        >>> spherical_pair_terms(embeddings, ids, classes, margin=0.5)  # 1/3 x 4 x 1/2 x (0.854 - 0.5)
+        >>> spherical_pair_terms(embeddings, torch.tensor([[[1, 1, 2]]]), margin=0.5)  # 1/3 x 4 x 1/2 x (0.854 - 0.5)
         SphericalPairTerms(positive=tensor(0.), negative=tensor(0.2357))
     """
     check_embeddings(embeddings_NDHW, instance_map_NHW)
@@ -182,7 +183,7 @@ class SphericalPairLoss(EmbeddingLoss):
         >>> embeddings = torch.randn(1, 3, 8, 8, requires_grad=True)
         >>> ids = torch.zeros(1, 8, 8, dtype=torch.long)
         >>> ids[:, :, 4:], ids[:, :4, :4] = 1, 9
-        >>> list(loss(embeddings, ids, (ids > 0).long()))
+        >>> list(loss(embeddings, ids))
         ['loss_embedding', 'positive', 'negative']
         >>> loss.resolve_margin(dims=3)
         0.25
@@ -273,7 +274,7 @@ class SphericalPairLoss(EmbeddingLoss):
         self,
         embeddings_NDHW: Tensor,
         instance_map_NHW: Tensor,
-        class_map_NHW: Tensor,
+        class_map_NHW: Tensor | None = None,
         instances: BatchInstances | None = None,
     ) -> dict[str, Tensor]:
         """Returns the total under ``loss_name`` and the parts as ``positive`` and ``negative``.

@@ -215,7 +215,7 @@ def test_foreground_only_is_the_loss_on_the_foreground_alone(name):
 class Spy(nn.Module):
     """Stands for a loss: keeps what it is given."""
 
-    loss_name = 'loss_embedding'
+    loss_name, class_agnostic = 'loss_embedding', False
 
     def __init__(self):
         super().__init__()

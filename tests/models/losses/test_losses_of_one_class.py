@@ -1,0 +1,73 @@
+"""Losses on embeddings that are given no class map: all instances are of one class."""
+
+import pytest
+import torch
+from mmseg.registry import MODELS
+
+from mmseg_instancenet.models.losses import discriminative_terms, number_instances, spherical_pair_terms
+
+AGNOSTIC = dict(class_agnostic=True)
+GROUPING = dict(type='MeanShiftGrouping', concentration=30.0, **AGNOSTIC)
+LOSSES = {
+    'discriminative': dict(type='DiscriminativeLoss', **AGNOSTIC),
+    'discriminative with background': dict(type='DiscriminativeLoss', background_is_instance=True, **AGNOSTIC),
+    'discriminative of near pairs': dict(type='DiscriminativeLoss', push_distance=2.0, **AGNOSTIC),
+    'spherical': dict(type='SphericalPairLoss', variant='released'),
+    'spherical of a sample': dict(type='SphericalPairLoss', background_is_instance=False, sample_ratio=0.5),
+    'soft mask': dict(type='SoftMaskLoss'),
+    'recurrent': dict(type='RecurrentLoss', loss=dict(type='SphericalPairLoss'), grouping=GROUPING, max_pixels=20),
+    'recurrent foreground': dict(
+        type='RecurrentLoss', loss=dict(type='SphericalPairLoss'), grouping=GROUPING, foreground_only=True
+    ),
+}
+
+
+def batch() -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    embeddings = torch.randn(2, 4, 6, 7, generator=generator)
+    return embeddings, torch.tensor([-1, 0, 1, 2, 9])[torch.randint(5, (2, 6, 7), generator=generator)]
+
+
+@pytest.mark.parametrize('config', LOSSES.values(), ids=LOSSES)
+def test_is_the_loss_with_a_class_map_of_one_class_to_the_last_digit(config):
+    embeddings, ids = batch()
+    found = []
+    for maps in ((ids,), (ids, (ids > 0).long())):
+        x = embeddings.clone().requires_grad_()
+        torch.manual_seed(0)  # of the samples
+        losses = MODELS.build(config)(x, *maps)
+        losses['loss_embedding'].backward()
+        found.append([*losses.values(), x.grad])
+    assert found[0][0] > 0
+    for without, with_map in zip(*found, strict=True):
+        assert torch.equal(without, with_map)
+
+
+def test_value_by_hand():
+    embeddings = torch.tensor([[[[0.0, 0.0, 2.0, 9.0, 9.0]]]])
+    ids = torch.tensor([[[3, 3, 8, 0, -1]]])
+    terms = discriminative_terms(embeddings, ids, class_agnostic=True)
+    assert [term.item() for term in terms] == [0, 2 * 3 - 2, (0 + 2) / 2]
+    instances = number_instances(ids, class_agnostic=True, background_is_instance=True)
+    assert instances.size_K.tolist() == [1, 2, 1]  # background, 3, 8
+
+
+@pytest.mark.parametrize(
+    'config',
+    [
+        dict(type='DiscriminativeLoss'),
+        dict(type='SphericalPairLoss', class_agnostic=False, background_is_instance=False),
+        dict(type='RecurrentLoss', loss=dict(type='SphericalPairLoss'), grouping={**GROUPING, 'class_agnostic': False}),
+        dict(type='RecurrentLoss', loss=dict(type='DiscriminativeLoss'), grouping=GROUPING),
+    ],
+    ids=['discriminative', 'spherical', 'grouping of recurrent', 'loss of recurrent'],
+)
+def test_where_classes_are_told_apart_a_class_map_is_needed(config):
+    with pytest.raises(TypeError, match=r'expected a class map \(N, H, W\) .* got None: .* class_agnostic=True'):
+        MODELS.build(config)(*batch())
+
+
+def test_maps_as_mmseg_stacks_them():
+    embeddings, ids = batch()
+    with pytest.raises(ValueError, match=r'instance map \(2, 6, 7\) .* got \(2, 1, 6, 7\); .* map.squeeze\(1\)'):
+        spherical_pair_terms(embeddings, ids[:, None], margin=0.5)
