@@ -10,7 +10,8 @@ MODELS = ('mean_shift', 'losses', 'groupers', 'scorers', 'decode_heads', 'necks'
 ALLOWED = {
     'structures': (),
     'models.mean_shift': ('structures',),
-    'models.losses': ('structures', 'models.mean_shift'),
+    'models.nested': (),
+    'models.losses': ('structures', 'models.mean_shift', 'models.nested'),
     'models.groupers': ('structures', 'models.mean_shift'),
     'models.scorers': ('structures',),
     'models.decode_heads': ('structures',),

@@ -6,6 +6,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from ...structures import BACKGROUND_INSTANCE, IGNORED_CLASS, IGNORED_INSTANCE, EmbeddingMargins
+from ..nested import build_nested
 from .instance_numbering import EmbeddingLoss, class_map_or_one_class, number_instances
 
 
@@ -58,13 +59,13 @@ class RecurrentLoss(nn.Module):
             raise ValueError(f'expected loops >= 1, got {loops}; without loops, use the loss itself')
         if max_pixels is not None and max_pixels < 1:
             raise ValueError(f'expected max_pixels >= 1, or None for all, got {max_pixels}')
-        self.loss = MODELS.build(loss)
+        self.loss = build_nested(loss)
         if not isinstance(self.loss, EmbeddingLoss):
             raise TypeError(
                 'RecurrentLoss: expected a loss that derives from EmbeddingLoss, such as SphericalPairLoss, got '
                 f'{type(self.loss).__name__}'
             )
-        self.grouping = None if grouping is None else _with_loops(MODELS.build(grouping))
+        self.grouping = None if grouping is None else _with_loops(build_nested(grouping))
         if (foreground_only or max_pixels is not None) and getattr(self.loss, 'push_distance', None) is not None:
             raise ValueError(
                 'expected foreground_only=False and max_pixels=None with push_distance: a choice of pixels has no distances '
