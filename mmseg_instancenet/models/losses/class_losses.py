@@ -1,5 +1,8 @@
 """Class losses for rare classes that respect the ignored pixels.
 
+They take the words with which configs of mmseg give their ``CrossEntropyLoss``, so that a config that only names another loss
+need not delete them; a word that cannot hold stops with a line.
+
 mmseg's ``CrossEntropyLoss`` raises an IndexError where ``class_weight`` meets a pixel with label 255, and its ``DiceLoss``
 counts ignored pixels in the denominator and pools all classes, so that a rare one has no say.
 """
@@ -8,6 +11,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from mmseg.models.losses.utils import get_class_weight
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
@@ -21,16 +25,29 @@ class WeightedCrossEntropyLoss(nn.Module):
     ``sum_i w(c_i) (-log p_i(c_i)) / sum_i w(c_i)`` over the pixels i with a label; 0 where there is none.
 
     Args:
-        class_weight: one weight a class, background first.
+        class_weight: one weight a class, background first, or the path of a file with them (.npy, .pkl, .json or .yaml);
+            ``None`` weighs all classes alike.
         loss_weight: factor on the loss.
         loss_name: key of the loss.
+        use_sigmoid: False, as the scores go through one softmax.
+        avg_non_ignore: True, see above.
     """
 
-    def __init__(self, class_weight: Sequence[float], loss_weight: float = 1.0, loss_name: str = 'loss_ce') -> None:
+    def __init__(
+        self,
+        class_weight: Sequence[float] | str | None = None,
+        loss_weight: float = 1.0,
+        loss_name: str = 'loss_ce',
+        use_sigmoid: bool = False,
+        avg_non_ignore: bool = True,
+    ) -> None:
         super().__init__()
-        if not class_weight or min(class_weight) < 0:
-            raise ValueError(f'expected one weight >= 0 a class, background first, got {class_weight}')
-        self.register_buffer('class_weight', torch.tensor(class_weight, dtype=torch.float), persistent=False)
+        _check_words(self, use_sigmoid, avg_non_ignore)
+        if class_weight is not None:
+            class_weight = torch.as_tensor(get_class_weight(class_weight), dtype=torch.float)
+            if class_weight.dim() != 1 or len(class_weight) == 0 or not (class_weight >= 0).all():
+                raise ValueError(f'expected one weight >= 0 a class, background first, got {class_weight.tolist()}')
+        self.register_buffer('class_weight', class_weight, persistent=False)
         self.loss_weight = loss_weight
         self.loss_name = loss_name
 
@@ -38,7 +55,7 @@ class WeightedCrossEntropyLoss(nn.Module):
         self, scores_NCHW: Tensor, label_NHW: Tensor, weight: Tensor | None = None, ignore_index: int = IGNORED_CLASS
     ) -> Tensor:
         """Scalar; ``weight`` (N, H, W) is mmseg's pixel sampler's."""
-        if len(self.class_weight) != scores_NCHW.shape[1]:
+        if self.class_weight is not None and len(self.class_weight) != scores_NCHW.shape[1]:
             raise ValueError(
                 f'class_weight has {len(self.class_weight)} values, the head {scores_NCHW.shape[1]} classes, background '
                 'included; give one a class'
@@ -47,7 +64,7 @@ class WeightedCrossEntropyLoss(nn.Module):
             scores_NCHW.float(), label_NHW, self.class_weight, ignore_index=ignore_index, reduction='none'
         )
         class_NHW, labelled_NHW = mask_ignored(label_NHW, ignore_index)
-        weight_NHW = self.class_weight[class_NHW] * labelled_NHW
+        weight_NHW = labelled_NHW.float() if self.class_weight is None else self.class_weight[class_NHW] * labelled_NHW
         if weight is not None:
             loss_NHW, weight_NHW = loss_NHW * weight, weight_NHW * weight
         return self.loss_weight * loss_NHW.sum() / weight_NHW.sum().clamp(min=torch.finfo(torch.float).tiny)
@@ -64,10 +81,20 @@ class ClassDiceLoss(nn.Module):
         loss_weight: factor on the loss.
         eps: smoothing in pixels; one pixel keeps the gradient of a tiny object finite.
         loss_name: key of the loss.
+        use_sigmoid: False, as the scores go through one softmax.
+        avg_non_ignore: True, see above.
     """
 
-    def __init__(self, loss_weight: float = 1.0, eps: float = 1.0, loss_name: str = 'loss_dice') -> None:
+    def __init__(
+        self,
+        loss_weight: float = 1.0,
+        eps: float = 1.0,
+        loss_name: str = 'loss_dice',
+        use_sigmoid: bool = False,
+        avg_non_ignore: bool = True,
+    ) -> None:
         super().__init__()
+        _check_words(self, use_sigmoid, avg_non_ignore)
         self.loss_weight, self.eps, self.loss_name = loss_weight, eps, loss_name
 
     def forward(
@@ -141,13 +168,51 @@ class BalancedLogisticLoss(nn.Module):
     Args:
         loss_weight: factor on the loss.
         loss_name: key of the loss; it has to contain ``loss`` to be trained on.
+        use_sigmoid: True, as the one logit goes through a sigmoid.
+        avg_non_ignore: True, as ignored pixels are left out.
     """
 
-    def __init__(self, loss_weight: float = 1.0, loss_name: str = 'loss_logistic') -> None:
+    def __init__(
+        self,
+        loss_weight: float = 1.0,
+        loss_name: str = 'loss_logistic',
+        use_sigmoid: bool = True,
+        avg_non_ignore: bool = True,
+    ) -> None:
         super().__init__()
+        _check_words(self, use_sigmoid, avg_non_ignore, expected=True)
         self.loss_weight, self.loss_name = loss_weight, loss_name
 
-    def forward(self, logits_N1HW: Tensor, label_NHW: Tensor, ignore_index: int = IGNORED_CLASS) -> Tensor:
+    def forward(
+        self,
+        logits_N1HW: Tensor,
+        label_NHW: Tensor,
+        weight: Tensor | None = None,
+        ignore_index: int = IGNORED_CLASS,
+    ) -> Tensor:
+        """Scalar; ``weight`` has to be ``None``, the word of a head without a pixel sampler."""
+        if weight is not None:
+            raise ValueError(
+                'BalancedLogisticLoss balances the pixels itself, and the head has a pixel sampler: leave out its sampler'
+            )
         if logits_N1HW.dim() != 4 or logits_N1HW.shape[1] != 1:
             raise ValueError(f'expected logits (N, 1, H, W), got {tuple(logits_N1HW.shape)}')
         return self.loss_weight * balanced_logistic(logits_N1HW.squeeze(1), label_NHW, ignore_index)
+
+
+def _check_words(loss: nn.Module, use_sigmoid: bool, avg_non_ignore: bool, expected: bool = False) -> None:
+    """Stops where a config asks for sigmoids or ignored pixels that ``loss`` does not have."""
+    if use_sigmoid != expected:
+        line = (
+            'takes one logit through a sigmoid: expected use_sigmoid=True, got False; a softmax over classes needs '
+            'WeightedCrossEntropyLoss or CrossEntropyLoss'
+            if expected
+            else 'takes the scores through one softmax over the classes: expected use_sigmoid=False, got True; a sigmoid for '
+            "each class needs mmseg's CrossEntropyLoss"
+        )
+        raise ValueError(f'{type(loss).__name__} {line}')
+    if not avg_non_ignore:
+        raise ValueError(
+            f'{type(loss).__name__} never counts ignored pixels: expected avg_non_ignore=True, got {avg_non_ignore}'
+        )
+    loss.use_sigmoid = use_sigmoid  # as in mmseg's losses, for those who read what the scores are

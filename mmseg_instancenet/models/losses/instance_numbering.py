@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ...structures import BACKGROUND_INSTANCE, IGNORED_CLASS, IGNORED_INSTANCE, check_tensors, point_boxes
+from .misplaced import refuse_class_scores
 
 
 class BatchInstances(NamedTuple):
@@ -129,6 +130,7 @@ class EmbeddingLoss(nn.Module):
 
     def __init__(self, class_agnostic: bool, background_is_instance: bool, loss_weight: float, loss_name: str) -> None:
         super().__init__()
+        self.register_forward_pre_hook(refuse_class_scores, with_kwargs=True)
         if 'loss' not in loss_name:
             raise ValueError(f"expected a loss_name that contains 'loss', or MMEngine leaves it out, got {loss_name!r}")
         if background_is_instance and not class_agnostic:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from ...structures import BACKGROUND_INSTANCE, IGNORED_CLASS, IGNORED_INSTANCE, EmbeddingMargins
 from ..nested import build_nested
 from .instance_numbering import EmbeddingLoss, class_map_or_one_class, number_instances
+from .misplaced import refuse_class_scores
 
 
 @MODELS.register_module()
@@ -55,6 +56,7 @@ class RecurrentLoss(nn.Module):
         max_pixels: int | None = None,
     ) -> None:
         super().__init__()
+        self.register_forward_pre_hook(refuse_class_scores, with_kwargs=True)
         if loops < 1:
             raise ValueError(f'expected loops >= 1, got {loops}; without loops, use the loss itself')
         if max_pixels is not None and max_pixels < 1:
@@ -94,6 +96,11 @@ class RecurrentLoss(nn.Module):
                 logger='current',
             )
 
+    @property
+    def loss_name(self) -> str:
+        """That of the loss."""
+        return self.loss.loss_name
+
     def margins(self, embedding_dims: int) -> EmbeddingMargins:
         """Those of the loss."""
         return self.loss.margins(embedding_dims)
@@ -129,11 +136,11 @@ class RecurrentLoss(nn.Module):
             if not self.every_loop and loop < self.loops:
                 continue
             for name, value in self.loss(shifted_NDHW, instance_map_NHW, class_map_NHW, instances).items():
-                if name == self.loss.loss_name:
+                if name == self.loss_name:
                     total = total + value
                 else:
                     results[f'{name}_{loop}'] = value
-        return {self.loss.loss_name: total, **results}
+        return {self.loss_name: total, **results}
 
     def _counts(self, instance_map_NHW: Tensor, class_map_NHW: Tensor) -> Tensor:
         """Which pixels the kernel and the loss see: (N, H, W) bool."""

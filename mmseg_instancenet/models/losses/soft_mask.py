@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ...structures import IGNORED_CLASS, IGNORED_INSTANCE, bandwidth_precision, check_embeddings, zero_of
 from .instance_numbering import class_map_or_one_class, number_instances
+from .misplaced import refuse_class_scores
 
 _NEGLIGIBLE = 5e-4
 """Pixels of others at which a soft mask is below this are left out of its hinge. That lowers the hinge by at most twice as much:
@@ -236,6 +237,7 @@ class SoftMaskLoss(nn.Module):
         loss_name: str = 'loss_embedding',
     ) -> None:
         super().__init__()
+        self.register_forward_pre_hook(refuse_class_scores, with_kwargs=True)
         for name, value in {
             'overlap_weight': overlap_weight,
             'spread_weight': spread_weight,

@@ -6,7 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from devices import gradcheck
+from mmengine.structures import PixelData
 from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
 
 from mmseg_instancenet.models.losses import balanced_logistic
 
@@ -104,3 +106,14 @@ def test_extreme_logits_stay_finite_also_in_half_precision():
     assert loss.dtype == torch.float32
     assert loss.item() == pytest.approx((59999 + (59999 + math.log(2)) / 2) / 2, rel=1e-3)
     assert torch.isfinite(logits.grad).all()
+
+
+def test_in_a_head_of_mmseg():
+    head = dict(type='FCNHead', in_channels=3, channels=4, num_convs=1, num_classes=2, out_channels=1, threshold=0.5)
+    head['loss_decode'] = dict(type='BalancedLogisticLoss', use_sigmoid=True, loss_weight=2.0)
+    logits, label = make_case()
+    samples = [SegDataSample(gt_sem_seg=PixelData(data=label_HW[None])) for label_HW in label]
+    losses = MODELS.build(head).loss_by_feat(logits[:, None], samples)
+    assert losses['loss_logistic'].item() == pytest.approx(2 * by_hand(logits, label), rel=1e-5)
+    with pytest.raises(ValueError, match='balances the pixels itself, and the head has a pixel sampler'):
+        MODELS.build(head['loss_decode'])(logits[:, None], label, weight=torch.ones(label.shape))

@@ -1,15 +1,19 @@
 """The class losses for rare classes."""
 
 import copy
+import json
 import math
 
 import pytest
 import torch
 import torch.nn.functional as F
 from devices import assert_same
+from mmengine import Config
+from mmengine.structures import PixelData
 from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
 
-from mmseg_instancenet.models.losses import ClassDiceLoss, WeightedCrossEntropyLoss
+from mmseg_instancenet.models.losses import BalancedLogisticLoss, ClassDiceLoss, WeightedCrossEntropyLoss
 
 
 def random_batch(classes=(0, 1, 2, 255), num_classes=3, seed=0, dtype=torch.float32):
@@ -86,7 +90,7 @@ def test_dice_counts_the_classes_that_are_present():
     assert ClassDiceLoss(eps=1e-6)(torch.where(label[:, None] == 1, -scores, scores), label).item() < 1e-3
 
 
-LOSSES = [WeightedCrossEntropyLoss((0.2, 1, 3)), ClassDiceLoss()]
+LOSSES = [WeightedCrossEntropyLoss((0.2, 1, 3)), WeightedCrossEntropyLoss(), ClassDiceLoss()]
 
 
 @pytest.mark.parametrize('loss', LOSSES)
@@ -151,6 +155,64 @@ def test_settings():
     scores, label = random_batch()
     with pytest.raises(ValueError, match='class_weight has 2 values, the head 3 classes'):
         WeightedCrossEntropyLoss((1, 2))(scores, label)
+
+
+def test_without_class_weights_all_pixels_count_alike():
+    scores, label = random_batch()
+    value = WeightedCrossEntropyLoss()(scores, label)
+    torch.testing.assert_close(value, F.cross_entropy(scores, label, ignore_index=255))
+    of_mmseg = MODELS.build(dict(type='CrossEntropyLoss', use_sigmoid=False, avg_non_ignore=True))
+    torch.testing.assert_close(value, of_mmseg(scores, label, ignore_index=255))
+    nothing = WeightedCrossEntropyLoss()(scores.requires_grad_(), torch.full_like(label, 255))
+    assert nothing == 0 and nothing.requires_grad
+    # A pixel sampler's weights.
+    weight = torch.rand(label.shape)
+    equal = WeightedCrossEntropyLoss((1.0, 1.0, 1.0))(scores, label, weight=weight)
+    assert torch.equal(WeightedCrossEntropyLoss()(scores, label, weight=weight), equal)
+
+
+def test_class_weights_of_a_file(tmp_path):
+    (tmp_path / 'weights.json').write_text(json.dumps([0.2, 1, 3]))
+    loss = WeightedCrossEntropyLoss(str(tmp_path / 'weights.json'))
+    assert torch.equal(loss.class_weight, WeightedCrossEntropyLoss((0.2, 1, 3)).class_weight)
+
+
+WORDS = dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=0.5)
+"""How the configs of mmseg give their class loss."""
+
+
+@pytest.mark.parametrize('name', ['WeightedCrossEntropyLoss', 'ClassDiceLoss'])
+def test_a_config_of_mmseg_needs_another_name_alone(name, tmp_path):
+    head = dict(type='FCNHead', in_channels=3, channels=4, num_convs=1, num_classes=3, loss_decode=WORDS)
+    Config(dict(decode_head=head)).dump(tmp_path / 'base.py')
+    (tmp_path / 'child.py').write_text(f"_base_ = ['base.py']\ndecode_head = dict(loss_decode=dict(type='{name}'))\n")
+    built = MODELS.build(Config.fromfile(tmp_path / 'child.py').decode_head)
+    loss = built.loss_decode
+    assert (type(loss).__name__, loss.loss_weight, loss.use_sigmoid) == (name, 0.5, False)
+    scores, label = random_batch()
+    samples = [SegDataSample(gt_sem_seg=PixelData(data=label_HW[None])) for label_HW in label]
+    losses = built.loss_by_feat(scores, samples)
+    assert torch.equal(losses[loss.loss_name], MODELS.build(dict(type=name, loss_weight=0.5))(scores, label))
+
+
+@pytest.mark.parametrize(
+    ('loss', 'settings', 'message'),
+    [
+        (
+            WeightedCrossEntropyLoss,
+            dict(use_sigmoid=True),
+            "one softmax .* use_sigmoid=False, got True; .*mmseg's Cross",
+        ),
+        (ClassDiceLoss, dict(use_sigmoid=True), 'one softmax .* use_sigmoid=False, got True'),
+        (BalancedLogisticLoss, dict(use_sigmoid=False), 'one logit .* use_sigmoid=True, got False; .*CrossEntropyLoss'),
+        (WeightedCrossEntropyLoss, dict(avg_non_ignore=False), 'avg_non_ignore=True, got False'),
+        (ClassDiceLoss, dict(avg_non_ignore=False), 'avg_non_ignore=True, got False'),
+        (BalancedLogisticLoss, dict(avg_non_ignore=False), 'avg_non_ignore=True, got False'),
+    ],
+)
+def test_words_that_cannot_hold(loss, settings, message):
+    with pytest.raises(ValueError, match=f'{loss.__name__} .*{message}'):
+        loss(**settings)
 
 
 def test_class_weights_move_with_the_module_but_are_not_in_its_state():

@@ -2,7 +2,9 @@
 
 import pytest
 import torch
+from mmengine.structures import PixelData
 from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
 
 from mmseg_instancenet.models.losses import discriminative_terms, number_instances, spherical_pair_terms
 
@@ -65,6 +67,17 @@ def test_value_by_hand():
 def test_where_classes_are_told_apart_a_class_map_is_needed(config):
     with pytest.raises(TypeError, match=r'expected a class map \(N, H, W\) .* got None: .* class_agnostic=True'):
         MODELS.build(config)(*batch())
+
+
+@pytest.mark.parametrize('config', LOSSES.values(), ids=LOSSES)
+def test_as_loss_decode_of_a_head_it_says_where_it_belongs(config):
+    head = MODELS.build(dict(type='FCNHead', in_channels=3, channels=4, num_convs=1, num_classes=3, loss_decode=config))
+    samples = [SegDataSample(gt_sem_seg=PixelData(data=torch.zeros(1, 6, 7, dtype=torch.long)))] * 2
+    message = (
+        rf'{config["type"]} is a loss on embeddings and was called .* loss_embedding of a head .* not into loss_decode'
+    )
+    with pytest.raises(TypeError, match=message):
+        head.loss_by_feat(torch.zeros(2, 3, 6, 7), samples)
 
 
 def test_maps_as_mmseg_stacks_them():
