@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 import torch
 from mask_cases import predict_rows
+from mmengine.evaluator import Evaluator
+from mmengine.structures import InstanceData, PixelData
+from mmseg.structures import SegDataSample
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
@@ -142,6 +145,19 @@ def test_two_classes(tmp_path):
     assert found['coco/cat_precision'] == round((9 * 51 / 101 + 1) / 10, 3)
     # dog: at .8 a hit, at .7 a miss, at .6 half of what the void leaves is right: at 0.5 a hit with precision 2/3.
     assert found['coco/dog_precision'] == round((9 * 51 / 101 + (51 + 50 * 2 / 3) / 101) / 10, 3)
+
+
+def test_data_samples_of_mmseg():
+    """What mmseg's transforms pack, without an ``img_id``, as MMEngine's evaluator hands it on."""
+    evaluator = Evaluator([dict(type='CocoInstanceMetric', metric='segm', classwise=True)])
+    evaluator.dataset_meta = {'classes': CLASSES}
+    for sample in two_class_samples():
+        of_mmseg = SegDataSample(metainfo={'ori_shape': sample['ori_shape'], 'img_path': 'row.png'})
+        for name in ('gt_instance_map', 'gt_sem_seg'):
+            of_mmseg.set_field(PixelData(**sample[name]), name, dtype=PixelData)
+        of_mmseg.set_field(InstanceData(**sample['pred_instances']), 'pred_instances', dtype=InstanceData)
+        evaluator.process([of_mmseg])
+    np.testing.assert_equal(evaluator.evaluate(len(ROWS)), figures_of(build(), two_class_samples()))
 
 
 def test_each_evaluation_has_its_own_truth():
