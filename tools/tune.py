@@ -15,7 +15,9 @@ The network runs once. Its outputs are grouped anew for each value of ``threshol
 (MeanShiftGrouping) or ``mask_threshold`` (SeedGrouping), the best is kept, then for each ``min_size``; ``test_cfg.score_thr``
 needs no grouping. A second round begins with what the first has found, unless that changed nothing. Where the best threshold or
 concentration lies at the end of its curve, the curve goes on, for six more values at most. Values that the config has always
-take part. Among values with equal aims the one nearest to the config's is taken.
+take part. Aims that differ by less than half an object in all the images count as equal, and among equals the value nearest to
+the config's is taken: ten images with thirty objects cannot tell .66 from .67, and the highest point of a flat curve may lie
+beside a cliff.
 
 ``--aim``, pooled over the images:
     accuracy_50    TP / (TP + FP + FN) at an IoU of 0.5, AP* of cell counting; as CountingMetric has it, without regard to class
@@ -67,6 +69,7 @@ AIMS = ('accuracy_50', 'mean_accuracy', 'AP')
 MIN_SIZES = (1, 4, 8, 16, 24, 32, 48, 64)
 SCORE_CUTS = tuple(round(0.05 * step, 2) for step in range(19))
 OPTIONS = {**dict.fromkeys(FIRST_SETTINGS.values(), '--thresholds'), 'min_size': '--min-sizes'}
+HALF_AN_OBJECT = 0.5
 FURTHER = 6
 """More values, at most, where the best lies at the end of the curve."""
 
@@ -156,8 +159,9 @@ def main() -> None:
         return aims
 
     began = time.perf_counter()
-    before = trials.row(start).aim
-    found = search_settings(curve, start)
+    before = trials.row(start)
+    tolerance = HALF_AN_OBJECT / before.counts.true
+    found = search_settings(curve, start, tolerance=tolerance)
     after = trials.row(found).aim
     print(f'\n{trials.count} groupings of {len(images)} images: {time.perf_counter() - began:.0f} s')
     ends = {first: (min(grids[first]), max(grids[first])), 'min_size': (max(grids['min_size']),)}
@@ -165,7 +169,7 @@ def main() -> None:
         if found[name] in ends[name] and len(grids[name]) > 1:
             print(f'The best {name} lies at the end of its values: a value beyond may be better, see {OPTIONS[name]}.')
     found.setdefault('score_thr', cut)
-    print(f'\n{args.aim} {before:.4f} -> {after:.4f} on these images')
+    print(f'\n{args.aim} {before.aim:.4f} -> {after:.4f} on these images, of which {tolerance:.4f} is half an object')
     for name, value in found.items():
         print(f'{name:>14} {start.get(name, model.test_cfg.get("score_thr", 0.0)):g} -> {value:g}')
     write_config(tuned, found, first, out)

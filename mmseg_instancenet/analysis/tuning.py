@@ -94,22 +94,28 @@ def counting_figures(
     return Figures(float(accuracy_T.mean()), predicted, true, float(np.mean(errors)))
 
 
-def best_value(aims: Mapping[float, float], preferred: float) -> float:
-    """The value with the largest aim; among equals that nearest to ``preferred``, then the smaller.
+def best_value(aims: Mapping[float, float], preferred: float, tolerance: float = 0.0) -> float:
+    """The value with the largest aim; among those that equal it within ``tolerance`` that nearest to ``preferred``, then the
+    smaller.
 
-    A curve is often flat around its maximum, and a curve of AP, which has three digits, always: a setting then stays as near
-    to the config's as it can.
+    A curve is often flat around its maximum, and its highest point is then chance, and may lie beside a cliff: a setting stays
+    as near to the config's as it can.
 
     Example:
         >>> best_value({0.8: 0.61, 1.0: 0.64, 1.2: 0.64, 1.5: 0.64}, preferred=1.3)
         1.2
+        >>> best_value({0.8: 0.61, 1.0: 0.63, 1.2: 0.64}, preferred=0.9, tolerance=0.02)
+        1.0
     """
-    largest = max(aims.values())
-    return min((value for value in aims if aims[value] == largest), key=lambda value: (abs(value - preferred), value))
+    enough = max(aims.values()) - tolerance
+    return min((value for value in aims if aims[value] >= enough), key=lambda value: (abs(value - preferred), value))
 
 
 def search_settings(
-    curve: Callable[[str, dict[str, float]], Mapping[float, float]], start: Mapping[str, float], rounds: int = 2
+    curve: Callable[[str, dict[str, float]], Mapping[float, float]],
+    start: Mapping[str, float],
+    rounds: int = 2,
+    tolerance: float = 0.0,
 ) -> dict[str, float]:
     """Sets one setting after the other to the best value of its curve, the others at what was found so far.
 
@@ -121,6 +127,7 @@ def search_settings(
             which it has is among them, or the aim could fall.
         start: settings in the order in which they are searched.
         rounds: over all settings, at most; the search stops after a round that changes nothing.
+        tolerance: differences between aims that count as none.
 
     Example:
         >>> def curve(name, settings):
@@ -132,7 +139,7 @@ def search_settings(
     for _ in range(rounds):
         before = dict(found)
         for name in start:
-            found[name] = best_value(curve(name, dict(found)), start[name])
+            found[name] = best_value(curve(name, dict(found)), start[name], tolerance)
         if found == before:
             break
     return found

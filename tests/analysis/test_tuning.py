@@ -85,6 +85,9 @@ def test_among_equals_the_nearest_to_what_is_preferred():
     assert best_value(aims, 1) == 4
     assert best_value(aims, 100) == 32
     assert best_value(aims, 12) == 8  # as near as 16: the smaller
+    assert best_value({1: 0.66, 2: 0.668, 4: 0.6}, 1) == 2
+    assert best_value({1: 0.66, 2: 0.668, 4: 0.6}, 1, tolerance=0.01) == 1
+    assert best_value({1: 0.65, 2: 0.668, 4: 0.6}, 1, tolerance=0.01) == 2
 
 
 def test_the_search_goes_along_one_setting_after_the_other():
@@ -107,3 +110,4 @@ def test_the_search_goes_along_one_setting_after_the_other():
     assert search_settings(curve, {'a': 1, 'b': 1}, rounds=1) == {'a': 1, 'b': 4}
     asked.clear()
     assert search_settings(curve, {'a': 4, 'b': 4}) == {'a': 4, 'b': 4} and len(asked) == 2
+    assert search_settings(curve, {'a': 1, 'b': 1}, rounds=5, tolerance=1000) == {'a': 1, 'b': 1}

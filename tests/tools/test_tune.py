@@ -178,13 +178,18 @@ def test_the_config_that_is_written_gives_the_tuned_figure(trained, monkeypatch,
     out = tmp_path / 'elsewhere' / 'tuned.py'
     tune(trained, monkeypatch, '--aim', aim, '--thresholds', '0.4', '0.8', '--min-sizes', '1', '20', '--out', out)
     output = capfd.readouterr().out
-    before, after = map(float, re.search(rf'{aim} (\S+) -> (\S+) on these images', output).groups())
+    line = rf'{aim} (\S+) -> (\S+) on these images, of which (\S+) is half an object'
+    before, after, half_an_object = map(float, re.search(line, output).groups())
     assert after > before
     curves = tables(output)
     names = ['threshold', 'min_size'] + ['score_thr'] * (aim != 'AP')
     assert [name for name, _ in curves][: len(names)] == names
     assert [row[0] for row in curves[0][1]] == [0.4, 0.8, 1.2]  # with the config's
-    assert curves[0][1][-1][1] == before and max(row[1] for row in curves[-1][1]) == after
+    assert curves[0][1][-1][1] == before
+    # What a difference of less than half an object leaves open is settled by the config.
+    highest = max(row[1] for row in curves[-1][1])
+    assert highest - half_an_object - 1e-4 <= after <= highest
+    assert half_an_object == pytest.approx(0.5 / curves[0][1][0][3], abs=1e-4)
     assert 'a little optimistic' not in output and '12 images of tune_dataloader' in output
     config = Config.fromfile(out)
     assert config.model.test_cfg.score_thr == 0 or aim != 'AP'
