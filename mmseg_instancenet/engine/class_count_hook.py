@@ -4,6 +4,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 
+from ..structures import check_class_counts
 from .freeze_hook import bare_model
 
 
@@ -24,12 +25,4 @@ class ClassCountHook(Hook):
         classes = getattr(dataloader.dataset, 'metainfo', {}).get('classes')
         if classes is None:
             return
-        model = bare_model(runner.model)
-        for name, module in model.named_modules():
-            is_head = name.startswith(('decode_head', 'auxiliary_head')) and hasattr(module, 'loss_by_feat')
-            if is_head and module.num_classes != len(classes) + 1:
-                raise ValueError(
-                    f'model.{name} has num_classes={module.num_classes}, but the data have {len(classes)} classes: expected '
-                    f'num_classes={len(classes) + 1} (background included). Set model.{name}.num_classes, or '
-                    'metainfo=dict(classes=(...)) of the data set'
-                )
+        check_class_counts(bare_model(runner.model), classes)

@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
-from mmseg.models.decode_heads import FCNHead
+from mmseg.models.decode_heads import FCNHead, STDCHead
 from mmseg.registry import HOOKS
 from torch import nn
 
@@ -57,3 +57,14 @@ def test_auxiliary_heads(auxiliary, name):
 
 def test_data_without_classes_are_not_checked():
     ClassCountHook().before_train(make_runner(None, decode=2))
+
+
+def test_a_head_that_predicts_boundaries_is_not_checked():
+    """STDC trains its fine features by an auxiliary head with two classes, whatever the data's are."""
+    runner = make_runner(tuple('abcd'), decode=5, auxiliary=(5, 2))
+    boundaries = STDCHead(boundary_threshold=0.1, in_channels=1, channels=1, num_convs=0, num_classes=2)
+    runner.model.auxiliary_head[1] = boundaries
+    ClassCountHook().before_train(runner)
+    runner.model.auxiliary_head[0].num_classes = 4
+    with pytest.raises(ValueError, match=r'auxiliary_head\.0 has num_classes=4'):
+        ClassCountHook().before_train(runner)

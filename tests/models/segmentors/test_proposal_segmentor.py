@@ -36,8 +36,7 @@ def build(kind='ProposalSegmentor', num_classes=4, **settings):
 
 def known(model):
     """Lets the network return the input: class scores and embeddings as channels, (C + D, H, W)."""
-    model.extract_feat = lambda inputs: inputs
-    model.decode_head.forward = lambda inputs: inputs
+    model.scores_and_embeddings = lambda inputs, metas, origin: inputs.tensor_split([model.num_classes], dim=1)
     return model
 
 
