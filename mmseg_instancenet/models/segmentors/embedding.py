@@ -19,6 +19,7 @@ from ..groupers import Grouper, SeedGrouping
 from ..losses import RecurrentLoss
 from ..postprocess import NetworkPass, View, average_classes, predict_instances
 from ..scorers import SeedScorer
+from .class_numbering import ClassNumbering
 from .one_head_or_cascade import OneHeadOrCascade
 
 
@@ -56,12 +57,16 @@ class EmbeddingSegmentor(OneHeadOrCascade):
             the image, is replaced by :class:`InstanceMapDataPreprocessor` with the same settings.
         instance_scorer: config of what scores an instance; see :class:`ScoreRegressor`, which is the simple formula of
             :func:`make_instances` until ``tools/fit_scorer.py`` has fitted it.
+        background: whether class 0 of the class map is the background and class k of the data set's list is k + 1, as
+            ``MasksToMaps`` makes it. False for data whose classes begin at 0 (Cityscapes, ADE20K).
+        thing_classes: places, from 0, in the data set's list of classes, of those whose objects are told apart; all unless
+            given. The others are stuff: they keep their class and are not grouped, and the prediction has ``pred_panoptic_seg``.
         **kwargs: of mmseg's ``EncoderDecoder`` or ``CascadeEncoderDecoder``.
 
     ``predict`` returns mmdet's ``DetDataSample`` with, at the original size, ``pred_instances`` (bboxes, scores, labels,
-    run-length encoded masks), ``pred_sem_seg`` (1, H, W), ``pred_instance_map`` (1, H, W; 0 = none, k = the k-th instance),
-    and the first pass's ``pred_embeddings`` (D, h, w), with ``image_box`` (top, left, bottom, right), the part of the image that
-    it covers.
+    run-length encoded masks), ``pred_sem_seg`` (1, H, W), ``pred_instance_map`` (1, H, W; 0 = none, k = the k-th instance), where
+    there is stuff ``pred_panoptic_seg`` (its ``sem_seg``, see :meth:`ClassNumbering.panoptic`), and the first pass's
+    ``pred_embeddings`` (D, h, w), with ``image_box`` (top, left, bottom, right), the part of the image that it covers.
     """
 
     def __init__(
@@ -72,11 +77,15 @@ class EmbeddingSegmentor(OneHeadOrCascade):
         group_scorer: dict | None = None,
         instance_scorer: dict | None = None,
         data_preprocessor: dict | nn.Module | None = None,
+        background: bool = True,
+        thing_classes: Sequence[int] | None = None,
         **kwargs,
     ) -> None:
         self._classes_checked = False
         self._embedding = embedding  # read when the head is built, in the middle of the next line
         super().__init__(*args, data_preprocessor=_with_instance_maps(data_preprocessor), **kwargs)
+        self.background = background
+        self.class_numbering = ClassNumbering.of(self.num_classes, background, thing_classes)
         self.test_cfg = self.test_cfg or {}
         _check_test_cfg(self.test_cfg, any_key=not all(map(resizes_scores_only, self.heads)))
         self.grouper = self.build_grouper(grouper)
@@ -121,17 +130,18 @@ class EmbeddingSegmentor(OneHeadOrCascade):
         return super().loss(inputs, data_samples)
 
     def _check_classes(self, data_samples: Sequence[DetDataSample]) -> None:
-        # MMEngine's runner leaves here what the training data say of themselves.
-        data = MessageHub.get_current_instance().get_info('dataset_meta') or {}
+        # While MMEngine's runner trains, it keeps here what the training data say of themselves.
+        hub = MessageHub.get_current_instance()
+        data = hub.get_info('dataset_meta', {}) if hub.get_info('loop_stage') == 'train' else {}
         if data.get('classes') is not None:
-            check_class_counts(self, data['classes'])
+            check_class_counts(self, data['classes'], self.background)
         for sample in data_samples:
             labels = sample.gt_sem_seg.data
             largest = int(labels.masked_fill(labels == IGNORED_CLASS, 0).max())
             if largest >= self.num_classes:
                 raise ValueError(
-                    f'expected labels below num_classes={self.num_classes} (0 is the background, {IGNORED_CLASS} is ignored), '
-                    f'got {largest} in gt_sem_seg; set num_classes of decode_head and auxiliary_head'
+                    f'expected values below num_classes={self.num_classes} in gt_sem_seg ({IGNORED_CLASS} is ignored), got '
+                    f'{largest}; set num_classes of decode_head and auxiliary_head'
                 )
 
     def _decode_head_forward_train(self, inputs: list[Tensor], data_samples: list[DetDataSample]) -> dict[str, Tensor]:
@@ -224,6 +234,10 @@ class EmbeddingSegmentor(OneHeadOrCascade):
         instances, instance_map_HW = self.find_instances(views, class_HW, probability_HW)
         data_sample.pred_sem_seg = PixelData(data=class_HW[None])
         data_sample.pred_instances = instances
+        if self.class_numbering.has_stuff:
+            panoptic_HW = self.class_numbering.panoptic(class_HW, instance_map_HW, instances.labels)
+            data_sample.pred_panoptic_seg = PixelData(sem_seg=panoptic_HW[None])
+        data_sample.set_metainfo({'background': self.background})  # metrics that read class maps look here
         data_sample.set_field(PixelData(data=instance_map_HW[None]), 'pred_instance_map', dtype=PixelData)
         first = views[0][0]
         rows, columns = (first.coverage(axis).pixels for axis in (0, 1))
@@ -240,9 +254,9 @@ class EmbeddingSegmentor(OneHeadOrCascade):
         """The instances of a picture and their map (H, W), 0 = none, k = the k-th instance."""
         return predict_instances(
             views,
-            class_HW,
+            self.class_numbering.things(class_HW),
             probability_HW,
-            self.num_classes,
+            self.class_numbering.num_labels + 1,
             self.grouper,
             self.group_scorer,
             self.instance_scorer,

@@ -299,6 +299,7 @@ def test_the_first_iteration_checks_the_classes():
     model = build(FCN, embedding=dict(dims=3, loss=LOSS), auxiliary_head=dict(FCN, num_classes=19))
     hub = MessageHub.get_current_instance()
     hub.update_info('dataset_meta', {'classes': ('cat', 'dog', 'cow')})
+    hub.update_info('loop_stage', 'train')
     try:
         with pytest.raises(
             ValueError, match=r'auxiliary_head has num_classes=19, but the data have 3 classes: expected'
@@ -306,6 +307,7 @@ def test_the_first_iteration_checks_the_classes():
             model.loss(inputs(), samples())
     finally:
         hub.pop_info('dataset_meta')
+        hub.pop_info('loop_stage')
     model = build(dict(FCN, num_classes=2), embedding=dict(dims=3, loss=LOSS))
     with pytest.raises(ValueError, match=r'labels below num_classes=2 .* got 2 in gt_sem_seg'):
         model.loss(inputs(), samples())
