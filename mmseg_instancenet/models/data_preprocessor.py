@@ -146,10 +146,9 @@ class InstanceMapDataPreprocessor(ImgDataPreprocessor):
                 raise ValueError(
                     f'expected {name} of the size of its picture, {size} pixels (height, width), got '
                     f'{tuple(label_1HW.shape[-2:])}: a transform of the training pipeline resized, cropped, padded or turned '
-                    'the picture and not the map. Transforms after the loading of maps have to move all maps in '
-                    "results['seg_fields'], as mmseg's Resize, RandomCrop and RandomFlip and this package's ..Maps do (mmdet's "
-                    "and mmcv's do not: put mmdet's before MasksToMaps, and pad by size or size_divisor of the "
-                    'data_preprocessor in place of Pad)'
+                    "the picture and not the map. mmdet's transforms come before MasksToMaps; after the loading of maps come "
+                    "those that move all maps in results['seg_fields'], mmseg's and this package's ..Maps; in place of mmcv's "
+                    'Pad set size or size_divisor of the data_preprocessor'
                 )
             # PixelData does not let its data change size.
             sample.get(name).pop('data')

@@ -152,16 +152,45 @@ def test_an_id_that_equals_the_fill_value_stays_an_object():
 @pytest.mark.parametrize(
     'transform, message',
     [
-        (dict(type='RandomRotFlip', rotate_prob=1.0), 'interpolated .*RandomRotFlip.*take RandomRotateMaps and RandomTurnMaps'),
-        (dict(type='Pad', size=(128, 128)), r'gt_seg_map \(128, 128\) and gt_instance_map \(72, 96\) .*Pad set size'),
-        (dict(type='mmdet.Resize', scale=(50, 50)), "of one size.*Put mmdet's before MasksToMaps"),
-        (dict(type='mmdet.RandomFlip', prob=1.0), "one background.*got [0-9]+ pixels.*Put mmdet's before MasksToMaps"),
+        (
+            dict(type='RandomRotFlip', rotate_prob=1.0),
+            'interpolated .*RandomRotFlip.*take RandomRotateMaps and RandomTurnMaps',
+        ),
+        (
+            dict(type='Pad', size=(128, 128)),
+            r'gt_seg_map \(128, 128\) and gt_instance_map \(72, 96\) .*Pad set size or size_divisor of the data_preprocessor',
+        ),
+        (dict(type='mmdet.Resize', scale=(50, 50)), "of one size.*mmdet's transforms come before MasksToMaps"),
+        (dict(type='mmdet.RandomFlip', prob=1.0), "one background.*[0-9]+ pixels.*mmdet's transforms come before"),
         (dict(type='mmcv.RandomFlip', prob=1.0), 'one background.*moved one of them only'),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_work_names_the_transform_to_take(transform, message):
     with pytest.raises(ValueError, match=message):
         packed(transform)
+
+
+def test_instances_that_are_classes_move_too():
+    content = maps()
+    for key in ('gt_instance_map', 'zero_is_background', 'ori_shape_of_maps'):
+        del content[key]
+    content.update(gt_seg_map=content['gt_seg_map'].astype(np.uint8), seg_fields=['gt_seg_map'])
+    steps = [dict(type='ClassesToInstances'), TRANSFORMS['RandomRotate'], TRANSFORMS['RandomCrop']]
+    grey, class_map, instance_map, _ = packed(*steps, content=content)
+    np.testing.assert_array_equal(instance_map, np.where(class_map == 255, -1, class_map))
+    inside = inner_pixels(grey)
+    np.testing.assert_array_equal(class_map[inside], np.vectorize(CLASS.get)(grey[inside]))
+
+
+@pytest.mark.parametrize('name', ['RandomRotateMaps', 'RandomScaledCropMaps', 'RandomCropMaps', 'RandomTurnMaps'])
+def test_a_further_map_in_seg_fields_moves_with_the_two(name):
+    content = maps()
+    content['gt_depth_map'] = content['gt_instance_map'] + 2
+    content['seg_fields'].append('gt_depth_map')
+    results = Compose([TRANSFORMS[name]])(content)
+    instance_map, depth = results['gt_instance_map'], results['gt_depth_map']
+    np.testing.assert_array_equal(depth[depth != 255], instance_map[depth != 255] + 2)
+    assert (depth == 255).any() == (name == 'RandomRotateMaps') and (instance_map[depth == 255] == -1).all()
 
 
 # Mosaics

@@ -4,9 +4,10 @@ import numpy as np
 
 from ...structures import BACKGROUND_INSTANCE, IGNORED_CLASS, IGNORED_INSTANCE
 
-_MOVES_ALL = (
-    "after the loading of maps, transforms have to move all maps in results['seg_fields']: mmseg's do, and this package's "
-    "..Maps. Put mmdet's before MasksToMaps, and in place of mmcv's Pad set size or size_divisor of the data_preprocessor"
+_ORDER = (
+    "mmdet's transforms come before MasksToMaps; after the loading of maps come those that move all maps in "
+    "results['seg_fields'], mmseg's and this package's ..Maps; in place of mmcv's Pad set size or size_divisor of the "
+    'data_preprocessor'
 )
 
 
@@ -60,7 +61,7 @@ def check_maps(results: dict) -> None:
     if class_map.shape != instance_map.shape:
         raise ValueError(
             f'expected label maps of one size, got gt_seg_map {class_map.shape} and gt_instance_map {instance_map.shape} '
-            f'pixels (height, width), so a transform changed one of them only: {_MOVES_ALL}'
+            f'pixels (height, width), so a transform changed one of them only: {_ORDER}'
         )
     # RandomMosaic alone gives results another ori_shape; a copy of the results keeps the very same tuple.
     if 'ori_shape_of_maps' in results and results['ori_shape_of_maps'] is not results.get('ori_shape'):
@@ -74,5 +75,5 @@ def check_maps(results: dict) -> None:
         if count:
             raise ValueError(
                 f'expected one background in gt_seg_map and gt_instance_map, got {count} pixels where only one of them is 0, so '
-                f"a transform (mmdet's or mmcv's RandomFlip?) moved one of them only: {_MOVES_ALL}"
+                f"a transform (mmdet's or mmcv's RandomFlip?) moved one of them only: {_ORDER}"
             )
