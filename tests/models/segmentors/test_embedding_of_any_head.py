@@ -309,5 +309,5 @@ def test_the_first_iteration_checks_the_classes():
         hub.pop_info('dataset_meta')
         hub.pop_info('loop_stage')
     model = build(dict(FCN, num_classes=2), embedding=dict(dims=3, loss=LOSS))
-    with pytest.raises(ValueError, match=r'labels below num_classes=2 .* got 2 in gt_sem_seg'):
+    with pytest.raises(ValueError, match=r'values below num_classes=2 in gt_sem_seg .* got 2'):
         model.loss(inputs(), samples())
