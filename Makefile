@@ -1,5 +1,6 @@
 # make demo   environment, nuclei counted by the shipped model; digits, training, test, images: COCO AP in six to eight minutes
 # make test   environment and test suite
+# make zoo    every combination of network and head in the zoo of mmseg as an instance segmenter, about eight minutes
 # make lint   what the pre-commit file and CI run
 # make bench  environment, then speed and memory against the alternatives: tables on the screen, the rest in work_dirs/benchmarks
 # PYTHON=python3.13 make ... chooses the interpreter (3.10 to 3.14)
@@ -12,7 +13,7 @@ PY := $(VENV)/bin/python
 DIGITS := work_dirs/instancenet_digits
 NUCLEI := mmseg_instancenet/shipped_models/nuclei_example.png
 
-.PHONY: env demo test lint format bench
+.PHONY: env demo test zoo lint format bench
 
 env:
 	@bash tools/make_environment.sh $(STACK)
@@ -26,6 +27,9 @@ demo: env
 
 test: env
 	$(PY) -m pytest tests
+
+zoo: env
+	$(PY) tests/zoo.py
 
 lint: env
 	$(PY) -m ruff check .

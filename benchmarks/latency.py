@@ -62,10 +62,9 @@ def _one_device(side: int, quick: bool, device: str) -> list[Row]:
     setting = f'{side} x {side}'
     config = our_config(quick)
     models: dict[str, nn.Module] = {name: build_ours(config, device).eval() for name in (OURS, OUR_RANDOM)}
-    head = models[OURS].decode_head
-    head.register_forward_hook(_ReplaceOutput(head.num_classes, head.embedding_dims))
+    replace_output(models[OURS])
     notes = {
-        OURS: f"{OUR_CONFIG}, random weights, the head's output replaced by drawn objects",
+        OURS: f'{OUR_CONFIG}, random weights, scores and embeddings replaced by drawn objects',
         OUR_RANDOM: f'{OUR_CONFIG}, random weights',
     }
     failures = []
@@ -104,25 +103,27 @@ class _Predict:
             return self.model.test_step(batch)
 
 
-class _ReplaceOutput:
-    """A forward hook of an embedding head: class scores and embeddings of drawn objects in the place of the network's."""
+def replace_output(model: nn.Module) -> None:
+    """Lets a model run its network and then give class scores and embeddings of drawn objects in place of the network's."""
+    network, drawn = model.scores_and_embeddings, {}
 
-    def __init__(self, num_classes: int, dims: int) -> None:
-        self.num_classes, self.dims = num_classes, dims
-        self.drawn: Tensor | None = None
+    def scores_and_embeddings(*args, **kwargs) -> tuple[Tensor, Tensor]:
+        scores, embeddings = network(*args, **kwargs)
+        size = tuple(embeddings.shape[2:])
+        if size not in drawn:
+            drawn[size] = [x.to(embeddings) for x in _draw(size, scores.shape[1], embeddings.shape[1])]
+        return tuple(drawn[size])
 
-    def __call__(self, module: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
-        if self.drawn is None or self.drawn.shape != output.shape:
-            self.drawn = self._draw(tuple(output.shape[2:])).to(output)
-        return self.drawn
+    model.scores_and_embeddings = scores_and_embeddings
 
-    def _draw(self, size: tuple[int, int]) -> Tensor:
-        data = margin_groups(size[0] * size[1], self.dims, _NUM_OBJECTS + 1, seed=0, mixed_share=0.0, num_classes=3)
-        # Objects lie together in a picture, or interpolating between pixels would mix all classes.
-        order_N = torch.argsort(data.group_N, stable=True)
-        scores_NC = _SURE * F.one_hot(data.class_N[order_N], self.num_classes)
-        values_NE = torch.cat([scores_NC.float(), data.x_ND[order_N]], dim=1)
-        return values_NE.T.reshape(1, -1, *size)
+
+def _draw(size: tuple[int, int], num_classes: int, dims: int) -> tuple[Tensor, Tensor]:
+    """Scores (1, C, h, w) and embeddings (1, D, h, w)."""
+    data = margin_groups(size[0] * size[1], dims, _NUM_OBJECTS + 1, seed=0, mixed_share=0.0, num_classes=3)
+    # Objects lie together in a picture, or interpolating between pixels would mix all classes.
+    order_N = torch.argsort(data.group_N, stable=True)
+    scores_NC = _SURE * F.one_hot(data.class_N[order_N], num_classes)
+    return tuple(x_NE.float().T.reshape(1, -1, *size) for x_NE in (scores_NC, data.x_ND[order_N]))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -33,6 +33,10 @@ from .mmcv_operators import mend_search_for_extension, provide_operators  # noqa
 provide_operators()  # before anything imports mmdet or mmseg, whose modules import mmcv.ops
 mend_search_for_extension()
 
+from . import shipped_configs  # noqa: E402
+
+shipped_configs.register()
+
 from . import datasets, engine, evaluation, models, visualization  # noqa: E402
 from .models.groupers import group_by_centers, group_by_mean_shift, group_by_seeds  # noqa: E402
 from .models.losses import (  # noqa: E402

@@ -62,7 +62,7 @@ def loss_on_embeddings(model: EmbeddingSegmentor) -> nn.Module:
     Raises:
         TypeError: if there is none.
     """
-    loss = model.decode_head.loss_embedding
+    loss = model.branch.loss_embedding
     if loss is None:
         raise TypeError('expected a loss_embedding in the decode_head of the config, got none')
     loss = copy.deepcopy(loss.loss if isinstance(loss, RecurrentLoss) else loss)

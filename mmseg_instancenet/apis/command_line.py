@@ -48,7 +48,7 @@ def load_config(args: argparse.Namespace) -> Config:
 def _distribute_on_cpu(config: Config) -> None:
     """Several processes without a GPU: MMEngine's own start asks for CUDA devices, so the group is made before it."""
     torch.distributed.init_process_group(backend='gloo')
-    config.model_wrapper_cfg = dict(type='MMDistributedDataParallel', broadcast_buffers=False, device_ids=None)
+    config.model_wrapper_cfg = dict(type='CPUDistributedDataParallel', broadcast_buffers=False)
 
 
 def use_mixed_precision(config: Config) -> None:

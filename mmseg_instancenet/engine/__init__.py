@@ -1,6 +1,7 @@
 from .bfloat16_optim_wrapper import BFloat16OptimWrapper
 from .boundary_phase_hook import BoundaryPhaseHook
 from .class_count_hook import ClassCountHook
+from .cpu_distributed import CPUDistributedDataParallel
 from .freeze_hook import FreezeHook
 from .load_report_hook import LoadReport, LoadReportHook, load_report
 from .plain_log_hook import PlainLogHook
@@ -9,6 +10,7 @@ from .safe_checkpoint import load_weights_only, register_safe_loaders
 __all__ = [
     'BFloat16OptimWrapper',
     'BoundaryPhaseHook',
+    'CPUDistributedDataParallel',
     'ClassCountHook',
     'FreezeHook',
     'LoadReport',

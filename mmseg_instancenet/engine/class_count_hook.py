@@ -1,35 +1,46 @@
 """Head and data must agree on the classes."""
 
+from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from mmseg.evaluation import IoUMetric
 from mmseg.registry import HOOKS
+from torch import nn
 
+from ..structures import check_class_counts
 from .freeze_hook import bare_model
 
 
 @HOOKS.register_module()
 class ClassCountHook(Hook):
-    """Stops before the first iteration where a head's ``num_classes`` is not the data's number of classes plus background."""
+    """Stops before the first iteration where a head's ``num_classes`` is not that of the data: their classes and, unless the
+    model says ``background=False``, the background."""
 
     def before_train(self, runner: Runner) -> None:
         self._check(runner, runner.train_dataloader)
 
     def before_val(self, runner: Runner) -> None:
         self._check(runner, runner.val_dataloader)
+        _check_metrics(runner.model, runner.val_evaluator)
 
     def before_test(self, runner: Runner) -> None:
         self._check(runner, runner.test_dataloader)
+        _check_metrics(runner.model, runner.test_evaluator)
 
     def _check(self, runner: Runner, dataloader) -> None:
         classes = getattr(dataloader.dataset, 'metainfo', {}).get('classes')
         if classes is None:
             return
         model = bare_model(runner.model)
-        for name, module in model.named_modules():
-            is_head = name.startswith(('decode_head', 'auxiliary_head')) and hasattr(module, 'loss_by_feat')
-            if is_head and module.num_classes != len(classes) + 1:
-                raise ValueError(
-                    f'model.{name} has num_classes={module.num_classes}, but the data have {len(classes)} classes: expected '
-                    f'num_classes={len(classes) + 1} (background included). Set model.{name}.num_classes, or '
-                    'metainfo=dict(classes=(...)) of the data set'
-                )
+        check_class_counts(model, classes, getattr(model, 'background', True))
+
+
+def _check_metrics(model: nn.Module, evaluator: Evaluator) -> None:
+    """Refuses mmseg's metric where it would take the background for the first class and leave out the last one."""
+    if getattr(bare_model(model), 'background', False) and any(
+        type(metric) is IoUMetric for metric in evaluator.metrics
+    ):
+        raise ValueError(
+            'IoUMetric counts the classes of the data set from 0, in class maps in which 0 is the background: expected '
+            'ForegroundIoUMetric in val_evaluator and test_evaluator, or model.background=False for maps without a background'
+        )

@@ -5,6 +5,7 @@ P pixels or embeddings, K groups or instances, G true objects, T thresholds. Oth
 that uses them. ``x_PD`` is pixels by embedding, ``mean_KD`` groups by embedding.
 """
 
+from .class_counts import check_class_counts
 from .contrast import check_percentiles, normalize_percentiles
 from .embeddings import (
     SHORTEST,
@@ -45,6 +46,7 @@ __all__ = [
     'MapPlacement',
     'bandwidth_precision',
     'bilinear_neighbours',
+    'check_class_counts',
     'check_embeddings',
     'check_finite',
     'check_percentiles',

@@ -137,14 +137,20 @@ def image_coordinates(
     for index, meta in enumerate(metas):
         image_height, image_width = meta.get('ori_shape', input_size)
         to_input = meta.get('homography_matrix')
-        # mmdet's transforms record the matrix when they first change something.
-        untouched = not meta.get('flip') and tuple(meta.get('img_shape', ())) == tuple(meta.get('ori_shape', ()))
+        # mmdet's transforms record the matrix when they first change something. mmseg's record none: a crop of an enlarged image
+        # may have the size of the original again, and only the factor tells.
+        untouched = (
+            not meta.get('flip')
+            and tuple(meta.get('img_shape', ())) == tuple(meta.get('ori_shape', ()))
+            and np.all(np.equal(meta.get('scale_factor', 1), 1))
+        )
         if to_input is None and untouched:
             to_input = np.eye(3)
         if to_input is None:
             raise ValueError(
                 "coordinates=True needs 'homography_matrix' in the data samples: use mmdet's transforms (mmdet.Resize, "
-                'mmdet.RandomFlip, mmdet.RandomCrop) and pack with PackInstanceMaps, or set coordinates=False; got only '
+                'mmdet.RandomFlip, mmdet.RandomCrop) before MasksToMaps, RandomCropMaps and the like after it, and pack with '
+                'PackInstanceMaps, or set coordinates=False; got only '
                 f'{sorted(meta)}'
             )
         position_3M = np.linalg.inv(np.asarray(to_input, np.float64)) @ point_3M

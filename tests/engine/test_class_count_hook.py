@@ -3,11 +3,13 @@
 from types import SimpleNamespace
 
 import pytest
-from mmseg.models.decode_heads import FCNHead
+from mmseg.evaluation import IoUMetric
+from mmseg.models.decode_heads import FCNHead, STDCHead
 from mmseg.registry import HOOKS
 from torch import nn
 
 from mmseg_instancenet.engine import ClassCountHook
+from mmseg_instancenet.evaluation import ForegroundIoUMetric
 
 STAGES = ('train', 'val', 'test')
 
@@ -28,7 +30,11 @@ def make_runner(classes, decode, auxiliary=(), wrap=lambda model: model, stage='
         model.auxiliary_head = heads[0] if len(heads) == 1 else nn.ModuleList(heads)
     metainfo = {} if classes is None else {'classes': classes}
     loader = SimpleNamespace(dataset=SimpleNamespace(metainfo=metainfo))
-    return SimpleNamespace(model=wrap(model), **{f'{stage}_dataloader': loader})
+    model.background = True
+    evaluator = SimpleNamespace(metrics=[])
+    return SimpleNamespace(
+        model=wrap(model), **{f'{stage}_dataloader': loader, 'val_evaluator': evaluator, 'test_evaluator': evaluator}
+    )
 
 
 @pytest.mark.parametrize('stage', STAGES)
@@ -57,3 +63,37 @@ def test_auxiliary_heads(auxiliary, name):
 
 def test_data_without_classes_are_not_checked():
     ClassCountHook().before_train(make_runner(None, decode=2))
+
+
+def test_a_head_that_predicts_boundaries_is_not_checked():
+    """STDC trains its fine features by an auxiliary head with two classes, whatever the data's are."""
+    runner = make_runner(tuple('abcd'), decode=5, auxiliary=(5, 2))
+    boundaries = STDCHead(boundary_threshold=0.1, in_channels=1, channels=1, num_convs=0, num_classes=2)
+    runner.model.auxiliary_head[1] = boundaries
+    ClassCountHook().before_train(runner)
+    runner.model.auxiliary_head[0].num_classes = 4
+    with pytest.raises(ValueError, match=r'auxiliary_head\.0 has num_classes=4'):
+        ClassCountHook().before_train(runner)
+
+
+def test_classes_from_0_without_a_background():
+    runner = make_runner(('road', 'car'), decode=2)
+    runner.model.background = False
+    ClassCountHook().before_train(runner)
+    runner.model.decode_head.num_classes = 3
+    with pytest.raises(ValueError, match=r'num_classes=3, .* expected num_classes=2 \(no background\)'):
+        ClassCountHook().before_train(runner)
+
+
+@pytest.mark.parametrize('stage', ['val', 'test'])
+def test_mmsegs_iou_on_maps_with_a_background(stage):
+    """It would print the background as the first class and leave out the last."""
+    runner = make_runner(('cat', 'dog'), decode=3, stage=stage)
+    check = getattr(ClassCountHook(), f'before_{stage}')
+    runner.val_evaluator.metrics.append(ForegroundIoUMetric())
+    check(runner)
+    runner.val_evaluator.metrics.append(IoUMetric())
+    with pytest.raises(ValueError, match='expected ForegroundIoUMetric'):
+        check(runner)
+    runner.model.background, runner.model.decode_head.num_classes = False, 2
+    check(runner)

@@ -1,5 +1,8 @@
 """Batches of pictures with their label maps."""
 
+import copy
+
+import mmengine
 import pytest
 import torch
 from mmdet.structures import DetDataSample
@@ -79,6 +82,133 @@ def test_a_map_that_is_missing_is_left_to_the_head_to_name():
     samples = build()(batch, training=True)['data_samples']
     assert [sample.gt_sem_seg.data.shape for sample in samples] == [(1, 7, 9), (1, 7, 9)]
     assert all('gt_instance_map' not in sample for sample in samples)
+
+
+# The words of mmseg's SegDataPreProcessor
+
+MMSEG = {'mean': [10.0, 20.0, 30.0], 'std': [2.0, 4.0, 8.0], 'bgr_to_rgb': True}
+
+
+def mmseg_batch(sizes=SIZES):
+    """Samples that mmseg's own preprocessor takes too, with an edge map and a depth map."""
+    batch = make_batch(sizes)
+    for index, sample in enumerate(batch['data_samples']):
+        height, width = sizes[index]
+        sample.gt_edge_map = PixelData(data=torch.arange(height * width).reshape(1, height, width) % 2)
+        sample.gt_depth_map = PixelData(data=torch.rand(1, height, width))
+    return batch
+
+
+@pytest.mark.parametrize(
+    'words',
+    [
+        {'size': (12, 10), 'pad_val': 3, 'seg_pad_val': 255},
+        {'size': (12, 10), 'pad_val': 0, 'seg_pad_val': 7},
+        {'size_divisor': 8, 'pad_val': 0.5, 'seg_pad_val': 255, 'test_cfg': {'size_divisor': 32}},
+        {'size_divisor': 1},
+    ],
+)
+def test_in_training_the_batch_is_mmsegs(words):
+    torch.manual_seed(0)
+    batch = mmseg_batch()
+    expected = MODELS.build({'type': 'SegDataPreProcessor', **MMSEG, **words})(copy.deepcopy(batch), training=True)
+    result = build(**MMSEG, **words)(copy.deepcopy(batch), training=True)
+    assert torch.equal(result['inputs'], expected['inputs'])
+    for sample, theirs in zip(result['data_samples'], expected['data_samples'], strict=True):
+        for name in ('gt_sem_seg', 'gt_edge_map', 'gt_depth_map'):
+            assert torch.equal(sample.get(name).data, theirs.get(name).data)
+        assert tuple(sample.pad_shape) == tuple(theirs.pad_shape[-2:]) == tuple(expected['inputs'].shape[-2:])
+        assert tuple(sample.padding_size) == tuple(theirs.padding_size)
+
+
+def test_instance_map_is_padded_to_size_with_ignore():
+    original = make_batch([(5, 9)])['data_samples'][0].gt_instance_map.data
+    sample = build(size=(8, 16))(make_batch([(5, 9)]), training=True)['data_samples'][0]
+    padded = sample.gt_instance_map.data
+    assert padded.shape == (1, 8, 16) and torch.equal(padded[:, :5, :9], original)
+    assert (padded[:, 5:] == -1).all() and (padded[:, :, 9:] == -1).all()
+
+
+def test_a_picture_larger_than_size_makes_the_batch_larger():
+    result = build(size=(6, 8))(make_batch(), training=True)  # mmseg's own cannot stack these
+    assert result['inputs'].shape == (2, 3, 7, 9)
+    assert all(sample.gt_sem_seg.data.shape == (1, 7, 9) for sample in result['data_samples'])
+
+
+@pytest.mark.parametrize('test_cfg', [None, {'size': (12, 10)}, {'size_divisor': 8}])
+def test_in_testing_size_does_not_count_and_test_cfg_does(test_cfg):
+    batch = make_batch([(5, 9), (5, 9)])
+    words = {**MMSEG, 'size': (64, 64), 'pad_val': 2, 'test_cfg': test_cfg}
+    expected = MODELS.build({'type': 'SegDataPreProcessor', **words})(copy.deepcopy(batch), training=False)
+    result = build(**words)(copy.deepcopy(batch), training=False)
+    assert torch.equal(result['inputs'], expected['inputs'])
+    for sample, before in zip(result['data_samples'], batch['data_samples'], strict=True):
+        assert torch.equal(sample.gt_instance_map.data, before.gt_instance_map.data)
+        height, width = result['inputs'].shape[-2:]
+        assert tuple(sample.pad_shape) == (height, width)
+        assert tuple(sample.padding_size) == (0, width - 9, 0, height - 5)
+
+
+def test_a_config_of_mmseg_builds_by_its_type_alone():
+    base = mmengine.Config(dict(model=dict(data_preprocessor=dict(
+        type='SegDataPreProcessor', **MMSEG, pad_val=0, seg_pad_val=255, size=(512, 1024),
+        test_cfg=dict(size_divisor=32),
+    ))))  # fmt: skip
+    base.merge_from_dict({'model': {'data_preprocessor': {'type': 'InstanceMapDataPreprocessor'}}})
+    preprocessor = MODELS.build(base.model.data_preprocessor)
+    assert isinstance(preprocessor, InstanceMapDataPreprocessor)
+    assert preprocessor(make_batch(), training=True)['inputs'].shape == (2, 3, 512, 1024)
+    assert preprocessor(make_batch(), training=False)['inputs'].shape == (2, 3, 32, 32)
+
+
+@pytest.mark.parametrize(
+    'words, message',
+    [
+        ({'size_divisor': 8, 'pad_size_divisor': 8}, 'pad_size_divisor or size_divisor, got both'),
+        ({'size': (8, 8), 'pad_size_divisor': 8}, 'pad_size_divisor or size, got both'),
+        ({'test_cfg': {'size_divisor': 8}, 'pad_size_divisor': 8}, 'pad_size_divisor or test_cfg, got both'),
+        ({'size': (8, 8), 'size_divisor': 8}, 'size or size_divisor, got both'),
+        ({'test_cfg': {'size': (8, 8), 'size_divisor': 8}}, "'size'.* or .*'size_divisor'.*, got both"),
+        ({'pad_val': 0, 'pad_value': 0}, 'pad_value or pad_val, got both'),
+        ({'test_cfg': {'crop_size': 3}}, "'size' or 'size_divisor', got {'crop_size': 3}"),
+        ({'batch_augments': [{'type': 'Mixup'}]}, 'a function of .inputs, data_samples., got .*Mixup'),
+    ],
+)
+def test_words_that_contradict_each_other(words, message):
+    with pytest.raises(ValueError, match=message):
+        build(**words)
+
+
+def test_a_word_of_the_base_is_taken_back_by_none():
+    preprocessor = build(size=None, size_divisor=None, pad_size_divisor=8, pad_val=None, pad_value=1)
+    inputs = preprocessor(make_batch(), training=True)['inputs']
+    assert inputs.shape == (2, 3, 8, 16) and (inputs[..., 9:] == 1).all()
+
+
+def test_batch_augments_is_called_in_training_with_the_padded_batch():
+    seen = []
+
+    def halve(inputs, samples):
+        seen.append((tuple(inputs.shape), samples[0].gt_instance_map.data.shape))
+        return inputs / 2, samples
+
+    plain = build(size=(8, 16))(make_batch(), training=True)['inputs']
+    preprocessor = build(size=(8, 16), batch_augments=halve)
+    assert torch.equal(preprocessor(make_batch(), training=True)['inputs'], plain / 2)
+    assert seen == [((2, 3, 8, 16), (1, 8, 16))]
+    preprocessor(make_batch(), training=False)
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize('label_size', [(7, 9), (4, 9), (5, 12), (9, 5)])  # larger, smaller, turned
+@pytest.mark.parametrize('name', ['gt_sem_seg', 'gt_instance_map', 'gt_edge_map', 'gt_depth_map'])
+def test_a_map_of_another_size_than_its_picture_stops_the_training(name, label_size):
+    batch = mmseg_batch([(5, 9)])
+    delattr(batch['data_samples'][0], name)
+    batch['data_samples'][0].set_field(PixelData(data=torch.zeros(1, *label_size)), name, dtype=PixelData)
+    message = rf'{name} .*\(5, 9\) pixels \(height, width\), got \({label_size[0]}, {label_size[1]}\): a transform .*seg_fields'
+    with pytest.raises(ValueError, match=message):
+        build(pad_size_divisor=8)(batch, training=True)
 
 
 @pytest.mark.parametrize('channels_last', [False, True])

@@ -175,3 +175,12 @@ def test_a_changed_picture_without_its_matrix_is_an_error(change):
     meta = {'ori_shape': (HEIGHT, WIDTH), 'img_shape': (HEIGHT, WIDTH), **change}
     with pytest.raises(ValueError, match="needs 'homography_matrix'.*PackInstanceMaps.*got only.*img_shape"):
         image_coordinates([meta], (30, 45), (30, 45), CPU)
+
+
+def test_mmsegs_crop_to_the_size_of_the_original_is_an_error():
+    results = {'img': ramp(), 'img_shape': (HEIGHT, WIDTH), 'ori_shape': (HEIGHT, WIDTH)}
+    steps = [{'type': 'Resize', 'scale': (135, 90)}, {'type': 'RandomCrop', 'crop_size': (HEIGHT, WIDTH)}]
+    sample = Compose([*steps, {'type': 'PackInstanceMaps'}])(results)['data_samples']
+    assert sample.img_shape == sample.ori_shape
+    with pytest.raises(ValueError, match="needs 'homography_matrix'.*RandomCropMaps and the like"):
+        image_coordinates([sample.metainfo], (HEIGHT, WIDTH), (6, 9), CPU)

@@ -63,9 +63,9 @@ def test_labelled_embeddings_lie_on_the_picture(digits):
         # The very network's embeddings, of length 1, and the foreground alone is grouped.
         batch = model.data_preprocessor({key: [value] for key, value in packed.items()}, False)
         with torch.no_grad():
-            head = model.decode_head(model.extract_feat(batch['inputs']))
-        torch.testing.assert_close(one.embeddings_Dhw, head[0, -3:])
-        torch.testing.assert_close(one.embeddings_Dhw.norm(dim=0), torch.ones_like(head[0, 0]))
+            _, embeddings = model.scores_and_embeddings(batch['inputs'], [batch['data_samples'][0].metainfo])
+        torch.testing.assert_close(one.embeddings_Dhw, embeddings[0])
+        torch.testing.assert_close(one.embeddings_Dhw.norm(dim=0), torch.ones(64, 64, device=embeddings.device))
         assert torch.equal(one.regions(model.grouper).cpu() > 0, truth > 0)
 
 

@@ -248,10 +248,11 @@ def test_mixed_precision_trains_on_a_gpu(digits, tmp_path):
 
 
 def test_two_processes_train_alike(digits, tmp_path):
-    """DistributedDataParallel over gloo, as tools/dist_train.sh starts it."""
+    """DistributedDataParallel over gloo, as tools/dist_train.sh starts it, with the SyncBN of mmseg's configs."""
     process = subprocess.run(
         ['bash', 'tools/dist_train.sh', DIGITS, '2', '--work-dir', tmp_path, *digits['options'],
-         'train_cfg.max_epochs=1', 'train_cfg.val_interval=1', 'default_hooks.logger.interval=1'],
+         'train_cfg.max_epochs=1', 'train_cfg.val_interval=1', 'default_hooks.logger.interval=1',
+         'model.backbone.norm_cfg.type=SyncBN', 'model.decode_head.norm_cfg.type=SyncBN'],
         cwd=REPOSITORY, capture_output=True, text=True, timeout=600,
         # Without a GPU: two processes on the only one of a machine would not start.
         env=dict(os.environ, PATH=f'{Path(sys.executable).parent}:{os.environ["PATH"]}', OMP_NUM_THREADS='1', PORT='29617',

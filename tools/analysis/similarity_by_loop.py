@@ -114,7 +114,7 @@ def main() -> None:
             figures = [values_M.mean(), *np.quantile(values_M, QUANTILES)]
             print(f'{kind + f", loop {loop}":<24}{len(values_M):>8}' + ''.join(f'{value:8.3f}' for value in figures))
     loss = loss_on_embeddings(model)
-    margin = loss.resolve_margin(model.decode_head.embedding_dims) if isinstance(loss, SphericalPairLoss) else None
+    margin = loss.resolve_margin(model.branch.dims) if isinstance(loss, SphericalPairLoss) else None
     out = args.out or osp.join(config.work_dir, 'similarity_by_loop.png')
     draw(similarity_TM, margin, out)
     print(out)

@@ -1,6 +1,7 @@
 from .boundaries import BoundaryConsensus, ClassesToInstances, LoadBSDSBoundaries, boundary_consensus
+from .instance_ids import LoadInstanceIds
 from .intensity import RandomIntensity
-from .map_geometry import RandomCropMaps, RandomRotateMaps, RandomScaledCropMaps, RandomTurnMaps
+from .map_geometry import RandomCropMaps, RandomMosaicMaps, RandomRotateMaps, RandomScaledCropMaps, RandomTurnMaps
 from .masks_to_maps import MasksToMaps, masks_to_maps
 from .packing import PackInstanceMaps
 from .percentiles import NormalizePercentiles
@@ -10,12 +11,14 @@ __all__ = [
     'BoundaryConsensus',
     'ClassesToInstances',
     'LoadBSDSBoundaries',
+    'LoadInstanceIds',
     'boundary_consensus',
     'MasksToMaps',
     'NormalizePercentiles',
     'PackInstanceMaps',
     'RandomCropMaps',
     'RandomIntensity',
+    'RandomMosaicMaps',
     'RandomRotateMaps',
     'RandomScaledCropMaps',
     'RandomTurnMaps',

@@ -9,6 +9,7 @@ from mmseg.registry import TRANSFORMS
 from scipy.io import loadmat
 
 from ...structures import IGNORED_CLASS, IGNORED_INSTANCE
+from .label_maps import name_maps
 
 
 def read_bsds_boundaries(content: bytes, name: str) -> np.ndarray:
@@ -127,12 +128,13 @@ class ClassesToInstances(BaseTransform):
     The instance's id is its class, so class 0 is the background of the instance map: a loss that shall separate it too needs
     ``background_is_instance=True``. Ignored pixels stay ignored.
 
-    It comes after all geometric transforms. Required key: gt_seg_map. Added key: gt_instance_map (H, W) int64.
+    Required key: gt_seg_map. Added key: gt_instance_map (H, W) float32, named in seg_fields.
     """
 
     def transform(self, results: dict) -> dict:
         if 'gt_seg_map' not in results:
             raise KeyError("ClassesToInstances needs 'gt_seg_map': load annotations before it")
         class_map = results['gt_seg_map'].astype(np.int64)
-        results['gt_instance_map'] = np.where(class_map == IGNORED_CLASS, IGNORED_INSTANCE, class_map)
+        instance_map = np.where(class_map == IGNORED_CLASS, IGNORED_INSTANCE, class_map)
+        name_maps(results, zero_is_background=True, gt_instance_map=instance_map)
         return results

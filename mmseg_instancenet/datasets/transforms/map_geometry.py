@@ -1,4 +1,4 @@
-"""Rotation, quarter turns, change of scale and crop of an image together with its two label maps.
+"""Rotation, quarter turns, change of scale, crop and mosaic of an image together with its label maps.
 
 mmdet's ``Rotate`` fills the corners of masks with 0, which would make background of what nobody has seen, and blends the
 masks of neighbours, which leaves gaps between them. So these come after ``MasksToMaps``, where the maps have values of
@@ -11,9 +11,11 @@ import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmcv.transforms.utils import cache_randomness
+from mmseg.datasets.transforms import RandomMosaic
 from mmseg.registry import TRANSFORMS
 
 from ...structures import IGNORED_CLASS, IGNORED_INSTANCE
+from .label_maps import ignore_where_class_is
 
 _IGNORED = {'gt_seg_map': IGNORED_CLASS, 'gt_instance_map': IGNORED_INSTANCE}
 
@@ -196,10 +198,46 @@ class RandomScaledCropMaps(BaseTransform):
         return results
 
 
+@TRANSFORMS.register_module()
+class RandomMosaicMaps(RandomMosaic):
+    """mmseg's ``RandomMosaic`` for instances: four images side by side, whose objects get ids of their own.
+
+    Each image's ids begin after those of the image before; with mmseg's own the first objects of four images would be one. It
+    is a step of ``MultiImageMixDataset``, whose inner pipeline ends in maps. A mosaic is an image of its own, without
+    ``homography_matrix``.
+
+    Required and changed keys: img, img_shape, ori_shape, gt_seg_map, gt_instance_map; mix_results.
+
+    Args:
+        **kwargs: mmseg's: ``prob``, ``img_scale`` (height, width) of each image, ``center_ratio_range``, ``pad_val``,
+            ``seg_pad_val``.
+    """
+
+    def transform(self, results: dict) -> dict:
+        for image in (results, *results['mix_results']):
+            _maps(image)
+        return super().transform(results)
+
+    def _mosaic_transform_seg(self, results: dict) -> dict:
+        images, highest = [], 0
+        for image in (results, *results['mix_results']):
+            instance_map = ignore_where_class_is(image['gt_seg_map'], image['gt_instance_map'])
+            instance_map = np.where(instance_map > 0, instance_map + highest, instance_map)
+            highest = max(highest, int(instance_map.max()))
+            images.append({**image, 'gt_instance_map': instance_map})
+        results.update(gt_instance_map=images[0]['gt_instance_map'], mix_results=images[1:])
+        results = super()._mosaic_transform_seg(results)
+        results['gt_instance_map'] = ignore_where_class_is(results['gt_seg_map'], results['gt_instance_map'])
+        results['img_shape'] = results['ori_shape'] = results['ori_shape_of_maps'] = results['img'].shape[:2]
+        results.pop('homography_matrix', None)
+        return results
+
+
 def _maps(results: dict) -> dict[str, int]:
+    """Each map of the results, with its value for *ignore*; mmseg's value for further maps, such as depths, is 255."""
     if any(key not in results for key in _IGNORED):
         raise KeyError(f"expected {' and '.join(_IGNORED)}: put dict(type='MasksToMaps') before it")
-    return _IGNORED
+    return {**dict.fromkeys(results.get('seg_fields', ()), IGNORED_CLASS), **_IGNORED}
 
 
 def _record(results: dict, matrix_23: np.ndarray) -> None:

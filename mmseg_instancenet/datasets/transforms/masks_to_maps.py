@@ -5,6 +5,7 @@ from mmcv.transforms import BaseTransform
 from mmseg.registry import TRANSFORMS
 
 from ...structures import IGNORED_CLASS, IGNORED_INSTANCE
+from .label_maps import name_maps
 
 
 def masks_to_maps(masks_KHW: np.ndarray, labels_K: np.ndarray, ignored_K: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -50,10 +51,12 @@ def masks_to_maps(masks_KHW: np.ndarray, labels_K: np.ndarray, ignored_K: np.nda
 class MasksToMaps(BaseTransform):
     """Turns ``gt_masks`` into the two maps to train on; see :func:`masks_to_maps`.
 
-    In training it comes after all geometric transforms, so that an object that a crop or a resize removed leaves no
-    trace; in testing ``mmdet.LoadAnnotations`` comes after the resize, so that the maps have the original size.
+    mmdet's geometric transforms come before it, as they move masks and boxes; mmseg's and this package's ``..Maps`` come after
+    it, as they move the maps that ``seg_fields`` names. In either place an object that a crop or a resize removed leaves no
+    trace. In testing ``mmdet.LoadAnnotations`` comes after the resize, so that the maps have the original size.
 
-    Required keys: gt_masks, gt_bboxes_labels, gt_ignore_flags. Added keys: gt_seg_map, gt_instance_map (H, W) int64.
+    Required keys, which are removed: gt_masks, gt_bboxes_labels, gt_ignore_flags; gt_bboxes goes with them, for mmseg's
+    transforms take boxes for arrays. Added keys: gt_seg_map, gt_instance_map (H, W) float32, both named in seg_fields.
     """
 
     def transform(self, results: dict) -> dict:
@@ -63,9 +66,12 @@ class MasksToMaps(BaseTransform):
             )
         masks = results['gt_masks']
         masks_KHW = masks.to_ndarray().reshape(-1, masks.height, masks.width)
-        results['gt_seg_map'], results['gt_instance_map'] = masks_to_maps(
+        class_map, instance_map = masks_to_maps(
             masks_KHW, results['gt_bboxes_labels'], np.asarray(results['gt_ignore_flags'], bool)
         )
+        for key in ('gt_masks', 'gt_bboxes', 'gt_bboxes_labels', 'gt_ignore_flags'):
+            results.pop(key, None)
+        name_maps(results, zero_is_background=True, gt_seg_map=class_map, gt_instance_map=instance_map)
         return results
 
 

@@ -10,17 +10,32 @@ from mmengine.structures import PixelData
 from mmseg.registry import TRANSFORMS
 
 from ...structures import IGNORED_CLASS
+from .label_maps import check_maps, ignore_where_class_is
+
+_MAPS = {
+    'gt_seg_map': 'gt_sem_seg',
+    'gt_instance_map': 'gt_instance_map',
+    'gt_edge_map': 'gt_edge_map',
+    'gt_depth_map': 'gt_depth_map',
+}
 
 
 @TRANSFORMS.register_module()
 class PackInstanceMaps(BaseTransform):
-    """Packs a picture and, where there are any, its two label maps into mmdet's ``DetDataSample``.
+    """Packs a picture and, where there are any, its label maps into mmdet's ``DetDataSample``.
 
     ``gt_sem_seg.data`` and ``gt_instance_map.data`` are (1, H, W) int64, under the name that mmseg's heads and metrics
-    read. What the annotators of a boundary data set drew, ``gt_boundaries.data`` (A, H, W) bool, goes along where it was loaded.
+    read. Where the class map is 255, the instance map is -1. What else was loaded goes along: mmseg's ``gt_edge_map.data``
+    (1, H, W) int64 and ``gt_depth_map.data`` (1, H, W), and what the annotators of a boundary data set drew,
+    ``gt_boundaries.data`` (A, H, W) bool.
 
     Args:
-        meta_keys: what else of the results goes along. ``homography_matrix`` is what ``coordinates=True`` reads.
+        meta_keys: what else of the results goes along. ``homography_matrix`` is what ``coordinates=True`` reads; mmdet's
+            transforms and this package's record it, mmseg's do not, and what they do after those goes unnoticed.
+
+    Raises:
+        ValueError: where a transform moved one of the two maps only, interpolated labels, or mixed images whose objects have
+            the same ids; it names the transform to take.
     """
 
     def __init__(
@@ -41,10 +56,16 @@ class PackInstanceMaps(BaseTransform):
     def transform(self, results: dict) -> dict:
         image = results['img'] if results['img'].ndim == 3 else results['img'][:, :, None]
         sample = DetDataSample(metainfo={key: results[key] for key in self.meta_keys if key in results})
-        for key, name in {'gt_seg_map': 'gt_sem_seg', 'gt_instance_map': 'gt_instance_map'}.items():
-            if key in results:
-                data = to_tensor(results[key][None].astype(np.int64))
-                sample.set_field(PixelData(data=data), name, dtype=PixelData)
+        if 'img_shape' in sample:
+            # mmseg's RandomRotFlip turns the image, its RandomRotate may enlarge it, and both leave the entry as it was.
+            sample.set_metainfo({'img_shape': image.shape[:2]})
+        maps = {key: results[key] for key in _MAPS if key in results}
+        if 'gt_seg_map' in maps and 'gt_instance_map' in maps:
+            check_maps(results)
+            maps['gt_instance_map'] = ignore_where_class_is(maps['gt_seg_map'], maps['gt_instance_map'])
+        for key, label_HW in maps.items():
+            data = to_tensor(label_HW[None] if key == 'gt_depth_map' else label_HW[None].astype(np.int64))
+            sample.set_field(PixelData(data=data), _MAPS[key], dtype=PixelData)
         if 'gt_seg_map' in results:
             sample.gt_sem_seg.set_metainfo({'ignore_index': IGNORED_CLASS})
         if 'gt_boundaries' in results:

@@ -20,18 +20,22 @@ class MapObjects(NamedTuple):
     void: dict | None
 
 
-def map_objects(instance_map_HW: np.ndarray, class_map_HW: np.ndarray, num_classes: int) -> MapObjects:
+def map_objects(
+    instance_map_HW: np.ndarray, class_map_HW: np.ndarray, num_classes: int, background: bool = True
+) -> MapObjects:
     """Reads the objects of an image from its instance map and its class map.
 
-    Each id above 0 is one object. Class c of the map is class c - 1 of the data set, since 0 is the background. Pixels with id -1
-    or class 255 are void and belong to no object.
+    Each id above 0 is one object. Class c of the map is class c - 1 of the data set where 0 is the background, else class c.
+    Pixels with id -1 or class 255 are void and belong to no object.
 
     Memory is linear in the pixels; no mask of the image's size is made for an object.
 
     Args:
         instance_map_HW: (H, W) integers; 0 = background, 1 and above = objects with any gaps, -1 = ignore.
-        class_map_HW: (H, W) integers; 0 = background, 1 .. ``num_classes``, 255 = ignore.
+        class_map_HW: (H, W) integers; 0 = background, 1 .. ``num_classes``, 255 = ignore; 0 .. ``num_classes`` - 1 without a
+            background.
         num_classes: of the data set, without the background.
+        background: whether class 0 of the map is the background.
 
     Raises:
         ValueError: if the maps differ in size, an object has pixels of several classes or of the background, or a class is
@@ -63,13 +67,15 @@ def map_objects(instance_map_HW: np.ndarray, class_map_HW: np.ndarray, num_class
             f'classes {class_P[pixel]} and {class_G[index_P[pixel]]} in gt_sem_seg: give objects of different classes '
             'different ids'
         )
-    strange_G = (class_G < 1) | (class_G > num_classes)
+    label_G = class_G - background
+    strange_G = (label_G < 0) | (label_G >= num_classes)
     if strange_G.any():
         raise ValueError(
-            f'expected objects of the classes 1 .. {num_classes} in gt_sem_seg (0 is the background), got object '
-            f'{id_G[strange_G][0]} of gt_instance_map with class {class_G[strange_G][0]}'
+            f'expected objects of the classes {int(background)} .. {num_classes - (not background)} in gt_sem_seg'
+            f'{" (0 is the background)" if background else ""}, got object {id_G[strange_G][0]} of gt_instance_map with class '
+            f'{class_G[strange_G][0]}'
         )
     number_HW = np.zeros(instance_map_HW.shape, np.int64)
     number_HW[inside_HW] = index_P + 1
     void = coco_mask.encode(np.asfortranarray(void_HW, np.uint8)) if void_HW.any() else None
-    return MapObjects(labels_to_rle(number_HW, len(id_G)), class_G - 1, void)
+    return MapObjects(labels_to_rle(number_HW, len(id_G)), label_G, void)

@@ -90,7 +90,8 @@ class CocoInstanceMetric(CocoMetric):
                 f'expected gt_instance_map at the original size {size} of the image, got {instance_map_HW.shape}: in the test '
                 'pipeline the annotations are loaded after the resize'
             )
-        return map_objects(instance_map_HW, class_map_HW, len(self.dataset_meta['classes']))
+        num_classes, background = len(self.dataset_meta['classes']), sample.get('background', True)
+        return map_objects(instance_map_HW, class_map_HW, num_classes, background)
 
     def _check_image_ids(self, data_samples: Sequence[dict]) -> None:
         if any('img_id' not in sample for sample in data_samples):

@@ -1,5 +1,7 @@
 """mmseg's IoU for data sets whose list of classes has no background."""
 
+from collections.abc import Sequence
+
 import torch
 from mmengine.logging import MMLogger
 from mmseg.evaluation import IoUMetric
@@ -21,6 +23,14 @@ class ForegroundIoUMetric(IoUMetric):
     @dataset_meta.setter
     def dataset_meta(self, meta: dict) -> None:
         self._dataset_meta = dict(meta, classes=('background', *meta['classes']))
+
+    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+        if not all(sample.get('background', True) for sample in data_samples):
+            raise ValueError(
+                'ForegroundIoUMetric: expected class maps in which 0 is the background, got those of a model with '
+                "background=False; use mmseg's IoUMetric"
+            )
+        super().process(data_batch, data_samples)
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         if not results and not self.format_only:

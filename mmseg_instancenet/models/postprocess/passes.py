@@ -29,11 +29,15 @@ class AxisCoverage(NamedTuple):
 
 
 class NetworkPass(NamedTuple):
-    """Class scores (C, h, w) and embeddings (D, h, w) of one image, or one window of it, and where they lie."""
+    """Class scores (C, h', w') and embeddings (D, h, w) of one image, or one window of it, and where they lie.
+
+    score_kind: 'logits' of a softmax over the classes, 'sigmoid' logits of each class, or 'probabilities'.
+    """
 
     scores_Chw: Tensor
     embeddings_Dhw: Tensor
     placement: MapPlacement
+    score_kind: str = 'logits'
 
     def under_cells(self, map_HW: Tensor, outside: int) -> Tensor:
         """A map of the image, (H, W), read under each cell, (h, w); ``outside`` where a cell lies in the padding."""
@@ -63,9 +67,10 @@ class NetworkPass(NamedTuple):
         flipped_axes = [axis + 1 for axis in (0, 1) if self.placement.flipped[axis]]
         return self.without_padding(self.embeddings_Dhw).flip(flipped_axes)
 
-    def coverage(self, axis: int) -> AxisCoverage:
-        """The rows (axis 0) or columns (axis 1) of the image that the pass covers."""
-        length = self.embeddings_Dhw.shape[1 + axis]
+    def coverage(self, axis: int, of_scores: bool = False) -> AxisCoverage:
+        """The rows (axis 0) or columns (axis 1) of the image that the pass covers, and where they lie on the map of embeddings,
+        or on that of scores."""
+        length = (self.scores_Chw if of_scores else self.embeddings_Dhw).shape[1 + axis]
         position_R, pixels = self.placement.image_to_map(axis, length, self.embeddings_Dhw.device)
         inside_R = self.placement.keep_inside(axis, length, position_R)
         if len(position_R) == self.placement.image_size[axis]:
@@ -82,18 +87,19 @@ View = Sequence[NetworkPass]
 def average_classes(views: Sequence[View], image_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Class and its probability for each pixel of the image, averaged over all passes of all views.
 
-    Scores are interpolated to the image, normalised to log probabilities and averaged: by :class:`AxisCoverage`'s weights within
-    a view, alike over the views. In the logarithm a pass that is unsure does not outvote one that is sure.
+    Scores are interpolated to the image, turned into log probabilities (:func:`log_probabilities`) and averaged: by
+    :class:`AxisCoverage`'s weights within a view, alike over the views. In the logarithm a pass that is unsure does not outvote
+    one that is sure.
 
     Returns:
         class (H, W) int64 and probability (H, W) float32.
     """
     height, width = image_size
-    scores = views[0][0].scores_Chw
+    scores, kind = views[0][0].scores_Chw, views[0][0].score_kind
     num_classes, device = scores.shape[0], scores.device
     class_HW = torch.empty(image_size, dtype=torch.long, device=device)
     probability_HW = torch.empty(image_size, device=device)
-    axes = [[(network_pass.coverage(0), network_pass.coverage(1)) for network_pass in view] for view in views]
+    axes = [[tuple(one.coverage(axis, of_scores=True) for axis in (0, 1)) for one in view] for view in views]
     rows_at_once = max(1, _BLOCK // (num_classes * width))
     for top in range(0, height, rows_at_once):
         bottom = min(height, top + rows_at_once)
@@ -107,9 +113,26 @@ def average_classes(views: Sequence[View], image_size: tuple[int, int]) -> tuple
                 block = slice(first - rows.pixels.start, last - rows.pixels.start)
                 scores_CRS = sample_bilinear(network_pass.scores_Chw.float(), rows.inside_R[block], columns.inside_R)
                 weight_RS = rows.weight_R[block].float()[:, None] * columns.weight_R.float()[None, :]
-                view_CRW[:, first - top : last - top, columns.pixels] += scores_CRS.log_softmax(0) * weight_RS
+                view_CRW[:, first - top : last - top, columns.pixels] += log_probabilities(scores_CRS, kind) * weight_RS
                 total_RW[first - top : last - top, columns.pixels] += weight_RS
             sum_CRW += view_CRW / total_RW.clamp(min=torch.finfo(torch.float).tiny)
-        probability, class_HW[top:bottom] = (sum_CRW / len(views)).softmax(0).max(0)
-        probability_HW[top:bottom] = probability
+        mean_CRW = sum_CRW / len(views)
+        # The classes of a softmax share one probability.
+        probability_CRW = mean_CRW.softmax(0) if kind == 'logits' else mean_CRW.exp()
+        probability_HW[top:bottom], class_HW[top:bottom] = probability_CRW.max(0)
     return class_HW, probability_HW
+
+
+def log_probabilities(scores: Tensor, kind: str) -> Tensor:
+    """Logarithm of the probability of each class, from scores (C, ..) of the kind 'logits', 'sigmoid' or 'probabilities'.
+
+    Example:
+        >>> log_probabilities(torch.tensor([0.25, 1.5]), 'probabilities').exp()
+        tensor([0.2500, 1.0000])
+    """
+    if kind == 'logits':
+        return scores.log_softmax(0)
+    if kind == 'sigmoid':
+        return torch.nn.functional.logsigmoid(scores)
+    # Several queries for one class can sum to more than 1.
+    return scores.clamp(torch.finfo(scores.dtype).tiny, 1).log()

@@ -5,25 +5,38 @@ from numbers import Real
 
 import torch
 from mmdet.structures import DetDataSample
+from mmengine.logging import MessageHub, print_log
 from mmengine.structures import InstanceData, PixelData
-from mmseg.models.segmentors import EncoderDecoder
 from mmseg.registry import MODELS
-from torch import Tensor
+from mmseg.utils import add_prefix
+from torch import Tensor, nn
 
-from ...structures import MapPlacement
+from ...structures import IGNORED_CLASS, MapPlacement, check_class_counts
+from ..decode_heads.dense_features import resizes_scores_only, score_kind
+from ..decode_heads.embedding_branch import EmbeddingBranch
 from ..decode_heads.embedding_head import EmbeddingMixin
 from ..groupers import Grouper, SeedGrouping
 from ..losses import RecurrentLoss
 from ..postprocess import NetworkPass, View, average_classes, predict_instances
 from ..scorers import SeedScorer
+from .class_numbering import ClassNumbering
+from .one_head_or_cascade import OneHeadOrCascade
 
 
 @MODELS.register_module()
-class EmbeddingSegmentor(EncoderDecoder):
-    """Instance segmentation by pixel embeddings on any mmseg network whose decode head has an embedding branch.
+class EmbeddingSegmentor(OneHeadOrCascade):
+    """Instance segmentation by pixel embeddings on any mmseg network.
 
-    Training is mmseg's. In testing the class scores give a class map at the picture's original size, the grouper finds
-    groups on the head's own map, the picture's pixels join them, and each becomes an instance.
+    Each config of mmseg becomes one by ``embedding`` and ``grouper``::
+
+        _base_ = ['mmseg::FAMILY/FILE.py']
+        custom_imports = dict(imports=['mmseg_instancenet'], allow_failed_imports=False)
+        model = dict(type='EmbeddingSegmentor', embedding=dict(dims=4, loss=dict(type='DiscriminativeLoss')),
+                     grouper=dict(type='CenterGrouping'))
+
+    Training and class scores are mmseg's: those of the decode head, or of the cascade of heads. In testing the class scores give
+    a class map at the image's original size, the grouper finds groups on the map of the embeddings, the image's pixels join
+    them, and each becomes an instance.
 
     ``test_cfg``:
         classes: 'predicted' (default), or 'ground_truth' to take the class map from ``gt_sem_seg``.
@@ -35,33 +48,49 @@ class EmbeddingSegmentor(EncoderDecoder):
             ``tools/tune.py`` finds one.
 
     Args:
+        embedding: settings of an :class:`EmbeddingBranch` beside the decode head (in a cascade the last head with a map of all
+            pixels); ``None`` for a head with a branch of its own, such as :class:`EmbeddingHead`.
         grouper: config of a :class:`Grouper`; a ``RecurrentLoss`` without a ``grouping`` of its own trains through it.
         group_scorer: config of what scores a group in the embedding; a :class:`SilhouetteScorer` unless given. A
             :class:`SeedScorer` only with a :class:`SeedGrouping`.
+        data_preprocessor: config of the preprocessor; mmseg's ``SegDataPreProcessor``, which does not pad the instance map with
+            the image, is replaced by :class:`InstanceMapDataPreprocessor` with the same settings.
         instance_scorer: config of what scores an instance; see :class:`ScoreRegressor`, which is the simple formula of
             :func:`make_instances` until ``tools/fit_scorer.py`` has fitted it.
-        **kwargs: of mmseg's ``EncoderDecoder``; ``decode_head`` has an :class:`EmbeddingMixin`.
+        background: whether class 0 of the class map is the background and class k of the data set's list is k + 1, as
+            ``MasksToMaps`` makes it. False for data whose classes begin at 0 (Cityscapes, ADE20K).
+        thing_classes: places, from 0, in the data set's list of classes, of those whose objects are told apart; all unless
+            given. The others are stuff: they keep their class and are not grouped, and the prediction has ``pred_panoptic_seg``.
+        **kwargs: of mmseg's ``EncoderDecoder`` or ``CascadeEncoderDecoder``.
 
     ``predict`` returns mmdet's ``DetDataSample`` with, at the original size, ``pred_instances`` (bboxes, scores, labels,
-    run-length encoded masks), ``pred_sem_seg`` (1, H, W), ``pred_instance_map`` (1, H, W; 0 = none, k = the k-th instance),
-    and the first pass's ``pred_embeddings`` (D, h, w), with ``image_box`` (top, left, bottom, right), the part of the image that
-    it covers.
+    run-length encoded masks), ``pred_sem_seg`` (1, H, W), ``pred_instance_map`` (1, H, W; 0 = none, k = the k-th instance), where
+    there is stuff ``pred_panoptic_seg`` (its ``sem_seg``, see :meth:`ClassNumbering.panoptic`), and the first pass's
+    ``pred_embeddings`` (D, h, w), with ``image_box`` (top, left, bottom, right), the part of the image that it covers.
     """
 
     def __init__(
-        self, *args, grouper: dict, group_scorer: dict | None = None, instance_scorer: dict | None = None, **kwargs
+        self,
+        *args,
+        grouper: dict,
+        embedding: dict | None = None,
+        group_scorer: dict | None = None,
+        instance_scorer: dict | None = None,
+        data_preprocessor: dict | nn.Module | None = None,
+        background: bool = True,
+        thing_classes: Sequence[int] | None = None,
+        **kwargs,
     ) -> None:
-        super().__init__(*args, **kwargs)
-        if not isinstance(self.decode_head, EmbeddingMixin):
-            raise TypeError(
-                f'expected a decode head with an embedding branch (EmbeddingHead, EmbeddingFCNHead, EmbeddingUPerHead, or '
-                f'yours with EmbeddingMixin), got {type(self.decode_head).__name__}'
-            )
+        self._classes_checked = False
+        self._embedding = embedding  # read when the head is built, in the middle of the next line
+        super().__init__(*args, data_preprocessor=_with_instance_maps(data_preprocessor), **kwargs)
+        self.background = background
+        self.class_numbering = ClassNumbering.of(self.num_classes, background, thing_classes)
         self.test_cfg = self.test_cfg or {}
-        _check_test_cfg(self.test_cfg)
+        _check_test_cfg(self.test_cfg, any_key=not all(map(resizes_scores_only, self.heads)))
         self.grouper = self.build_grouper(grouper)
-        if isinstance(self.decode_head.loss_embedding, RecurrentLoss):
-            self.decode_head.loss_embedding.set_grouper(self.grouper)
+        if isinstance(self.branch.loss_embedding, RecurrentLoss):
+            self.branch.loss_embedding.set_grouper(self.grouper)
         self.group_scorer = MODELS.build(group_scorer or {'type': 'SilhouetteScorer'})
         if isinstance(self.group_scorer, SeedScorer) and not isinstance(self.grouper, SeedGrouping):
             raise ValueError(
@@ -72,10 +101,57 @@ class EmbeddingSegmentor(EncoderDecoder):
 
     def build_grouper(self, config: dict) -> Grouper:
         """Builds a grouper and lets it look at the margins of the loss."""
-        grouper, loss = MODELS.build(config), self.decode_head.loss_embedding
+        grouper, loss = MODELS.build(config), self.branch.loss_embedding
         if hasattr(loss, 'margins'):
-            grouper.check_margins(loss.margins(self.decode_head.embedding_dims))
+            grouper.check_margins(loss.margins(self.branch.dims))
         return grouper
+
+    def _init_decode_head(self, decode_head: dict | Sequence[dict]) -> None:
+        super()._init_decode_head(decode_head)
+        own = [head.branch for head in self.heads if isinstance(head, EmbeddingMixin)]
+        if bool(own) == (self._embedding is not None):
+            raise ValueError(
+                'expected embedding=dict(dims=.., loss=..), or a decode head with an embedding branch of its own (EmbeddingHead, '
+                f'EmbeddingFCNHead, EmbeddingUPerHead), got {"both" if own else "neither"}'
+            )
+        self.branch = own[0] if own else EmbeddingBranch(_embedded_head(self.heads), **self._embedding)
+        self.score_kind = score_kind(self.heads[-1])
+
+    def init_weights(self) -> None:
+        if self._embedding is not None:
+            self.branch.init_weights()  # first, so that pretrained weights stay
+        super().init_weights()
+
+    def loss(self, inputs: Tensor, data_samples: list[DetDataSample]) -> dict[str, Tensor]:
+        """mmseg's losses and those on the embeddings. The first call checks that heads and data have the same classes."""
+        if not self._classes_checked:
+            self._check_classes(data_samples)
+            self._classes_checked = True
+        return super().loss(inputs, data_samples)
+
+    def _check_classes(self, data_samples: Sequence[DetDataSample]) -> None:
+        # While MMEngine's runner trains, it keeps here what the training data say of themselves.
+        hub = MessageHub.get_current_instance()
+        data = hub.get_info('dataset_meta', {}) if hub.get_info('loop_stage') == 'train' else {}
+        if data.get('classes') is not None:
+            check_class_counts(self, data['classes'], self.background)
+        for sample in data_samples:
+            labels = sample.gt_sem_seg.data
+            largest = int(labels.masked_fill(labels == IGNORED_CLASS, 0).max())
+            if largest >= self.num_classes:
+                raise ValueError(
+                    f'expected values below num_classes={self.num_classes} in gt_sem_seg ({IGNORED_CLASS} is ignored), got '
+                    f'{largest}; set num_classes of decode_head and auxiliary_head'
+                )
+
+    def _decode_head_forward_train(self, inputs: list[Tensor], data_samples: list[DetDataSample]) -> dict[str, Tensor]:
+        if self._embedding is None:  # the head does it
+            return super()._decode_head_forward_train(inputs, data_samples)
+        self.branch.check_samples(data_samples)
+        with self.branch.listening() as features:
+            losses = super()._decode_head_forward_train(inputs, data_samples)
+        losses.update(add_prefix(self.branch.loss(features, data_samples), 'decode'))
+        return losses
 
     def predict(self, inputs: Tensor, data_samples: list[DetDataSample] | None = None) -> list[DetDataSample]:
         if data_samples is None:
@@ -92,14 +168,37 @@ class EmbeddingSegmentor(EncoderDecoder):
         views: list[list[NetworkPass]] = [[] for _ in metas]
         for origin, window in self._windows(inputs):
             size = tuple(window.shape[2:])
-            with self.decode_head.at(metas, size, origin):
-                scores_NChw, embeddings_NDhw = self.decode_head.split(self.decode_head(self.extract_feat(window)))
+            scores_NChw, embeddings_NDhw = self.scores_and_embeddings(window, metas, origin)
             for view, meta, scores_Chw, embeddings_Dhw in zip(views, metas, scores_NChw, embeddings_NDhw, strict=True):
                 placement = MapPlacement.from_meta(meta, size, origin)
                 if any(start >= length for start, length in zip(origin, placement.resized_size, strict=True)):
                     continue  # the window lies in the padding
-                view.append(NetworkPass(scores_Chw, embeddings_Dhw, placement))
+                view.append(NetworkPass(scores_Chw, embeddings_Dhw, placement, self.score_kind))
         return views
+
+    def scores_and_embeddings(
+        self, inputs: Tensor, metas: Sequence[dict], origin: tuple[int, int] = (0, 0)
+    ) -> tuple[Tensor, Tensor]:
+        """One pass of the network over a batch, or over one window of it.
+
+        Args:
+            inputs: (N, 3, height, width).
+            metas: meta information of each image.
+            origin: (row, column) of the window.
+
+        Returns:
+            class scores (N, C, h, w), of the kind ``self.score_kind``, and embeddings (N, D, h', w'), each at the size at which
+            the head gives them.
+        """
+        size = tuple(inputs.shape[2:])
+        with self.branch.listening() as features:
+            if len(self.heads) == 1 and resizes_scores_only(self.decode_head):
+                scores_NChw = self.decode_head(self.extract_feat(inputs))
+            else:
+                # What such heads do to their scores is mmseg's; they return them at the size of the input, by these names.
+                shape = dict(img_shape=torch.Size(size), pad_shape=size, batch_input_shape=size)
+                scores_NChw = self.encode_decode(inputs, [{**meta, **shape} for meta in metas])
+        return scores_NChw, self.branch.embed(features, metas, size, origin)
 
     def _windows(self, inputs: Tensor) -> Iterator[tuple[tuple[int, int], Tensor]]:
         if self.test_cfg.get('mode', 'whole') == 'whole':
@@ -135,6 +234,10 @@ class EmbeddingSegmentor(EncoderDecoder):
         instances, instance_map_HW = self.find_instances(views, class_HW, probability_HW)
         data_sample.pred_sem_seg = PixelData(data=class_HW[None])
         data_sample.pred_instances = instances
+        if self.class_numbering.has_stuff:
+            panoptic_HW = self.class_numbering.panoptic(class_HW, instance_map_HW, instances.labels)
+            data_sample.pred_panoptic_seg = PixelData(sem_seg=panoptic_HW[None])
+        data_sample.set_metainfo({'background': self.background})  # metrics that read class maps look here
         data_sample.set_field(PixelData(data=instance_map_HW[None]), 'pred_instance_map', dtype=PixelData)
         first = views[0][0]
         rows, columns = (first.coverage(axis).pixels for axis in (0, 1))
@@ -151,9 +254,9 @@ class EmbeddingSegmentor(EncoderDecoder):
         """The instances of a picture and their map (H, W), 0 = none, k = the k-th instance."""
         return predict_instances(
             views,
-            class_HW,
+            self.class_numbering.things(class_HW),
             probability_HW,
-            self.num_classes,
+            self.class_numbering.num_labels + 1,
             self.grouper,
             self.group_scorer,
             self.instance_scorer,
@@ -161,10 +264,33 @@ class EmbeddingSegmentor(EncoderDecoder):
         )
 
 
-def _check_test_cfg(test_cfg: dict) -> None:
-    """Raises ValueError for a key that nothing reads, a value that is not allowed, and windows without a size."""
+def _with_instance_maps(preprocessor: dict | nn.Module | None) -> dict | nn.Module | None:
+    """The preprocessor's config with our type in the place of mmseg's."""
+    if not isinstance(preprocessor, dict) or str(preprocessor.get('type')).split('.')[-1] != 'SegDataPreProcessor':
+        return preprocessor
+    print_log(
+        "EmbeddingSegmentor: InstanceMapDataPreprocessor takes the place of mmseg's SegDataPreProcessor, with its settings, and "
+        'pads instance maps too',
+        'current',
+    )
+    return {**preprocessor, 'type': 'InstanceMapDataPreprocessor'}
+
+
+def _embedded_head(heads: Sequence[nn.Module]) -> nn.Module:
+    """The last head with a map of all pixels: PointRend's last one sees points alone."""
+    for head in reversed(heads):
+        if len(heads) == 1 or isinstance(getattr(head, 'conv_seg', None), nn.Module):
+            return head
+    return heads[-1]
+
+
+def _check_test_cfg(test_cfg: dict, any_key: bool) -> None:
+    """Raises ValueError for a key that nothing reads, a value that is not allowed, and windows without a size.
+
+    ``any_key``: the head reads settings of its own there, as PointRend's.
+    """
     unknown = set(test_cfg) - {'classes', 'mode', 'crop_size', 'stride', 'score_thr'}
-    if unknown:
+    if unknown and not any_key:
         raise ValueError(
             f'expected test_cfg with classes, mode, crop_size, stride and score_thr at most, got {sorted(unknown)} as well'
         )

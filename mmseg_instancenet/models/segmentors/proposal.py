@@ -53,14 +53,19 @@ class ProposalSegmentor(EmbeddingSegmentor):
     def views(self, inputs: Tensor, data_samples: Sequence[DetDataSample]) -> list[View]:
         """The parent's passes with two classes: background and object."""
         return [
-            [network_pass._replace(scores_Chw=object_scores(network_pass.scores_Chw)) for network_pass in view]
+            [network_pass._replace(scores_Chw=self._object_scores(network_pass.scores_Chw)) for network_pass in view]
             for view in super().views(inputs, data_samples)
         ]
 
     def classify(self, data_sample: DetDataSample, views: Sequence[View], classes: str) -> tuple[Tensor, Tensor]:
         """Objects (H, W), 0 = background, 1 = object, 255 = ignore, and the probability (H, W) that it is so."""
         class_HW, probability_HW = super().classify(data_sample, views, classes)
+        if classes == 'ground_truth':
+            class_HW = self.class_numbering.things(class_HW)
         return torch.where(class_HW == IGNORED_CLASS, class_HW, class_HW.clamp(max=1)), probability_HW
+
+    def _object_scores(self, scores_Chw: Tensor) -> Tensor:
+        return object_scores(scores_Chw, self.class_numbering.is_thing(scores_Chw.device))
 
     def find_instances(
         self, views: Sequence[View], class_HW: Tensor, probability_HW: Tensor
@@ -90,10 +95,10 @@ class ProposalSegmentor(EmbeddingSegmentor):
         return proposals, _best_of_each_pixel([groups.labels_HW for groups in groupings], place_M, len(kept))
 
 
-def object_scores(scores_Chw: Tensor) -> Tensor:
-    """Scores (2, h, w) of the background, class 0, and of the best class of objects: just where a class map of all C classes
-    shows an object, objects win."""
-    return torch.stack([scores_Chw[0], scores_Chw[1:].amax(0)])
+def object_scores(scores_Chw: Tensor, is_thing_C: Tensor) -> Tensor:
+    """Scores (2, h, w) of the best class that is no thing, and of the best thing: just where a class map of all C classes shows a
+    thing, things win."""
+    return torch.stack([scores_Chw[~is_thing_C].amax(0), scores_Chw[is_thing_C].amax(0)])
 
 
 def _best_of_each_pixel(labels: Sequence[Tensor], place_M: Tensor, count: int) -> Tensor:

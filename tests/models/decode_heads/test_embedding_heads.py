@@ -17,7 +17,7 @@ from scipy.special import j0
 from torch import nn
 
 from mmseg_instancenet.models import EmbeddingFCNHead, EmbeddingHead, EmbeddingMixin, EmbeddingUPerHead
-from mmseg_instancenet.models.decode_heads.embedding_head import rotate_by_position
+from mmseg_instancenet.models.decode_heads.position import rotate_by_position
 from mmseg_instancenet.models.losses import discriminative_terms
 
 NUM_CLASSES, DIMS = 3, 4
@@ -78,6 +78,14 @@ def make_samples(ids, classes, **metainfo):
     return samples
 
 
+def run(head, inputs=None, metas=None, size=None, origin=(0, 0)):
+    """Class scores and embeddings of a pass; without a size the head's map has that of the network's input."""
+    inputs = features() if inputs is None else inputs
+    with head.branch.listening() as maps:
+        scores = head(inputs)
+    return scores, head.branch.embed(maps, metas or [{}] * len(scores), size or tuple(maps[0].shape[2:]), origin)
+
+
 def record(module, arguments):
     """Appends what enters a module."""
     return module.register_forward_pre_hook(lambda _, inputs: arguments.append(inputs[0].detach().clone()))
@@ -93,9 +101,8 @@ def test_forward_is_mmsegs_head_and_the_embedding_of_the_same_features(name, dev
 
     seen = []
     record(head.conv_seg, seen)
-    output = head(features(device=device))
-    assert output.shape[:2] == (2, NUM_CLASSES + DIMS)
-    scores, embeddings = head.split(output)
+    scores, embeddings = run(head, features(device=device))
+    assert scores.shape[:2] == (2, NUM_CLASSES) and embeddings.shape[:2] == (2, DIMS)
     assert_same(scores, plain(features(device=device)))
     weight, bias = head.conv_embedding.weight[:, :, 0, 0].cpu(), head.conv_embedding.bias.cpu()
     expected = torch.einsum('dc,nchw->ndhw', weight, seen[0].cpu()) + bias[None, :, None, None]
@@ -115,9 +122,9 @@ def test_types_and_the_mixin_on_another_head():
     head = EmbeddingPSPHead(in_channels=5, in_index=0, pool_scales=(1, 2), embedding_dims=2, **COMMON).eval()
     plain = PSPHead(in_channels=5, in_index=0, pool_scales=(1, 2), **COMMON).eval()
     plain.load_state_dict(head.state_dict(), strict=False)
-    output = head(features())
-    assert output.shape[1] == NUM_CLASSES + 2
-    assert torch.equal(head.split(output)[0], plain(features()))
+    scores, embeddings = run(head)
+    assert embeddings.shape[1] == 2
+    assert torch.equal(scores, plain(features()))
 
 
 @pytest.mark.parametrize('name', HEADS)
@@ -126,7 +133,7 @@ def test_dropout_acts_on_the_scores_alone(name):
     before, to_scores, to_embeddings = [], [], []
     for module, arguments in ((head.dropout, before), (head.conv_seg, to_scores), (head.conv_embedding, to_embeddings)):
         record(module, arguments)
-    head(features())
+    run(head)
     assert torch.equal(to_embeddings[0], before[0])
     dead, dropped = ((x == 0).all(3).all(2) for x in (before[0], to_scores[0]))
     assert (dropped & ~dead).any()
@@ -140,7 +147,7 @@ def test_loss(name, device):
     losses = {key: value.cpu() for key, value in losses.items()}
     assert set(losses) == {'loss_ce', 'acc_seg', 'loss_embedding', 'pull', 'push', 'regularization'}
 
-    scores, embeddings = head.split(head(features(device=device)).cpu())
+    scores, embeddings = (maps.cpu() for maps in run(head, features(device=device)))
     ids, classes = label_maps()
     at_label_size = F.interpolate(scores, size=(16, 24), mode='bilinear', align_corners=False)
     # mmseg's cross-entropy divides by all pixels, ignored ones too.
@@ -190,7 +197,7 @@ def test_several_class_losses_see_the_scores_alone():
 def test_predict_gives_the_class_scores_alone(name):
     head = build(name).eval()
     metas = [{'img_shape': (16, 24)}] * 2
-    scores = F.interpolate(head(features())[:, :NUM_CLASSES], size=(16, 24), mode='bilinear', align_corners=False)
+    scores = F.interpolate(head(features()), size=(16, 24), mode='bilinear', align_corners=False)
     torch.testing.assert_close(head.predict(features(), metas, {}), scores)
 
 
@@ -205,7 +212,7 @@ def test_errors():
             loss_decode={'type': 'CrossEntropyLoss', 'use_sigmoid': True},
         )
     samples = make_samples(*label_maps())
-    with pytest.raises(ValueError, match=r'EmbeddingFCNHead has no loss_embedding.*loss_embedding=dict\(type='):
+    with pytest.raises(ValueError, match=r'EmbeddingFCNHead has no loss to train with.*loss_embedding=dict\(type='):
         build('EmbeddingFCNHead', loss_embedding=None).loss(features(), samples, None)
     for sample in samples:
         del sample.gt_instance_map
@@ -248,7 +255,7 @@ def test_pretrained_weights_of_the_head_outlive_the_initialisation(tmp_path):
 @pytest.mark.parametrize('name', HEADS)
 def test_unit_length_scales_the_embeddings_alone(name):
     plain, head = build(name).eval(), build(name, unit_length=True).eval()
-    (scores, embeddings), (plain_scores, plain_embeddings) = (m.split(m(features())) for m in (head, plain))
+    (scores, embeddings), (plain_scores, plain_embeddings) = (run(m) for m in (head, plain))
     assert torch.equal(scores, plain_scores)
     expected = plain_embeddings / plain_embeddings.square().sum(1, keepdim=True).sqrt()
     torch.testing.assert_close(embeddings, expected)
@@ -260,7 +267,7 @@ def test_unit_length_in_half_precision_is_computed_in_float32():
     with torch.no_grad():
         head.conv_embedding.weight *= 300  # squares beyond half precision
     with torch.autocast('cpu', dtype=torch.float16):
-        embeddings = head.split(head(features()))[1]
+        embeddings = run(head)[1]
     assert embeddings.dtype == torch.float32
     torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(2, 8, 12))
 
@@ -272,7 +279,7 @@ def test_unit_length_of_an_embedding_of_zero():
         head.conv_embedding.bias.zero_()
     feature = torch.randn(1, COMMON['channels'], 4, 4)
     feature[..., 0] = 0
-    embeddings = head.split(head.cls_seg(feature))[1]
+    embeddings = head.branch.embed([feature], [{}], (4, 4))
     assert not embeddings[..., 0].any()
     (embeddings * torch.randn_like(embeddings)).sum().backward()
     assert head.conv_embedding.bias.grad.abs().max() < 1e3
@@ -301,7 +308,7 @@ def test_hidden_layer_of_the_embedding_branch():
     assert (first.in_channels, first.out_channels, last.out_channels) == (COMMON['channels'] + 2, 7, DIMS)
     entered = []
     record(head.conv_embedding, entered)
-    embeddings = head.split(head(features()))[1]
+    embeddings = run(head)[1]
     expected = torch.einsum('nchw,dc->ndhw', entered[0], first.weight[:, :, 0, 0]) + first.bias[:, None, None]
     expected = torch.einsum('nchw,dc->ndhw', expected.clamp(min=0), last.weight[:, :, 0, 0]) + last.bias[:, None, None]
     torch.testing.assert_close(embeddings, expected, rtol=1e-4, atol=1e-4)
@@ -328,15 +335,15 @@ X, Y = (torch.arange(12) + 0.5) / 12, (torch.arange(8) + 0.5) / 8
 def test_coordinates_enter_the_embedding_branch_alone():
     head = build('EmbeddingFCNHead', coordinates=True).eval()
     to_scores, to_embeddings = recorded(head)
-    output = head(features())
+    scores, embeddings = run(head)
     # Without a position the input is the whole picture; the range is -10 to 10.
     torch.testing.assert_close(to_embeddings[0], torch.cat([to_scores[0], grid(20 * X - 10, 20 * Y - 10)], dim=1))
     weight, bias = head.conv_embedding.weight[:, :, 0, 0], head.conv_embedding.bias
     expected = torch.einsum('dc,nchw->ndhw', weight, to_embeddings[0]) + bias[None, :, None, None]
-    torch.testing.assert_close(head.split(output)[1], expected)
+    torch.testing.assert_close(embeddings, expected)
     plain = FCNHead(**HEADS['EmbeddingFCNHead'][1]).eval()
     plain.load_state_dict(head.state_dict(), strict=False)
-    assert torch.equal(head.split(output)[0], plain(features()))
+    assert torch.equal(scores, plain(features()))
 
 
 def test_coordinates_of_a_window():
@@ -344,8 +351,7 @@ def test_coordinates_of_a_window():
     to_scores, to_embeddings = recorded(head)
     # The right half of a picture of 16 x 24 that is seen at twice its size.
     meta = {'homography_matrix': [[2, 0, 0], [0, 2, 0], [0, 0, 1]], 'ori_shape': (16, 24), 'img_shape': (32, 48)}
-    with head.at([meta, meta], input_size=(32, 24), origin=(0, 24)):
-        head(features())
+    run(head, metas=[meta, meta], size=(32, 24), origin=(0, 24))
     torch.testing.assert_close(to_embeddings[0], torch.cat([to_scores[0], grid(10 * X, 20 * Y - 10)], dim=1))
 
 
@@ -357,9 +363,9 @@ def test_coordinates_come_from_the_data_samples():
     head = build('EmbeddingFCNHead', coordinates=True).eval()
     _, to_embeddings = recorded(head)
     head.loss(features(), make_samples(*label_maps(), **CROPPED), None)
-    head.predict(features(), [CROPPED, CROPPED], {})
+    run(head, metas=[CROPPED, CROPPED], size=(16, 24))
     # The same crop in a batch that was padded to twice its size.
-    head.predict(features(), [{**CROPPED, 'batch_input_shape': (32, 48)}] * 2, {})
+    run(head, metas=[CROPPED, CROPPED], size=(32, 48))
     assert len(to_embeddings) == 3
     for seen, scale in zip(to_embeddings, (1, 1, 2), strict=True):
         torch.testing.assert_close(seen[:, -2:], grid(scale * 10 * X, scale * 10 * Y))
@@ -368,25 +374,15 @@ def test_coordinates_come_from_the_data_samples():
 def test_each_picture_of_a_batch_has_its_own_coordinates():
     head = build('EmbeddingFCNHead', coordinates=True).eval()
     _, to_embeddings = recorded(head)
-    head.predict(features(), [CROPPED, {'ori_shape': (16, 24), 'img_shape': (16, 24)}], {})
+    run(head, metas=[CROPPED, {'ori_shape': (16, 24), 'img_shape': (16, 24)}], size=(16, 24))
     torch.testing.assert_close(to_embeddings[0][:1, -2:], grid(10 * X, 10 * Y, images=1))
     torch.testing.assert_close(to_embeddings[0][1:, -2:], grid(20 * X - 10, 20 * Y - 10, images=1))
-
-
-def test_position_is_forgotten():
-    head = build('EmbeddingFCNHead', coordinates=True).eval()
-    expected = head(features())
-    head.predict(features(), [CROPPED, CROPPED], {})
-    with pytest.raises(ZeroDivisionError), head.at([CROPPED, CROPPED], (16, 24)):
-        assert not torch.equal(head(features()), expected)
-        raise ZeroDivisionError
-    assert torch.equal(head(features()), expected)
 
 
 def added_position(name, images=2, **settings):
     """What ``pixels_per_unit`` adds to the embeddings: those of the head with it less those of the same head without."""
     plain, head = build(name).eval(), build(name, pixels_per_unit=2.5, **settings).eval()
-    (plain_scores, before), (scores, after) = (m.split(m(features(images))) for m in (plain, head))
+    (plain_scores, before), (scores, after) = (run(m, features(images)) for m in (plain, head))
     assert torch.equal(scores, plain_scores)
     return before, after
 
@@ -409,23 +405,21 @@ def test_position_is_added_to_the_first_two_values(name):
 def test_position_is_in_pixels_of_the_input(size, device):
     """The head's map of 8 x 12 cells is up to a quarter of the input."""
     plain, head = (build('EmbeddingFCNHead', **s).eval().to(device) for s in ({}, {'pixels_per_unit': 4.0}))
-    before = plain.split(plain(features(device=device)))[1]
-    with head.at([{}, {}], size):
-        after = head.split(head(features(device=device)))[1]
+    before = run(plain, features(device=device))[1]
+    after = run(head, features(device=device), size=size)[1]
     x = torch.tensor([(column + 0.5) * size[1] / 12 / 4 for column in range(12)])
     y = torch.tensor([(row + 0.5) * size[0] / 8 / 4 for row in range(8)])
     torch.testing.assert_close(after[:, :2].cpu(), before[:, :2].cpu() + grid(x, y))
     assert_same(after[:, 2:], before[:, 2:])
     # Where the window lies in the whole input makes no difference.
-    with head.at([{}, {}], size, origin=(5, 7)):
-        assert_same(head.split(head(features(device=device)))[1], after)
+    assert_same(run(head, features(device=device), size=size, origin=(5, 7))[1], after)
 
 
-def test_position_comes_with_the_data_samples(monkeypatch):
-    """In a loss from the labels' size, in a prediction from the padded batch's."""
+def test_position_comes_with_the_data_samples():
+    """In a loss from the labels' size, in a prediction from that of the input."""
     head = build('EmbeddingFCNHead', pixels_per_unit=4.0).eval()
     plain = build('EmbeddingFCNHead').eval()
-    before = plain.split(plain(features()))[1]
+    before = run(plain)[1]
     ids, classes = label_maps()
     losses = head.loss(features(), make_samples(ids, classes), None)
     x, y = (torch.arange(12) + 0.5) * 2 / 4, (torch.arange(8) + 0.5) * 2 / 4
@@ -434,11 +428,7 @@ def test_position_comes_with_the_data_samples(monkeypatch):
     torch.testing.assert_close(losses['pull'], terms.pull)
     torch.testing.assert_close(losses['push'], terms.push)
     torch.testing.assert_close(losses['regularization'], terms.regularization)
-
-    outputs, forward = [], head.forward
-    monkeypatch.setattr(head, 'forward', lambda inputs: outputs.append(forward(inputs)) or outputs[-1])
-    head.predict(features(), [{'img_shape': (30, 40), 'batch_input_shape': (32, 48)}] * 2, {})
-    torch.testing.assert_close(head.split(outputs[0])[1][:, :2], before[:, :2] + grid(2 * x, 2 * y))
+    torch.testing.assert_close(run(head, size=(32, 48))[1][:, :2], before[:, :2] + grid(2 * x, 2 * y))
 
 
 @pytest.mark.parametrize('hidden_channels', [None, 7])
@@ -446,11 +436,10 @@ def test_position_under_bfloat16_keeps_the_digits_of_float32(hidden_channels):
     head = build('EmbeddingFCNHead', pixels_per_unit=3.0, hidden_channels=hidden_channels).eval()
     plain = build('EmbeddingFCNHead', hidden_channels=hidden_channels).eval()
     with torch.autocast('cpu', dtype=torch.bfloat16):
-        with head.at([{}, {}], (2048, 3072)):
-            output = head(features())
-        before = plain.split(plain(features()))[1]
+        output = run(head, size=(2048, 3072))[1]
+        before = run(plain)[1]
     assert before.dtype == torch.bfloat16 and output.dtype == torch.float32
-    position = head.split(output)[1][:, :2] - before[:, :2].float()
+    position = output[:, :2] - before[:, :2].float()
     # Beside 1023, bfloat16 would round to multiples of 4.
     expected = grid((torch.arange(12) + 0.5) * 256 / 3, (torch.arange(8) + 0.5) * 256 / 3)
     torch.testing.assert_close(position, expected, rtol=0, atol=2e-4)
@@ -467,7 +456,7 @@ def test_position_with_coordinates_and_a_hidden_layer_trains():
 
 def test_position_of_two_embedding_dimensions():
     head, plain = (build('EmbeddingFCNHead', embedding_dims=2, **s).eval() for s in ({'pixels_per_unit': 1}, {}))
-    position = head.split(head(features()))[1] - plain.split(plain(features()))[1]
+    position = run(head)[1] - run(plain)[1]
     torch.testing.assert_close(position, grid(torch.arange(12) + 0.5, torch.arange(8) + 0.5), rtol=0, atol=1e-5)
 
 
@@ -562,7 +551,7 @@ def test_cosine_of_equal_embeddings_is_a_bessel_function_of_their_distance(dims,
 @pytest.mark.parametrize('name', HEADS)
 def test_head_turns_the_embeddings_of_unit_length(name):
     plain, head = (build(name, unit_length=True, **s).eval() for s in ({}, {'pixels_per_unit': 2.5}))
-    (plain_scores, before), (scores, after) = (m.split(m(features())) for m in (plain, head))
+    (plain_scores, before), (scores, after) = (run(m) for m in (plain, head))
     assert torch.equal(scores, plain_scores)
     height, width = before.shape[2:]
     # Alone, the map counts as the input.
@@ -573,7 +562,7 @@ def test_head_turns_the_embeddings_of_unit_length(name):
     # From the convolution's own output.
     entered = []
     record(head.conv_embedding, entered)
-    head(features())
+    run(head)
     raw = head.conv_embedding(entered[0])
     assert (raw.norm(dim=1) - 1).abs().max() > 0.1
     torch.testing.assert_close(after, rotate_by_position(F.normalize(raw, dim=1), grid(x, y)[0]))
@@ -583,16 +572,14 @@ def test_head_turns_the_embeddings_of_unit_length(name):
 def test_rotation_is_in_pixels_of_the_input(size, device):
     settings = {'unit_length': True, 'embedding_dims': 8}
     plain, head = (build('EmbeddingFCNHead', **settings, **s).eval().to(device) for s in ({}, {'pixels_per_unit': 4.0}))
-    before = plain.split(plain(features(device=device)))[1]
-    with head.at([{}, {}], size):
-        after = head.split(head(features(device=device)))[1]
+    before = run(plain, features(device=device))[1]
+    after = run(head, features(device=device), size=size)[1]
     x = torch.tensor([(column + 0.5) * size[1] / 12 / 4 for column in range(12)])
     y = torch.tensor([(row + 0.5) * size[0] / 8 / 4 for row in range(8)])
     expected = turned_complex(before.detach().cpu().double().numpy(), grid(x, y)[0].double().numpy())
     torch.testing.assert_close(after.cpu().double(), expected, rtol=0, atol=1e-5)
     # Where the window lies in the whole input makes no difference.
-    with head.at([{}, {}], size, origin=(5, 7)):
-        assert_same(head.split(head(features(device=device)))[1], after)
+    assert_same(run(head, features(device=device), size=size, origin=(5, 7))[1], after)
 
 
 def test_rotation_comes_with_the_data_samples_and_trains():
@@ -606,7 +593,7 @@ def test_rotation_comes_with_the_data_samples_and_trains():
     ids, classes = label_maps()
     losses = head.eval().loss(features(), make_samples(ids, classes), None)
     position = grid((torch.arange(12) + 0.5) * 2 / 4, (torch.arange(8) + 0.5) * 2 / 4)[0]
-    expected = rotate_by_position(plain.split(plain(features()))[1], position)
+    expected = rotate_by_position(run(plain)[1], position)
     expected = head.loss_embedding(expected, ids[:, 1::2, 1::2], classes[:, 1::2, 1::2])
     torch.testing.assert_close(losses['loss_embedding'], expected['loss_embedding'])
     assert losses['loss_embedding'] > 1e-3
@@ -620,9 +607,8 @@ def test_rotation_in_half_precision_keeps_the_digits_of_float32(dtype):
     """Beside an angle of 1023, bfloat16 would round to multiples of 4 radians."""
     plain, head = (build('EmbeddingFCNHead', unit_length=True, **s).eval() for s in ({}, {'pixels_per_unit': 3.0}))
     with torch.autocast('cpu', dtype=dtype):
-        with head.at([{}, {}], (2048, 3072)):
-            after = head.split(head(features()))[1]
-        before = plain.split(plain(features()))[1]
+        after = run(head, size=(2048, 3072))[1]
+        before = run(plain)[1]
     assert after.dtype == before.dtype == torch.float32
     position = grid((torch.arange(12.0) + 0.5) * 256 / 3, (torch.arange(8.0) + 0.5) * 256 / 3)[0]
     expected = turned_complex(before.detach().double().numpy(), position.double().numpy())

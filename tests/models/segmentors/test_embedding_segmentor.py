@@ -41,8 +41,7 @@ def sample(size, truth=None, **meta):
 def known_network(model, table):
     """Lets the network return what `table` says for the pixels that it sees: (C + D, H, W) of the whole picture as
     channels of the input. The head's map has the input's size."""
-    model.extract_feat = lambda inputs: inputs
-    model.decode_head.forward = lambda inputs: inputs
+    model.scores_and_embeddings = lambda inputs, metas, origin=(0, 0): inputs.tensor_split([4], dim=1)
     return torch.from_numpy(table).float()
 
 
@@ -84,13 +83,13 @@ def test_windows_give_the_same_instances_though_each_has_embeddings_of_its_own(c
     inputs = known_network(model, table)[None]
     seen = []
 
-    def forward(window):
+    def one_pass(window, metas, origin):
         # Every pass has another embedding space: shifted and turned.
         scores, embeddings = window[:, :4], window[:, 4:]
         seen.append(window.shape[2:])
-        return torch.cat([scores, embeddings.flip(1) * (-1) ** len(seen) + 100.0 * len(seen)], dim=1)
+        return scores, embeddings.flip(1) * (-1) ** len(seen) + 100.0 * len(seen)
 
-    model.decode_head.forward = forward
+    model.scores_and_embeddings = one_pass
     result = model.predict(inputs, [sample((24, 32))])[0]
     assert all(h <= crop[0] and w <= crop[1] for h, w in seen)
     assert np.array_equal(result.pred_sem_seg.data[0].numpy(), classes)
@@ -203,10 +202,10 @@ def test_batches_of_unequal_sizes_equal_single_pictures():
     for index in (0, 1):
         assert tuple(together[index].pred_sem_seg.data.shape[1:]) == originals[index]
     # The padding reaches into the picture through the convolutions, so here is a network that cannot look around.
-    model.extract_feat = lambda inputs: inputs
     offsets = torch.tensor([0.0, 0.3, 0.6])[:, None, None]  # no two classes alike, or rounding would decide
-    model.decode_head.forward = lambda inputs: torch.cat(
-        [inputs + offsets, inputs[:, :1] * 0.5 + 60.1, inputs / 50], dim=1
+    model.scores_and_embeddings = lambda inputs, metas, origin: (
+        torch.cat([inputs + offsets, inputs[:, :1] * 0.5 + 60.1], dim=1),
+        inputs / 50,
     )
     together = run([0, 1])
     for index in (0, 1):
@@ -283,8 +282,10 @@ def test_other_heads_train_and_test(head):
 
 def test_heads_without_embeddings_and_unknown_settings_are_refused():
     plain = dict(type='FCNHead', in_channels=4, in_index=0, channels=8, num_classes=4, norm_cfg=NORM)
-    with pytest.raises(TypeError, match='embedding branch.*FCNHead'):
+    with pytest.raises(ValueError, match=r'embedding=dict\(dims=.., loss=..\), or a decode head .* got neither'):
         build(plain)
+    with pytest.raises(ValueError, match='got both'):
+        build(embedding=dict(dims=3))
     with pytest.raises(ValueError, match="test_cfg.classes.*'truth'"):
         build(test_cfg=dict(classes='truth'))
 

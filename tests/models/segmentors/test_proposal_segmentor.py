@@ -36,8 +36,7 @@ def build(kind='ProposalSegmentor', num_classes=4, **settings):
 
 def known(model):
     """Lets the network return the input: class scores and embeddings as channels, (C + D, H, W)."""
-    model.extract_feat = lambda inputs: inputs
-    model.decode_head.forward = lambda inputs: inputs
+    model.scores_and_embeddings = lambda inputs, metas, origin: inputs.tensor_split([model.num_classes], dim=1)
     return model
 
 
@@ -148,9 +147,11 @@ def test_pooling_one_grouping_keeps_its_order_by_score():
 
 def test_an_object_is_what_the_class_map_calls_one():
     scores = torch.randn(5, 6, 7) * 3
-    of_objects = object_scores(scores)
+    of_objects = object_scores(scores, torch.tensor([False, True, True, True, True]))
     assert torch.equal(of_objects.argmax(0), (scores.argmax(0) > 0).long())
     assert torch.equal(of_objects, torch.stack([scores[0], scores[1:].max(0).values]))
+    of_objects = object_scores(scores, torch.tensor([False, True, False, True, False]))
+    assert torch.equal(of_objects, torch.stack([scores[[0, 2, 4]].amax(0), scores[[1, 3]].amax(0)]))
 
 
 def test_proposals_of_a_known_network():

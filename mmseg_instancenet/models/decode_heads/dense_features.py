@@ -1,0 +1,142 @@
+"""The dense feature map inside an mmseg decode head, and the scores that the head makes of it."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from mmdet.models.dense_heads import MaskFormerHead
+from mmseg.models.decode_heads.decode_head import BaseDecodeHead
+from torch import Tensor, nn
+
+_CHANNEL_NAMES = ('out_channels', 'num_features', 'out_features')
+"""Under which layers keep the number of channels that they give."""
+
+
+class FeatureSource(NamedTuple):
+    """A dense feature map of a head.
+
+    module: the module that the map enters or leaves.
+    end: 'input' or 'output' of the module; 'inputs' for the ``index``-th of the maps that enter the head ``module``.
+    channels: of the map; ``None`` where it cannot be told before the map is seen.
+    index: which map of several.
+    before: the dropout that the map passes before it enters ``module``, if there is one. The map is taken before it.
+    """
+
+    module: nn.Module
+    end: str
+    channels: int | None
+    index: int = 0
+    before: nn.Module | None = None
+
+
+def find_features(head: nn.Module, name: str | None = None) -> FeatureSource:
+    """Where a decode head has the feature map of all pixels.
+
+    That which enters its last ``conv_seg``, before dropout (all heads that classify each pixel by a convolution); else the mask
+    features of its pixel decoder (heads with queries); else the map of the backbone or neck that enters the head.
+
+    Args:
+        head: built decode head.
+        name: of the module of the head, such as ``'bottleneck'``, whose output is taken instead.
+
+    Raises:
+        ValueError: if there is no module of that name, or no map is found.
+    """
+    modules = dict(head.named_modules())
+    if name is not None:
+        if name not in modules or name == '':
+            near = [one for one in modules if one and one.count('.') < 2]
+            raise ValueError(
+                f'embedding.features: {type(head).__name__} has no module {name!r}; it has {", ".join(near)}'
+            )
+        return FeatureSource(modules[name], 'output', _channels_after(modules[name]))
+    # The head's own comes first among the modules, those of heads inside it follow.
+    owners = [module for module in modules.values() if isinstance(getattr(module, 'conv_seg', None), nn.Conv2d)]
+    if owners:
+        owner = head if head in owners else owners[-1]
+        convolution = owner.conv_seg
+        dropout = getattr(owner, 'dropout', None)  # None where its rate is 0
+        return FeatureSource(convolution, 'input', convolution.in_channels, before=dropout)
+    decoder = getattr(head, 'pixel_decoder', None)
+    if decoder is not None and hasattr(decoder, 'mask_feature'):
+        return FeatureSource(decoder.mask_feature, 'output', _channels_after(decoder.mask_feature))
+    index, channels = getattr(head, 'in_index', None), getattr(head, 'in_channels', None)
+    if isinstance(index, int) and isinstance(channels, int):
+        return FeatureSource(head, 'inputs', channels, index)
+    raise ValueError(
+        f'embedding: {type(head).__name__} has neither a conv_seg nor a pixel decoder nor a single map that enters it; name '
+        'the module whose output is the map of all pixels by embedding.features'
+    )
+
+
+@contextmanager
+def listen(source: FeatureSource) -> Iterator[list[Tensor]]:
+    """Within it, the map of the last pass through ``source`` is the one entry of the list that it gives (empty before)."""
+    seen: list[Tensor] = []
+    before_dropout: list[Tensor] = []
+
+    def enters_dropout(_: nn.Module, arguments: tuple) -> None:
+        before_dropout[:] = [arguments[0]]
+
+    def enters(_: nn.Module, arguments: tuple) -> None:
+        value = arguments[0]
+        if before_dropout and before_dropout[0].shape == value.shape:
+            value = before_dropout[0]
+        seen[:], before_dropout[:] = [value], []
+
+    def leaves(_: nn.Module, __: tuple, value: Tensor) -> None:
+        seen[:] = [value]
+
+    def forward(inputs: Sequence[Tensor], *arguments, **settings):
+        seen[:] = [inputs[source.index]]
+        return type(source.module).forward(source.module, inputs, *arguments, **settings)
+
+    handles = []
+    if source.end == 'output':
+        handles.append(source.module.register_forward_hook(leaves))
+    elif source.end == 'input':
+        handles.append(source.module.register_forward_pre_hook(enters))
+    else:
+        source.module.forward = forward  # mmseg's heads call it themselves, past the hooks
+    if source.before is not None:
+        handles.append(source.before.register_forward_pre_hook(enters_dropout))
+    try:
+        yield seen
+    finally:
+        if source.end == 'inputs':
+            del source.module.forward
+        for handle in handles:
+            handle.remove()
+
+
+def _channels_after(module: nn.Module) -> int | None:
+    """Channels of the output, by the last layer that tells: ``None`` if none does."""
+    for layer in reversed(list(module.modules())):
+        for name in _CHANNEL_NAMES:
+            if isinstance(getattr(layer, name, None), int):
+                return getattr(layer, name)
+    return None
+
+
+def resizes_scores_only(head: nn.Module) -> bool:
+    """Whether ``head.predict`` does no more to what ``head.forward`` returns than resize it to the input."""
+    return (
+        isinstance(head, BaseDecodeHead)
+        and type(head).predict is BaseDecodeHead.predict
+        and type(head).predict_by_feat is BaseDecodeHead.predict_by_feat
+    )
+
+
+def score_kind(head: nn.Module) -> str:
+    """What the scores that a head predicts are: 'logits' of a softmax, 'sigmoid' logits, or 'probabilities'.
+
+    Heads with queries (MaskFormer, Mask2Former) sum the masks of all queries, each weighted by its probability of the class. A
+    head all of whose class losses have ``use_sigmoid`` learned each class for itself; beside a cross-entropy over the classes,
+    a Dice loss with it (mmseg's default) changes nothing.
+    """
+    if isinstance(head, MaskFormerHead):
+        return 'probabilities'
+    # A head made of others (K-Net) has the losses of the first.
+    losses = next((module.loss_decode for module in head.modules() if hasattr(module, 'loss_decode')), None)
+    losses = list(losses) if isinstance(losses, nn.ModuleList) else [losses]
+    return 'sigmoid' if all(getattr(loss, 'use_sigmoid', False) for loss in losses) else 'logits'

@@ -1,0 +1,43 @@
+"""mmseg's two segmentors under one name."""
+
+from collections.abc import Sequence
+
+from mmseg.models.segmentors import CascadeEncoderDecoder
+from torch import Tensor, nn
+
+
+class OneHeadOrCascade(CascadeEncoderDecoder):
+    """mmseg's ``EncoderDecoder``, or its ``CascadeEncoderDecoder`` where ``decode_head`` is a list (OCRNet, PointRend).
+
+    Args:
+        num_stages: of the cascade; the length of the list unless given.
+        *args: of ``EncoderDecoder``, as are ``**kwargs``.
+    """
+
+    def __init__(self, *args, num_stages: int | None = None, **kwargs) -> None:
+        self.num_stages = num_stages
+        super(CascadeEncoderDecoder, self).__init__(*args, **kwargs)
+
+    @property
+    def heads(self) -> Sequence[nn.Module]:
+        """The decode heads in the order in which they follow one another."""
+        return self.decode_head if isinstance(self.decode_head, nn.ModuleList) else [self.decode_head]
+
+    def _mmsegs(self, cascade: bool):
+        """The methods of the segmentor that mmseg has for one head, or for several."""
+        return super() if cascade else super(CascadeEncoderDecoder, self)
+
+    def _init_decode_head(self, decode_head: dict | Sequence[dict]) -> None:
+        cascade = not isinstance(decode_head, dict)
+        if cascade and self.num_stages is None:
+            self.num_stages = len(decode_head)
+        self._mmsegs(cascade)._init_decode_head(decode_head)
+
+    def encode_decode(self, inputs: Tensor, batch_img_metas: list[dict]) -> Tensor:
+        return self._mmsegs(len(self.heads) > 1).encode_decode(inputs, batch_img_metas)
+
+    def _decode_head_forward_train(self, inputs: list[Tensor], data_samples: list) -> dict:
+        return self._mmsegs(len(self.heads) > 1)._decode_head_forward_train(inputs, data_samples)
+
+    def _forward(self, inputs: Tensor, data_samples: list | None = None) -> Tensor:
+        return self._mmsegs(len(self.heads) > 1)._forward(inputs, data_samples)

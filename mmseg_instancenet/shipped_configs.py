@@ -1,0 +1,50 @@
+"""The package's configs by name, from any folder: ``_base_ = ['mmseg_instancenet::_base_/default_runtime.py']``."""
+
+from pathlib import Path
+
+from mmengine.config import Config
+
+PREFIX = 'mmseg_instancenet::'
+
+_PACKAGE = Path(__file__).parent
+
+
+def config_folder() -> Path:
+    """Where the configs lie: beside the package in a checkout, inside it where it was installed from a wheel."""
+    inside = _PACKAGE / '.mim' / 'configs'
+    return inside if inside.is_dir() else _PACKAGE.parent / 'configs'
+
+
+def resolve(name: str) -> str:
+    """The path of a config.
+
+    Args:
+        name: ``mmseg_instancenet::`` and the path below ``configs/``.
+
+    Raises:
+        FileNotFoundError: if there is no such config; it names those of the folder.
+
+    Example:
+        >>> Path(resolve('mmseg_instancenet::_base_/default_runtime.py')).name
+        'default_runtime.py'
+    """
+    path = config_folder() / name.removeprefix(PREFIX)
+    if not path.is_file():
+        there = sorted(one.name for one in path.parent.glob('*.py')) or sorted(
+            one.name for one in config_folder().iterdir()
+        )
+        raise FileNotFoundError(
+            f'mmseg_instancenet has no config {name.removeprefix(PREFIX)!r}; it has {", ".join(there)}'
+        )
+    return str(path)
+
+
+def register() -> None:
+    """Lets ``Config.fromfile`` find bases by ``mmseg_instancenet::``. MMEngine has a fixed list of packages for that."""
+    mmengines = Config._get_cfg_path
+
+    def get_path(cfg_path: str, filename: str) -> tuple[str, str | None]:
+        # No scope: types without a prefix are mmseg's, as in the configs themselves.
+        return (resolve(cfg_path), None) if cfg_path.startswith(PREFIX) else mmengines(cfg_path, filename)
+
+    Config._get_cfg_path = staticmethod(get_path)

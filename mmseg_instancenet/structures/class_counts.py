@@ -1,0 +1,30 @@
+"""Heads and data must agree on the classes."""
+
+from collections.abc import Sequence
+
+from torch import nn
+
+
+def check_class_counts(model: nn.Module, classes: Sequence[str], background: bool = True) -> None:
+    """Raises ValueError where a decode or auxiliary head of a model has not one class for each of the data, and one for the
+    background.
+
+    STDC's auxiliary head for boundaries does not predict the classes and is left out.
+
+    Args:
+        model: with ``decode_head`` and perhaps ``auxiliary_head``, each one head or a list.
+        classes: of the data, without the background.
+        background: whether the class map has one.
+    """
+    expected = len(classes) + background
+    for name, module in model.named_modules():
+        parts = name.split('.')
+        is_head = parts[0] in ('decode_head', 'auxiliary_head') and hasattr(module, 'loss_by_feat')
+        if not is_head or type(module).__name__ == 'STDCHead' or module.num_classes == expected:
+            continue
+        raise ValueError(
+            f'model.{name} has num_classes={module.num_classes}, but the data have {len(classes)} classes: expected '
+            f'num_classes={expected} ({"background included" if background else "no background"}). Set '
+            f'model.{name}.num_classes, or metainfo=dict(classes=(...)) of the data set'
+            + ('; model.background=False for class maps that begin with the first class' if background else '')
+        )

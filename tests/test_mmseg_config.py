@@ -1,0 +1,109 @@
+"""A config of mmseg as an instance segmenter: docs/mmseg_configs.md, by mmseg's own tools and by those of this package."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import mmseg
+import pytest
+import torch
+from mmdet.apis import inference_detector
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from mmseg.apis import MMSegInferencer, inference_model, init_model
+
+from mmseg_instancenet.datasets.digits import write_digits
+
+ROOT = Path(__file__).parents[1]
+MIM = Path(mmseg.__file__).parent / '.mim'
+pytestmark = pytest.mark.skipif(
+    not (MIM / 'configs/_base_/models/segformer_mit-b0.py').is_file(),
+    reason='the installed mmseg comes without configs, as the onedl fork does: mmseg:: does not resolve',
+)
+
+
+def documented_training() -> str:
+    """The config under "A whole training"."""
+    text = (ROOT / 'docs/mmseg_configs.md').read_text()
+    return re.search(r'## A whole training.*?```python\n(.*?)```', text, re.DOTALL)[1]
+
+
+# As the documentation has it: mmseg's tools read the config before they import what its custom_imports name.
+WITH_PACKAGE = (
+    "import mmseg_instancenet, runpy, sys; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+)
+
+
+def run(*arguments):
+    process = subprocess.run(
+        [sys.executable, '-c', WITH_PACKAGE, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        env=dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='2', PYTHONWARNINGS='ignore'),
+    )
+    output = process.stdout + process.stderr
+    assert process.returncode == 0, output[-3000:]
+    return output
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    """The documented config, trained for one epoch of sixteen digits images by mmseg's tool."""
+    folder = tmp_path_factory.mktemp('mmseg')
+    write_digits(folder / 'data', num_train=16, num_val=4)
+    text = documented_training()
+    assert len([line for line in text.splitlines() if line.strip()]) <= 11
+    config = folder / 'segformer_digits.py'
+    config.write_text(text)
+    options = [
+        '--cfg-options',
+        *(f'{part}_dataloader.dataset.data_root={folder}/data' for part in ('train', 'val', 'test')),
+    ]
+    shorter = ['train_cfg.max_epochs=1', 'train_cfg.val_interval=1', 'default_hooks.logger.interval=1']
+    output = run(MIM / 'tools/train.py', config, '--work-dir', folder / 'run', *options, *shorter)
+    return dict(folder=folder, config=config, options=options, output=output, checkpoint=folder / 'run/epoch_1.pth')
+
+
+def test_mmsegs_tool_trains(trained):
+    assert re.search(r'decode.loss_ce: \d.*decode.loss_embedding: \d', trained['output'])
+    assert "takes the place of mmseg's SegDataPreProcessor" in trained['output']
+    assert 'coco/segm_mAP:' in trained['output']
+    state = torch.load(trained['checkpoint'], weights_only=True)['state_dict']
+    assert {'decode_head.conv_seg.weight', 'decode_head.conv_embedding.0.weight'} < set(state)
+
+
+def test_both_tools_test_alike(trained):
+    figures = []
+    for tool in (MIM / 'tools/test.py', ROOT / 'tools/test.py'):
+        command = [tool, trained['config'], trained['checkpoint'], '--work-dir', trained['folder'] / 'test']
+        output = run(*command, *trained['options'], 'model.test_cfg.classes=ground_truth')
+        figures.append(re.findall(r'coco/segm_mAP: (\S+)|mIoU: (\S+)', output)[-2:])
+    assert figures[0] == figures[1] and figures[0]
+
+
+@pytest.fixture
+def image(trained):
+    return sorted((trained['folder'] / 'data/val').glob('*.png'))[0]
+
+
+def test_mmsegs_and_mmdets_inference(trained, image):
+    """The same class map and instances by mmseg's function, mmseg's inferencer and mmdet's function."""
+    config = Config.fromfile(trained['config'])
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        model = init_model(config, str(trained['checkpoint']), device='cpu')
+        model.cfg.test_pipeline = config.test_dataloader.dataset.pipeline
+        by_mmseg = inference_model(model, str(image))
+        by_mmdet = inference_detector(model, str(image))
+        inferencer = MMSegInferencer(str(trained['config']), str(trained['checkpoint']), device='cpu')
+        by_inferencer = inferencer(str(image), return_datasamples=True)
+    class_map = by_mmseg.pred_sem_seg.data
+    assert class_map.shape[1:] == cv2.imread(str(image)).shape[:2]
+    for other in (by_mmdet, by_inferencer):
+        assert torch.equal(other.pred_sem_seg.data, class_map)
+        assert torch.equal(other.pred_instance_map.data, by_mmseg.pred_instance_map.data)
+        assert torch.equal(other.pred_embeddings.data, by_mmseg.pred_embeddings.data)
+    assert by_mmseg.pred_embeddings.data.std() > 0
