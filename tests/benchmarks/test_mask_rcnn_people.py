@@ -94,7 +94,7 @@ def test_values():
     ours.optim_wrapper.paramwise_cfg.custom_keys.backbone.lr_mult = 0.3
     assert config.optim_wrapper == ours.optim_wrapper
     assert config.train_dataloader.dataset.dataset.indices == ours.train_dataloader.dataset.dataset.indices
-    assert config.train_cfg.max_epochs == 55  # 120 / 2.2
+    assert config.train_cfg.max_epochs == 41  # 90 / 2.2
     assert [scheduler.type for scheduler in config.param_scheduler] == ['LinearLR', 'CosineAnnealingLR']
     # What is mmdet's and not named in with_mask_rcnn.
     assert config.model.train_cfg.rcnn.sampler.pos_fraction == 0.25
