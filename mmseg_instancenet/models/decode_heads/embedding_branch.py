@@ -153,6 +153,15 @@ class EmbeddingBranch:
             raise ValueError(
                 f'the data samples lack {", ".join(missing)}; make them with the transforms MasksToMaps and PackInstanceMaps'
             )
+        for sample in data_samples:
+            sizes = {name: tuple(sample.get(name).data.shape[-2:]) for name in ('gt_sem_seg', 'gt_instance_map')}
+            if 'batch_input_shape' in sample.metainfo:
+                sizes['the input'] = tuple(sample.metainfo['batch_input_shape'])
+            if len(set(sizes.values())) > 1:
+                raise ValueError(
+                    f'expected label maps of the size of the input, got {sizes}: the data_preprocessor pads some of them alone. '
+                    'Take InstanceMapDataPreprocessor'
+                )
 
     def loss(self, features: Sequence[Tensor], data_samples: SampleList) -> dict[str, Tensor]:
         """The losses on the embeddings of a pass in training, at the size of the feature map."""

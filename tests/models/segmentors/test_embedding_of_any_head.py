@@ -285,6 +285,27 @@ def test_missing_loss_and_maps():
         build(FCN, embedding=dict(dims=3, loss=LOSS)).loss(inputs(), without)
 
 
+@pytest.mark.parametrize('own', [False, True])
+def test_maps_of_another_size_than_the_input_stop_the_training(own):
+    """mmseg's preprocessor pads the class map and leaves the instance map, which would be stretched over the padding."""
+    head = dict(FCN, type='EmbeddingFCNHead', embedding_dims=3, loss_embedding=LOSS) if own else FCN
+    model = build(head, **({} if own else dict(embedding=dict(dims=3, loss=LOSS))))
+    short = samples()
+    for one in short:
+        one.gt_sem_seg = PixelData(data=F.pad(one.gt_sem_seg.data, (0, 8), value=255))
+    with pytest.raises(
+        ValueError, match=r"size of the input, got \{'gt_sem_seg': \(32, 48\), 'gt_instance_map': \(32, 40\)"
+    ):
+        model.loss(inputs((32, 48)), short)
+    for one in short:
+        one.gt_instance_map = PixelData(data=F.pad(one.gt_instance_map.data, (0, 8), value=-1))
+        one.set_metainfo(dict(batch_input_shape=(32, 48)))
+    model.loss(inputs((32, 48)), short)
+    short[1].set_metainfo(dict(batch_input_shape=(32, 64)))
+    with pytest.raises(ValueError, match=r"'the input': \(32, 64\)"):
+        model.loss(inputs((32, 48)), short)
+
+
 def test_initial_weights_of_the_branch_are_xaviers():
     model = build(FCN, embedding=dict(dims=40, loss=LOSS))
     model.init_weights()
