@@ -32,7 +32,13 @@ def test_builds(path):
         pytest.importorskip('timm', reason="timm is not installed: pip install -e '.[pretrained]'")
         config.model.backbone.checkpoint_path = ''  # a file that tools/convert/ writes
     model = MODELS.build(config.model)
-    known = {'CocoInstanceDataset': 81, 'DigitsDataset': 11, 'VOCInstanceDataset': 21, 'BSDSDataset': 2}
+    known = {
+        'CocoInstanceDataset': 81,
+        'DigitsDataset': 11,
+        'VOCInstanceDataset': 21,
+        'BSDSDataset': 2,
+        'CityscapesDataset': 19,
+    }
     dataset = images_of(config.train_dataloader.dataset)
     classes = dataset.get('metainfo', {}).get('classes')
     assert model.num_classes == (len(classes) + 1 if classes else known[dataset.type])
