@@ -3,6 +3,7 @@
 _base_ = [
     'mmseg::_base_/models/pspnet_r50-d8.py',
     './_base_/datasets/coco_instance_maps.py',
+    './_base_/schedules/adamw_36e.py',
     './_base_/default_runtime.py',
 ]
 
@@ -14,11 +15,3 @@ model = dict(
     grouper=dict(type='CenterGrouping', mode='shift', threshold=1.2),  # the paper's best
 )
 train_cfg = dict(max_epochs=36, val_interval=4)
-optim_wrapper = dict(
-    type='OptimWrapper', optimizer=dict(type='AdamW', lr=0.0002, weight_decay=0.05), clip_grad=dict(max_norm=10)
-)  # as in instancenet_r101_modern_coco.py
-param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=1000),
-    dict(type='CosineAnnealingLR', by_epoch=True, convert_to_iter_based=True, begin=0, T_max=36, eta_min=1e-6),
-]
-auto_scale_lr = dict(enable=False, base_batch_size=16)
