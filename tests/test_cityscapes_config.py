@@ -2,19 +2,15 @@
 
 from pathlib import Path
 
-import mmseg
 import numpy as np
-import pytest
 from mmengine.config import Config
 from mmengine.runner import Runner
+from mmseg_configs import needs_mmsegs_configs
 from PIL import Image
 
 CONFIG = Path(__file__).parents[1] / 'configs/instancenet_deeplabv3plus_r50_cityscapes.py'
 SIZE = (64, 128)
-pytestmark = pytest.mark.skipif(
-    not (Path(mmseg.__file__).parent / '.mim/configs').is_dir(),
-    reason='the installed mmseg comes without configs, as the onedl fork does: mmseg:: does not resolve',
-)
+pytestmark = needs_mmsegs_configs
 TRAIN_IDS = {7: 0, 23: 10, 24: 11, 26: 13}
 """Road, sky, person and car: Cityscapes' ids and the classes of its list."""
 

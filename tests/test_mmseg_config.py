@@ -7,22 +7,20 @@ import sys
 from pathlib import Path
 
 import cv2
-import mmseg
 import pytest
 import torch
 from mmdet.apis import inference_detector
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmseg.apis import MMSegInferencer, inference_model, init_model
+from mmseg_configs import needs_mmsegs_configs
+from zoo import ZOO
 
 from mmseg_instancenet.datasets.digits import write_digits
 
 ROOT = Path(__file__).parents[1]
-MIM = Path(mmseg.__file__).parent / '.mim'
-pytestmark = pytest.mark.skipif(
-    not (MIM / 'configs/_base_/models/segformer_mit-b0.py').is_file(),
-    reason='the installed mmseg comes without configs, as the onedl fork does: mmseg:: does not resolve',
-)
+MIM = ZOO.parent
+pytestmark = needs_mmsegs_configs
 
 
 def documented_training() -> str:

@@ -14,6 +14,6 @@ def refuse_class_scores(loss: nn.Module, args: tuple, kwargs: dict) -> None:
     if kwargs.keys() & {'weight', 'ignore_index'}:
         raise TypeError(
             f'{type(loss).__name__} is a loss on embeddings and was called as a loss on class scores: in the config it belongs '
-            'into loss_embedding of a head with an embedding branch, not into loss_decode, which takes a class loss such as '
-            'CrossEntropyLoss'
+            'into embedding=dict(loss=..) of EmbeddingSegmentor or loss_embedding of a head with an embedding branch, not into '
+            'loss_decode, which takes a class loss such as CrossEntropyLoss'
         )
