@@ -32,6 +32,7 @@ from mmengine.evaluator import Evaluator
 from mmengine.registry import init_default_scope
 from mmengine.runner import set_random_seed
 from mmseg.registry import DATASETS, MODELS
+from mmseg_configs import builds_on_mmsegs
 from sklearn.metrics import adjusted_rand_score
 
 from mmseg_instancenet.apis.analysis_run import images_of
@@ -196,7 +197,7 @@ def record(path: str, only: str) -> None:
         folders = data_folders(data, Path(folder))
         files = sorted((ROOT / 'configs').glob('*.py'))
         # Those on networks of mmseg's are tried by tests/zoo.py; their widths are not set here.
-        configs = [(file.stem, file.stem, {}, False) for file in files if 'mmseg::' not in file.read_text()]
+        configs = [(file.stem, file.stem, {}, False) for file in files if not builds_on_mmsegs(file)]
         for title, name, options, with_flips in (*configs, *VARIANTS):
             if only in title:
                 results[title] = record_config(name, folders, options, with_flips)

@@ -3,11 +3,10 @@
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from mmseg.evaluation import IoUMetric
 from mmseg.registry import HOOKS
 from torch import nn
 
-from ..structures import check_class_counts
+from ..structures import check_class_counts, check_iou_metric
 from .freeze_hook import bare_model
 
 
@@ -36,11 +35,6 @@ class ClassCountHook(Hook):
 
 
 def _check_metrics(model: nn.Module, evaluator: Evaluator) -> None:
-    """Refuses mmseg's metric where it would take the background for the first class and leave out the last one."""
-    if getattr(bare_model(model), 'background', False) and any(
-        type(metric) is IoUMetric for metric in evaluator.metrics
-    ):
-        raise ValueError(
-            'IoUMetric counts the classes of the data set from 0, in class maps in which 0 is the background: expected '
-            'ForegroundIoUMetric in val_evaluator and test_evaluator, or model.background=False for maps without a background'
-        )
+    check_iou_metric(
+        [type(metric).__name__ for metric in evaluator.metrics], getattr(bare_model(model), 'background', False)
+    )

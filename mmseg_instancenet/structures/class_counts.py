@@ -1,6 +1,6 @@
-"""Heads and data must agree on the classes."""
+"""Heads, data and metrics must agree on the classes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from torch import nn
 
@@ -27,4 +27,19 @@ def check_class_counts(model: nn.Module, classes: Sequence[str], background: boo
             f'num_classes={expected} ({"background included" if background else "no background"}). Set '
             f'model.{name}.num_classes, or metainfo=dict(classes=(...)) of the data set'
             + ('; model.background=False for class maps that begin with the first class' if background else '')
+        )
+
+
+def check_iou_metric(metrics: Iterable[str], background: bool) -> None:
+    """Raises ValueError where mmseg's ``IoUMetric`` is among the metrics of class maps with a background: it would take the
+    background for the first class and leave out the last one.
+
+    Args:
+        metrics: names of their types.
+        background: whether class 0 of the class maps is the background.
+    """
+    if background and 'IoUMetric' in metrics:
+        raise ValueError(
+            'IoUMetric counts the classes of the data set from 0, in class maps in which 0 is the background: expected '
+            'ForegroundIoUMetric in val_evaluator and test_evaluator, or model.background=False for maps without a background'
         )

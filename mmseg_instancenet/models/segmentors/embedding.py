@@ -1,5 +1,6 @@
 """The model: network, groups, scored instances."""
 
+import re
 from collections.abc import Iterator, Sequence
 from numbers import Real
 
@@ -11,7 +12,7 @@ from mmseg.registry import MODELS
 from mmseg.utils import add_prefix
 from torch import Tensor, nn
 
-from ...structures import IGNORED_CLASS, MapPlacement, check_class_counts
+from ...structures import IGNORED_CLASS, MapPlacement, check_class_counts, check_iou_metric
 from ..decode_heads.dense_features import resizes_scores_only, score_kind
 from ..decode_heads.embedding_branch import EmbeddingBranch
 from ..decode_heads.embedding_head import EmbeddingMixin
@@ -123,9 +124,10 @@ class EmbeddingSegmentor(OneHeadOrCascade):
         super().init_weights()
 
     def loss(self, inputs: Tensor, data_samples: list[DetDataSample]) -> dict[str, Tensor]:
-        """mmseg's losses and those on the embeddings. The first call checks that heads and data have the same classes."""
+        """mmseg's losses and those on the embeddings. The first call checks that heads, data and metrics agree."""
         if not self._classes_checked:
             self._check_classes(data_samples)
+            self._check_metrics()
             self._classes_checked = True
         return super().loss(inputs, data_samples)
 
@@ -144,6 +146,12 @@ class EmbeddingSegmentor(OneHeadOrCascade):
                     f'{largest}; set num_classes of decode_head and auxiliary_head'
                 )
 
+    def _check_metrics(self) -> None:
+        # While MMEngine's runner trains or tests, it keeps here the text of its config.
+        hub = MessageHub.get_current_instance()
+        text = hub.get_info('cfg', '') if hub.get_info('loop_stage') else ''
+        check_iou_metric(re.findall(r"type='(?:\w+\.)*(\w+Metric)'", text), self.background)
+
     def _decode_head_forward_train(self, inputs: list[Tensor], data_samples: list[DetDataSample]) -> dict[str, Tensor]:
         if self._embedding is None:  # the head does it
             return super()._decode_head_forward_train(inputs, data_samples)
@@ -154,6 +162,7 @@ class EmbeddingSegmentor(OneHeadOrCascade):
         return losses
 
     def predict(self, inputs: Tensor, data_samples: list[DetDataSample] | None = None) -> list[DetDataSample]:
+        self._check_metrics()
         if data_samples is None:
             size = tuple(inputs.shape[2:])
             data_samples = [DetDataSample(metainfo={'ori_shape': size, 'img_shape': size}) for _ in inputs]

@@ -332,3 +332,30 @@ def test_the_first_iteration_checks_the_classes():
     model = build(dict(FCN, num_classes=2), embedding=dict(dims=3, loss=LOSS))
     with pytest.raises(ValueError, match=r'values below num_classes=2 in gt_sem_seg .* got 2'):
         model.loss(inputs(), samples())
+
+
+@pytest.mark.parametrize('stage', ['train', 'val', 'test'])
+@pytest.mark.parametrize('name', ['IoUMetric', 'mmseg.IoUMetric', 'mmseg.evaluation.metrics.iou_metric.IoUMetric'])
+def test_mmsegs_iou_metric_is_refused_where_there_is_a_background(stage, name):
+    """Also in configs of mmseg, which have no ClassCountHook; without a background it is right."""
+    runs = {
+        background: build(FCN, embedding=dict(dims=3, loss=LOSS), background=background) for background in (True, False)
+    }
+
+    def run(model):
+        return model.loss(inputs(), samples()) if stage == 'train' else model.eval().predict(inputs(), samples())
+
+    hub = MessageHub.get_current_instance()
+    hub.update_info('cfg', f"val_evaluator = dict(iou_metrics=['mIoU'], type='{name}')")
+    run(runs[True])  # outside a run of MMEngine's the config is that of an earlier one
+    hub.update_info('loop_stage', stage)
+    try:
+        run(runs[False])
+        runs[True]._classes_checked = False
+        with pytest.raises(ValueError, match='expected ForegroundIoUMetric in val_evaluator'):
+            run(runs[True])
+        hub.update_info('cfg', "val_evaluator = dict(type='ForegroundIoUMetric')")
+        run(runs[True])
+    finally:
+        hub.pop_info('cfg')
+        hub.pop_info('loop_stage')
