@@ -341,7 +341,7 @@ def read_images(folder: Path, ann_file: str, every: int = 1) -> tuple[list[Nucle
             test_mode=True,
             pipeline=[
                 dict(type='LoadImageFromFile'),
-                dict(type='mmdet.LoadAnnotations', with_bbox=True, with_mask=True),
+                dict(type='LoadInstanceMasks'),
                 dict(type='MasksToMaps'),
             ],
         )

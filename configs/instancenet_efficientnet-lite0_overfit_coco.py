@@ -13,7 +13,7 @@ length = 257  # as for a CPU, see the base
 indices = [5, 6, 11, 15, 29, 37, 40, 47, 51, 52, 56, 71, 79, 98, 102, 107]
 data = dict(data_root='data/coco_mini/', ann_file='train.json', data_prefix=dict(img='images/'), indices=indices)
 
-load_masks = dict(type='mmdet.LoadAnnotations', with_bbox=True, with_mask=True)
+load_masks = dict(type='LoadInstanceMasks')
 train_pipeline = [  # without the flip: the photos are tested as they are
     dict(type='LoadImageFromFile'),
     load_masks,

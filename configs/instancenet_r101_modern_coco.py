@@ -10,7 +10,7 @@ model = dict(
 )
 train_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='mmdet.LoadAnnotations', with_bbox=True, with_mask=True),
+    dict(type='LoadInstanceMasks'),
     dict(type='RandomResize', resize_type='mmdet.Resize', scale=(640, 640), ratio_range=(0.5, 2.0), keep_ratio=True),
     dict(type='mmdet.RandomCrop', crop_size=(640, 640), allow_negative_crop=True),
     dict(type='mmdet.RandomFlip', prob=0.5),

@@ -240,7 +240,7 @@ class Trials:
         self.model, self.images, self.grouper_config, self.aim = model, images, grouper_config, aim
         self.metric = None
         if aim == 'AP':
-            if 'ann_file' not in dataset_meta:
+            if any('ann_file' not in image.meta for image in images):
                 raise SystemExit(
                     '--aim AP: expected a data set with an annotation file (CocoInstanceDataset), got none'
                 )

@@ -61,14 +61,14 @@ def _truth(sample: DetDataSample) -> np.ndarray:
     if 'gt_instance_map' not in sample:
         raise ValueError(
             'expected gt_instance_map in the data samples: load the annotations in the pipeline of testing '
-            '(mmdet.LoadAnnotations with_mask=True, MasksToMaps and PackInstanceMaps)'
+            '(LoadInstanceMasks, MasksToMaps and PackInstanceMaps)'
         )
     truth_HW = sample.gt_instance_map.data[0].cpu().numpy()
     size = tuple(sample.metainfo['ori_shape'][:2])
     if truth_HW.shape != size:
         raise ValueError(
             f'expected gt_instance_map at the original size {size}, got {truth_HW.shape}: in the pipeline of testing '
-            'mmdet.LoadAnnotations comes after the resize'
+            'LoadInstanceMasks comes after the resize'
         )
     return truth_HW
 

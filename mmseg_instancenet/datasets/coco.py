@@ -1,35 +1,53 @@
 """COCO-format data sets."""
 
 import os.path as osp
-import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 from mmdet.datasets import CocoDataset
+from mmdet.datasets.api_wrappers import COCO
 from mmengine.dist import barrier, is_main_process
 from mmengine.fileio import LocalBackend, exists, get_file_backend
 from mmseg.registry import DATASETS
 
 from ..structures import IGNORED_CLASS, VOID
+from .annotations import open_annotations
 from .digits import CLASSES as DIGITS
 from .digits import write_digits
-
-_RIM = 1.0
-"""Polygons may reach this many pixels over the rim: annotation tools round that way, COCO's own too."""
 
 
 @DATASETS.register_module()
 class CocoInstanceDataset(CocoDataset):
-    """mmdet's ``CocoDataset``, for label maps: what it leaves out is *ignored* instead of becoming background.
+    """mmdet's ``CocoDataset``, for label maps.
 
-    - Objects that mmdet drops for their size (a box narrower than a pixel, no area) or their ``ignore`` flag are kept with
-      ``ignore_flag``; so is the void of a picture, the annotations of a category ``void`` that is no class of the set (as
-      ``tools/convert/voc_to_coco.py`` writes them).
-    - A missing annotation file or picture, a class that the json lacks and an object without a mask stop with a line that
-      names them; polygons that reach outside their picture are clipped, with a warning that names the first.
+    - The annotation file is read by :func:`read_annotations`, as the metrics read it: what can be mended is mended, with a
+      warning, and what cannot be stops before the first iteration with the kinds of faults, each with its first example.
+    - What mmdet leaves out is *ignored* instead of becoming background: objects with an ``ignore`` flag, and the void of an
+      image, the annotations of a category ``void`` that is no class of the set (as ``tools/convert/voc_to_coco.py`` writes
+      them). What has pixels in its mask is an object, whatever size the file gives it.
+    - A missing annotation file or image and a class that the json lacks stop with a line that names them.
 
     Any COCO-format set needs ``data_root``, ``ann_file``, ``data_prefix=dict(img=...)`` and, if the classes are not
     COCO's, ``metainfo=dict(classes=(...))``.
+
+    Args:
+        strict: False leaves out annotations that cannot be mended, and gives their number.
+        *args, **kwargs: of mmdet's ``CocoDataset``.
     """
+
+    def __init__(self, *args, strict: bool = True, **kwargs) -> None:
+        self.strict = strict
+        super().__init__(*args, **kwargs)
+
+    @classmethod
+    def _load_metainfo(cls, metainfo: Mapping | None = None) -> dict:
+        classes = None if metainfo is None else metainfo.get('classes')
+        if isinstance(classes, str) and not osp.isfile(classes):
+            metainfo = {
+                **metainfo,
+                'classes': (classes,),
+            }  # ('nucleus') is a string in Python, and so it is on the command line
+        return super()._load_metainfo(metainfo)
 
     def load_data_list(self) -> list[dict]:
         if not exists(self.ann_file, backend_args=self.backend_args):
@@ -37,34 +55,32 @@ class CocoInstanceDataset(CocoDataset):
                 f'annotation file not found: {self.ann_file}; set data_root and ann_file of the data set (on the command '
                 'line: --cfg-options data_root=...)'
             )
-        if self.test_mode:  # the training set's metainfo goes into checkpoints, where no path belongs
-            self._metainfo['ann_file'] = self.ann_file  # for the metric
-        self._outside: list[str] = []
+        self.COCOAPI = self._open  # mmdet reads the file by this name
         data_list = super().load_data_list()
+        del self.COCOAPI  # a method among the attributes would be sent to each worker
         if not data_list:
-            raise ValueError(f'{self.ann_file} names no pictures; expected a COCO json with "images"')
-        if self._outside:
-            warnings.warn(
-                f'{self.ann_file}: {len(self._outside)} objects have polygons outside their picture, which are clipped; the '
-                f'first is {self._outside[0]}',
-                stacklevel=2,
-            )
-        self._check_pictures(data_list)
+            raise ValueError(f'{self.ann_file} names no images; expected a COCO json with "images"')
+        self._check_images(data_list)
         return data_list
 
-    def _check_pictures(self, data_list: list[dict]) -> None:
-        """A picture that is missing shall stop the run before it starts, not in the middle."""
+    def _open(self, path: str) -> COCO:
+        coco = open_annotations(path, self.ann_file, classes=self.metainfo['classes'], strict=self.strict)
+        self._check_classes(coco)
+        return coco
+
+    def _check_images(self, data_list: list[dict]) -> None:
+        """An image that is missing shall stop the run before it starts, not in the middle."""
         if not isinstance(get_file_backend(data_list[0]['img_path'], backend_args=self.backend_args), LocalBackend):
-            return  # asking a remote store for every picture would take minutes
+            return  # asking a remote store for every image would take minutes
         missing = [info['img_path'] for info in data_list if not osp.exists(info['img_path'])]
         if missing:
             raise FileNotFoundError(
-                f'{self.ann_file} names {len(missing)} pictures that do not exist; the first is {missing[0]}. Set '
+                f'{self.ann_file} names {len(missing)} images that do not exist; the first is {missing[0]}. Set '
                 'data_prefix=dict(img=...) to their folder'
             )
 
-    def _check_classes(self) -> None:
-        in_json = [category['name'] for category in self.coco.dataset['categories']]
+    def _check_classes(self, coco: COCO) -> None:
+        in_json = [category['name'] for category in coco.dataset['categories']]
         classes = list(self.metainfo['classes'])
         missing = [name for name in classes if name not in in_json]
         if missing:
@@ -82,55 +98,23 @@ class CocoInstanceDataset(CocoDataset):
             raise ValueError(f'the classes must be in the order of {self.ann_file}: expected {order}, got {classes}')
 
     def parse_data_info(self, raw_data_info: dict) -> dict:
-        if not hasattr(self, '_classes_checked'):
-            self._check_classes()
-            self._classes_checked = True
-        info = raw_data_info['raw_img_info']
-        annotations = [a for a in raw_data_info['raw_ann_info'] if a['category_id'] in self.cat_ids]
-        for annotation in annotations:
-            self._check_mask(annotation, info)
         data_info = super().parse_data_info(raw_data_info)
-        kept = {id(instance['mask']) for instance in data_info['instances'] if 'mask' in instance}
-        for annotation in annotations:
-            segmentation = annotation['segmentation']
-            if segmentation and id(segmentation) not in kept:
-                data_info['instances'].append(_ignored_instance(annotation, self.cat2label[annotation['category_id']]))
-        void = set(self.coco.get_cat_ids(cat_names=[VOID])) - set(self.cat_ids)
+        if self.test_mode:
+            data_info['ann_file'] = self.ann_file  # where the metrics find the ground truth
+        classes, void = set(self.cat_ids), set(self.coco.get_cat_ids(cat_names=[VOID])) - set(self.cat_ids)
         data_info['instances'] += [
-            _ignored_instance(annotation, label=0)  # nothing reads the label of an ignored instance
+            _ignored_instance(annotation, self.cat2label.get(annotation['category_id'], 0))
             for annotation in raw_data_info['raw_ann_info']
-            if annotation['category_id'] in void
+            if annotation['category_id'] in void or (annotation.get('ignore') and annotation['category_id'] in classes)
         ]
         return data_info
-
-    def _check_mask(self, annotation: dict, info: dict) -> None:
-        name = f'annotation {annotation["id"]} of picture {info["file_name"]}'
-        segmentation = annotation.get('segmentation')
-        if not segmentation:
-            raise ValueError(f'{self.ann_file}: {name} has no "segmentation"; pixel embeddings are trained on masks')
-        width, height = info['width'], info['height']
-        if isinstance(segmentation, dict):
-            if list(segmentation['size']) != [height, width]:
-                raise ValueError(
-                    f'{self.ann_file}: {name} has a mask of size {segmentation["size"]}, expected {[height, width]}'
-                )
-            return
-        for polygon in segmentation:
-            xs, ys = polygon[0::2], polygon[1::2]
-            if polygon and not (
-                min(xs) >= -_RIM and max(xs) <= width + _RIM and min(ys) >= -_RIM and max(ys) <= height + _RIM
-            ):
-                self._outside.append(
-                    f'{name}: x {min(xs):g} to {max(xs):g} of {width}, y {min(ys):g} to {max(ys):g} of {height}'
-                )
-                return
 
 
 def _ignored_instance(annotation: dict, label: int) -> dict:
     x, y, width, height = annotation['bbox']
     return {
         'bbox': [x, y, x + width, y + height],
-        'bbox_label': label,
+        'bbox_label': label,  # nothing reads it
         'mask': annotation['segmentation'],
         'ignore_flag': 1,
     }

@@ -5,6 +5,7 @@ P pixels or embeddings, K groups or instances, G true objects, T thresholds. Oth
 that uses them. ``x_PD`` is pixels by embedding, ``mean_KD`` groups by embedding.
 """
 
+from .boxed_masks import BoxedMasks, MaskCrop
 from .class_counts import check_class_counts, check_iou_metric
 from .contrast import check_percentiles, normalize_percentiles
 from .embeddings import (
@@ -40,9 +41,11 @@ __all__ = [
     'IGNORED_INSTANCE',
     'SHORTEST',
     'VOID',
+    'BoxedMasks',
     'Distance',
     'EmbeddingMargins',
     'GroupStatistics',
+    'MaskCrop',
     'MapPlacement',
     'bandwidth_precision',
     'bilinear_neighbours',

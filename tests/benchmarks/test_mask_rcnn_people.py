@@ -181,8 +181,9 @@ def test_metrics_agree(people, tmp_path):
     for mask_HW, (x1, y1, x2, y2) in zip(detections.masks, detections.bboxes.int().tolist(), strict=True):
         mask_HW[y1:y2, x1:x2] = True
     figures = []
-    for metric in (CocoInstanceMetric(), CocoMetric(ann_file=str(people / 'val.json'), metric=['segm', 'bbox'])):
-        metric.dataset_meta = dict(classes=('person',), ann_file=str(people / 'val.json'))
+    for kind in (CocoInstanceMetric, CocoMetric):
+        metric = kind(ann_file=str(people / 'val.json'), metric=['segm', 'bbox'])
+        metric.dataset_meta = dict(classes=('person',))
         for number in range(1, 5):
             sample = dict(img_id=number, ori_shape=(90, 100), pred_instances=detections)
             metric.process({}, [sample])

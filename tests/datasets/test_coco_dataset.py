@@ -16,7 +16,7 @@ from mmseg_instancenet.datasets import CocoInstanceDataset
 HEIGHT, WIDTH = 20, 30
 PIPELINE = [
     {'type': 'LoadImageFromFile'},
-    {'type': 'mmdet.LoadAnnotations', 'with_bbox': True, 'with_mask': True},
+    {'type': 'LoadInstanceMasks'},
     {'type': 'MasksToMaps'},
 ]
 
@@ -99,13 +99,13 @@ def test_some_of_the_classes_are_numbered_among_themselves(tmp_path):
 
 def test_picture_that_the_disk_lacks(tmp_path):
     write_set(tmp_path, [annotation(rectangle(2, 2, 8, 8))], pictures=4, on_disk=2)
-    with pytest.raises(FileNotFoundError, match=r'names 2 pictures that do not exist; the first is .*images/3\.png'):
+    with pytest.raises(FileNotFoundError, match=r'names 2 images that do not exist; the first is .*images/3\.png'):
         load(tmp_path)
 
 
 def test_json_without_pictures(tmp_path):
     write_set(tmp_path, [], pictures=0)
-    with pytest.raises(ValueError, match='names no pictures'):
+    with pytest.raises(ValueError, match='names no images'):
         load(tmp_path)
 
 
@@ -117,14 +117,16 @@ def test_annotation_without_segmentation(tmp_path, segmentation):
     else:
         bad['segmentation'] = segmentation
     write_set(tmp_path, [good, bad])
-    with pytest.raises(ValueError, match=r'annotation 2 of picture 1\.png has no "segmentation"'):
+    with pytest.raises(
+        ValueError, match=r'1 x no "segmentation", or an empty one; the first: annotation 2 of image 1\.png'
+    ):
         load(tmp_path)
 
 
 def test_mask_of_another_size(tmp_path):
     wrong = annotation(rectangle(2, 2, 8, 8), segmentation=rle(np.ones((WIDTH, HEIGHT), np.uint8)))
     write_set(tmp_path, [annotation(rectangle(9, 9, 12, 12)), wrong])
-    with pytest.raises(ValueError, match=r'annotation 2 of picture 1\.png .*\[30, 20\], expected \[20, 30\]'):
+    with pytest.raises(ValueError, match=r'annotation 2 of image 1\.png: \[30, 20\], expected \[20, 30\]'):
         load(tmp_path)
 
 
@@ -138,10 +140,11 @@ def polygon_annotation(left: float, top: float, right: float, bottom: float) -> 
 
 
 def test_polygon_outside_the_picture_is_clipped_with_a_warning(tmp_path):
-    outside = polygon_annotation(20, 10, 55, 40)
+    outside = polygon_annotation(20, 10, 36, 25)
     write_set(tmp_path, [annotation(rectangle(2, 2, 8, 8)), outside, polygon_annotation(-9, 0, 4, 4)])
     with pytest.warns(
-        UserWarning, match=r'2 objects have polygons outside.*annotation 2 of picture 1\.png: x 20 to 55'
+        UserWarning,
+        match=r'2 x polygon a few pixels outside.*annotation 2 of image 1\.png: x 20 to 36 of 30, y 10 to 25 of 20',
     ):
         dataset = load(tmp_path)
     instance_map = dataset[0]['gt_instance_map']
@@ -157,14 +160,15 @@ def test_polygon_rounded_over_the_rim_is_no_reason_to_warn(tmp_path):
 
 
 THING = rectangle(5, 5, 12, 9)
-IGNORED = {
+IGNORED = {'ignore flag': {'ignore': 1}, 'crowd': {'iscrowd': 1}}
+OBJECTS = {
     'narrow box': {'bbox': [5, 5, 0.9, 7]},
     'flat box': {'bbox': [5, 5, 4, 0.5]},
     'no area': {'area': 0},
     'box outside': {'bbox': [WIDTH + 3, 5, 4, 7]},
-    'ignore flag': {'ignore': 1},
-    'crowd': {'iscrowd': 1},
+    'box of corners': {'bbox': [5, 5, 9, 12]},
 }
+"""What mmdet would leave out for its size, and a box that is not the mask's."""
 
 
 @pytest.mark.parametrize('changes', IGNORED.values(), ids=IGNORED.keys())
@@ -182,6 +186,16 @@ def test_what_mmdet_leaves_out_is_ignored_instead_of_background(tmp_path, change
     np.testing.assert_array_equal(maps['gt_instance_map'] == -1, THING == 1)
     assert set(maps['gt_instance_map'][other == 1].tolist()) <= {1, 2}
     assert (maps['gt_instance_map'] > 0).sum() == other.sum()
+
+
+@pytest.mark.filterwarnings('ignore:.*mended')
+@pytest.mark.parametrize('changes', OBJECTS.values(), ids=OBJECTS.keys())
+def test_what_has_pixels_in_its_mask_is_an_object(tmp_path, changes):
+    write_set(tmp_path, [annotation(THING, 2, **changes)])
+    dataset = load(tmp_path)
+    (instance,) = dataset.get_data_info(0)['instances']
+    assert (instance['ignore_flag'], instance['bbox']) == (0, [5, 5, 9, 12])
+    np.testing.assert_array_equal(dataset[0]['gt_seg_map'], 2 * THING)
 
 
 def test_object_of_a_class_that_is_left_out_stays_background(tmp_path):
@@ -204,23 +218,36 @@ def test_picture_without_instances_is_a_normal_picture(tmp_path, test_mode):
 
 def test_annotation_file_is_named_for_the_metric(tmp_path):
     write_set(tmp_path, [annotation(THING)])
-    assert load(tmp_path, test_mode=True).metainfo['ann_file'] == str(tmp_path / 'instances.json')
-    # The training set's metainfo is stored in checkpoints.
-    assert 'ann_file' not in load(tmp_path).metainfo
-    assert 'ann_file' not in CocoInstanceDataset.METAINFO
+    assert load(tmp_path, test_mode=True)[0]['ann_file'] == str(tmp_path / 'instances.json')
+    assert 'ann_file' not in load(tmp_path)[0]
+    # The training set's metainfo is stored in checkpoints, and that of sets that are joined has to agree.
+    assert 'ann_file' not in load(tmp_path, test_mode=True).metainfo
+
+
+@pytest.mark.parametrize('classes', ['cat', 'a cat', 'cat,dog'])
+def test_one_string_is_one_class(tmp_path, classes):
+    write_set(tmp_path, [annotation(THING)], (classes, 'dog'))
+    dataset = load(tmp_path, classes=classes)
+    assert dataset.metainfo['classes'] == (classes,)
+    np.testing.assert_array_equal(dataset[0]['gt_seg_map'], THING)
+
+
+@pytest.mark.parametrize('fault', [{'segmentation': [[1, 2]]}, {'category_id': 9}, {'segmentation': 'x'}])
+def test_annotations_that_cannot_be_mended_are_left_out_on_request(tmp_path, fault):
+    write_set(tmp_path, [annotation(rectangle(1, 1, 4, 4), **fault), annotation(THING)])
+    with pytest.raises(ValueError, match='strict=False in the config of the data set leaves these annotations out'):
+        load(tmp_path)
+    with pytest.warns(UserWarning, match='left out:\n  1 x '):
+        dataset = load(tmp_path, strict=False)
+    np.testing.assert_array_equal(dataset[0]['gt_instance_map'], THING)
 
 
 def expected_counts(json_file: Path) -> dict[int, Counter]:
     """Objects and ignored objects of each picture, counted from the json alone."""
     content = json.loads(json_file.read_text())
-    size = {image['id']: (image['width'], image['height']) for image in content['images']}
-    counts = {picture: Counter(objects=0, ignored=0) for picture in size}
+    counts = {image['id']: Counter(objects=0, ignored=0) for image in content['images']}
     for entry in content['annotations']:
-        x, y, width, height = entry['bbox']
-        across = min(x + width, size[entry['image_id']][0]) - max(x, 0)
-        down = min(y + height, size[entry['image_id']][1]) - max(y, 0)
-        too_small = entry['area'] <= 0 or width < 1 or height < 1 or across <= 0 or down <= 0
-        ignored = entry['iscrowd'] or entry.get('ignore') or too_small
+        ignored = entry['iscrowd'] or entry.get('ignore')
         counts[entry['image_id']]['ignored' if ignored else 'objects'] += 1
     return counts
 

@@ -7,13 +7,18 @@ import cv2
 import numpy as np
 import pytest
 from mmcv.transforms import Compose
+from mmdet.structures.mask import BitmapMasks
 from pycocotools import mask as coco_mask
 
 from mmseg_instancenet.datasets import CocoInstanceDataset
 from mmseg_instancenet.datasets.transforms import PackInstanceMaps, ResizeLongerSide, masks_to_maps
 
-LOAD = [{'type': 'LoadImageFromFile'}, {'type': 'mmdet.LoadAnnotations', 'with_bbox': True, 'with_mask': True}]
+LOAD = [{'type': 'LoadImageFromFile'}, {'type': 'LoadInstanceMasks'}]
 FINISH = [{'type': 'MasksToMaps'}, {'type': 'PackInstanceMaps'}]
+
+
+def paint(masks: np.ndarray, labels: np.ndarray, ignored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return masks_to_maps(BitmapMasks(masks, *masks.shape[1:]), labels, ignored)
 
 
 def painted(masks: np.ndarray, labels: np.ndarray, ignored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -36,7 +41,7 @@ def painted(masks: np.ndarray, labels: np.ndarray, ignored: np.ndarray) -> tuple
 def test_smaller_lies_on_top_in_either_order(order):
     masks = np.array([[[1, 1, 1, 1]], [[0, 1, 1, 0]]])[order]
     labels = np.array([4, 7])[order]
-    class_map, instance_map = masks_to_maps(masks, labels, np.array([False, False]))
+    class_map, instance_map = paint(masks, labels, np.array([False, False]))
     large, small = order.index(0) + 1, order.index(1) + 1
     assert class_map.tolist() == [[5, 8, 8, 5]]
     assert instance_map.tolist() == [[large, small, small, large]]
@@ -45,26 +50,26 @@ def test_smaller_lies_on_top_in_either_order(order):
 @pytest.mark.parametrize('order', [[0, 1], [1, 0]])
 def test_object_over_a_crowd_stays_and_the_rest_of_the_crowd_is_ignored(order):
     masks = np.array([[[1, 1, 1, 0, 0]], [[0, 0, 1, 1, 0]]])[order]
-    class_map, instance_map = masks_to_maps(masks, np.array([2, 3])[order], np.array([True, False])[order])
+    class_map, instance_map = paint(masks, np.array([2, 3])[order], np.array([True, False])[order])
     assert class_map.tolist() == [[255, 255, 4, 4, 0]]
     assert instance_map.tolist() == [[-1, -1, order.index(1) + 1, order.index(1) + 1, 0]]
 
 
 def test_a_crowd_smaller_than_the_object_does_not_cover_it():
     masks = np.array([[[1, 1, 1, 1]], [[0, 1, 0, 0]]])
-    class_map, instance_map = masks_to_maps(masks, np.array([2, 3]), np.array([False, True]))
+    class_map, instance_map = paint(masks, np.array([2, 3]), np.array([False, True]))
     assert class_map.tolist() == [[3, 3, 3, 3]]
     assert instance_map.tolist() == [[1, 1, 1, 1]]
 
 
 def test_without_masks_everything_is_background():
-    class_map, instance_map = masks_to_maps(np.zeros((0, 2, 3)), np.zeros(0, int), np.zeros(0, bool))
+    class_map, instance_map = paint(np.zeros((0, 2, 3)), np.zeros(0, int), np.zeros(0, bool))
     assert class_map.tolist() == instance_map.tolist() == [[0, 0, 0], [0, 0, 0]]
 
 
 def test_among_equals_the_later_lies_on_top():
     masks = np.array([[[1, 1, 0]], [[0, 1, 1]]])
-    class_map, instance_map = masks_to_maps(masks, np.array([0, 1]), np.array([False, False]))
+    class_map, instance_map = paint(masks, np.array([0, 1]), np.array([False, False]))
     assert class_map.tolist() == [[1, 2, 2]]
     assert instance_map.tolist() == [[1, 2, 2]]
 
@@ -76,7 +81,7 @@ def test_random_masks_against_painting_pixel_by_pixel():
         height, width = rng.integers(1, 9, 2)
         masks = (rng.random((count, height, width)) < rng.random((count, 1, 1))).astype(np.uint8)
         labels, ignored = rng.integers(0, 80, count), rng.random(count) < 0.3
-        for found, expected in zip(masks_to_maps(masks, labels, ignored), painted(masks, labels, ignored), strict=True):
+        for found, expected in zip(paint(masks, labels, ignored), painted(masks, labels, ignored), strict=True):
             np.testing.assert_array_equal(found, expected)
 
 
@@ -103,7 +108,7 @@ def test_large_masks_against_painting_one_whole_mask_after_another():
             covered += (expected_ids[inside] != 0).sum()
             expected_classes[inside] = 255 if ignored[index] else labels[index] + 1
             expected_ids[inside] = -1 if ignored[index] else index + 1
-        class_map, instance_map = masks_to_maps(masks, labels, ignored)
+        class_map, instance_map = paint(masks, labels, ignored)
         np.testing.assert_array_equal(class_map, expected_classes)
         np.testing.assert_array_equal(instance_map, expected_ids)
         assert class_map.dtype == instance_map.dtype == np.int64
@@ -111,7 +116,7 @@ def test_large_masks_against_painting_one_whole_mask_after_another():
 
 
 def test_missing_masks_are_named():
-    with pytest.raises(KeyError, match='LoadAnnotations'):
+    with pytest.raises(KeyError, match='LoadInstanceMasks'):
         Compose([{'type': 'MasksToMaps'}])({'img': np.zeros((2, 2, 3))})
 
 

@@ -39,7 +39,7 @@ def main() -> None:
     data_config = config.test_dataloader.dataset
     data_config.pipeline = [
         dict(type='LoadImageFromFile'),
-        dict(type='mmdet.LoadAnnotations', with_bbox=True, with_mask=True),
+        dict(type='LoadInstanceMasks'),
         dict(type='MasksToMaps'),
         dict(type='PackInstanceMaps'),
     ]

@@ -3,7 +3,7 @@ dataset_type = 'CocoInstanceDataset'
 data_root = 'data/coco/'
 length = 513  # longer side, aspect ratio kept: the paper's
 
-load_masks = dict(type='mmdet.LoadAnnotations', with_bbox=True, with_mask=True)
+load_masks = dict(type='LoadInstanceMasks')
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     load_masks,

@@ -2,7 +2,7 @@
 dataset_type = 'DigitsDataset'
 data_root = 'data/digits/'
 
-load_masks = dict(type='mmdet.LoadAnnotations', with_bbox=True, with_mask=True)
+load_masks = dict(type='LoadInstanceMasks')
 pipeline = [dict(type='LoadImageFromFile'), load_masks, dict(type='MasksToMaps'), dict(type='PackInstanceMaps')]
 train_pipeline = [
     dict(type='LoadImageFromFile'),

@@ -9,7 +9,7 @@ num_training_images = 415
 
 load_image = dict(type='LoadImageFromFile', color_type=3)  # BGR of 8 or 16 bits, whatever the file holds
 normalize = dict(type='NormalizePercentiles')  # 1 and 99.8 to 0 and 1: fluorescence uses a tenth of its range
-load_masks = dict(type='mmdet.LoadAnnotations', with_bbox=True, with_mask=True)
+load_masks = dict(type='LoadInstanceMasks')
 train_pipeline = [
     load_image,
     normalize,

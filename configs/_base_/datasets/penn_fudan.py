@@ -7,7 +7,7 @@ length = 513  # longer side when tested: the paper's for COCO
 held_back = 10  # every tenth training image chooses the grouping's settings (tools/tune.py), and is not trained on
 num_training_images = 105
 
-load_masks = dict(type='mmdet.LoadAnnotations', with_bbox=True, with_mask=True)
+load_masks = dict(type='LoadInstanceMasks')
 crop_pipeline = [
     dict(type='LoadImageFromFile'),
     load_masks,

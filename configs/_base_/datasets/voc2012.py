@@ -3,7 +3,7 @@
 dataset_type = 'VOCInstanceDataset'
 data_root = 'data/voc2012/'
 
-load_masks = dict(type='mmdet.LoadAnnotations', with_bbox=True, with_mask=True)
+load_masks = dict(type='LoadInstanceMasks')
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     load_masks,

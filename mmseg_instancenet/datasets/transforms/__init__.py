@@ -1,6 +1,7 @@
 from .boundaries import BoundaryConsensus, ClassesToInstances, LoadBSDSBoundaries, boundary_consensus
 from .instance_ids import LoadInstanceIds
 from .intensity import RandomIntensity
+from .load_masks import LoadInstanceMasks
 from .map_geometry import RandomCropMaps, RandomMosaicMaps, RandomRotateMaps, RandomScaledCropMaps, RandomTurnMaps
 from .masks_to_maps import MasksToMaps, masks_to_maps
 from .packing import PackInstanceMaps
@@ -12,6 +13,7 @@ __all__ = [
     'ClassesToInstances',
     'LoadBSDSBoundaries',
     'LoadInstanceIds',
+    'LoadInstanceMasks',
     'boundary_consensus',
     'MasksToMaps',
     'NormalizePercentiles',

@@ -2,20 +2,24 @@
 
 import numpy as np
 from mmcv.transforms import BaseTransform
+from mmdet.structures.mask import BitmapMasks
 from mmseg.registry import TRANSFORMS
 
-from ...structures import IGNORED_CLASS, IGNORED_INSTANCE
+from ...structures import IGNORED_CLASS, IGNORED_INSTANCE, BoxedMasks
+from .image_size import check_image_size
 from .label_maps import name_maps
 
 
-def masks_to_maps(masks_KHW: np.ndarray, labels_K: np.ndarray, ignored_K: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def masks_to_maps(masks: BitmapMasks, labels_K: np.ndarray, ignored_K: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Paints masks into one class map and one instance map.
 
     Where masks overlap the smaller one lies on top (among equals the later). Pixels that only ignored masks cover
-    (crowds, void, objects too small for the data set) are ignored; an object drawn over a crowd stays an object.
+    (crowds, void, objects with an ``ignore`` flag) are ignored; an object drawn over a crowd stays an object.
+
+    Time: of the boxes of :class:`BoxedMasks`. Peak memory besides the masks: the two maps.
 
     Args:
-        masks_KHW: (K, H, W) 0 or 1, K may be 0.
+        masks: of K objects, K may be 0.
         labels_K: (K,) classes from 0, as in COCO's list of classes.
         ignored_K: (K,) bool.
 
@@ -24,26 +28,23 @@ def masks_to_maps(masks_KHW: np.ndarray, labels_K: np.ndarray, ignored_K: np.nda
         mask k, -1 = ignore.
 
     Example:
-        >>> masks = np.array([[[1, 1, 1]], [[0, 0, 1]]])
+        >>> masks = BitmapMasks(np.array([[[1, 1, 1]], [[0, 0, 1]]]), height=1, width=3)
         >>> masks_to_maps(masks, np.array([4, 7]), np.array([False, False]))[0]
         array([[5, 5, 8]])
     """
-    size = masks_KHW.shape[1:]
-    class_map, instance_map = np.zeros(size, np.int64), np.zeros(size, np.int64)
-    inside_KHW = masks_KHW != 0
-    area_K = np.count_nonzero(inside_KHW, axis=(1, 2))
+    masks = BoxedMasks.of(masks)
+    class_map = np.zeros((masks.height, masks.width), np.int64)
+    instance_map = np.zeros_like(class_map)
+    inside_K = [crop.mask_hw != 0 for crop in masks.crops]
+    box_K = [crop.box for crop in masks.crops]
     for index in np.flatnonzero(ignored_K):
-        class_map[inside_KHW[index]] = IGNORED_CLASS
-        instance_map[inside_KHW[index]] = IGNORED_INSTANCE
-    # Painting within the box of each mask: hundreds of masks the size of the image took most of the time of a pipeline.
-    row_KH, column_KW = inside_KHW.any(2), inside_KHW.any(1)
+        class_map[box_K[index]][inside_K[index]] = IGNORED_CLASS
+        instance_map[box_K[index]][inside_K[index]] = IGNORED_INSTANCE
+    area_K = np.array([np.count_nonzero(inside_hw) for inside_hw in inside_K])
     for index in np.argsort(-area_K, kind='stable'):
-        if ignored_K[index] or area_K[index] == 0:
-            continue
-        (top, bottom), (left, right) = (np.flatnonzero(hit)[[0, -1]] for hit in (row_KH[index], column_KW[index]))
-        box = (slice(top, bottom + 1), slice(left, right + 1))
-        class_map[box][inside_KHW[index][box]] = labels_K[index] + 1
-        instance_map[box][inside_KHW[index][box]] = index + 1
+        if not ignored_K[index]:
+            class_map[box_K[index]][inside_K[index]] = labels_K[index] + 1
+            instance_map[box_K[index]][inside_K[index]] = index + 1
     return class_map, instance_map
 
 
@@ -53,7 +54,7 @@ class MasksToMaps(BaseTransform):
 
     mmdet's geometric transforms come before it, as they move masks and boxes; mmseg's and this package's ``..Maps`` come after
     it, as they move the maps that ``seg_fields`` names. In either place an object that a crop or a resize removed leaves no
-    trace. In testing ``mmdet.LoadAnnotations`` comes after the resize, so that the maps have the original size.
+    trace. In testing ``LoadInstanceMasks`` comes after the resize, so that the maps have the original size.
 
     Required keys, which are removed: gt_masks, gt_bboxes_labels, gt_ignore_flags; gt_bboxes goes with them, for mmseg's
     transforms take boxes for arrays. Added keys: gt_seg_map, gt_instance_map (H, W) float32, both named in seg_fields.
@@ -61,13 +62,10 @@ class MasksToMaps(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         if 'gt_masks' not in results:
-            raise KeyError(
-                "MasksToMaps needs 'gt_masks': put dict(type='mmdet.LoadAnnotations', with_mask=True) before it"
-            )
-        masks = results['gt_masks']
-        masks_KHW = masks.to_ndarray().reshape(-1, masks.height, masks.width)
+            raise KeyError("MasksToMaps needs 'gt_masks': put dict(type='LoadInstanceMasks') before it")
+        check_image_size(results)
         class_map, instance_map = masks_to_maps(
-            masks_KHW, results['gt_bboxes_labels'], np.asarray(results['gt_ignore_flags'], bool)
+            results['gt_masks'], results['gt_bboxes_labels'], np.asarray(results['gt_ignore_flags'], bool)
         )
         for key in ('gt_masks', 'gt_bboxes', 'gt_bboxes_labels', 'gt_ignore_flags'):
             results.pop(key, None)

@@ -43,6 +43,7 @@ class PackInstanceMaps(BaseTransform):
         meta_keys: Sequence[str] = (
             'img_id',
             'img_path',
+            'ann_file',
             'ori_shape',
             'img_shape',
             'scale_factor',

@@ -1,19 +1,20 @@
 """COCO AP, official and uncapped."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 
 import numpy as np
 import torch
 from mmdet.datasets.api_wrappers import COCO, COCOeval
 from mmdet.evaluation import CocoMetric
-from mmengine.fileio import dump, get_local_path, load
+from mmengine.fileio import dump, load
 from mmengine.logging import MMLogger
 from mmseg.registry import METRICS
 from pycocotools import mask as coco_mask
 
+from ..functional.annotation_files import AnnotationFiles, join
 from ..functional.map_objects import MapObjects, map_objects
-from ..functional.void import remove_void, void_masks
+from ..functional.void import remove_void
 
 _COCO_LIMIT = 100
 """Detections of a picture and class that COCO's AP looks at."""
@@ -26,7 +27,8 @@ _AP_NAMES = ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')
 class CocoInstanceMetric(CocoMetric):
     """mmdet's ``CocoMetric`` with six additions.
 
-    - Without ``ann_file`` it reads that of the data set (:class:`CocoInstanceDataset`), so that a config names it once.
+    - Without ``ann_file`` it reads that of the data set (:class:`CocoInstanceDataset`), so that a config names it once, or those
+      of several joined data sets. All are read by :func:`read_annotations`.
     - Without either the objects are those of ``gt_instance_map`` and ``gt_sem_seg``, both (1, H, W) at the image's original size
       (see :func:`map_objects`); images without ``img_id`` are numbered in the order of the data set.
     - ``segm_mAP_all`` stands beside the official ``segm_mAP``: the same average over IoU 0.5:0.05:0.95, without COCO's limit of
@@ -42,36 +44,32 @@ class CocoInstanceMetric(CocoMetric):
     Args: those of ``CocoMetric``; ``metric`` is ``['segm', 'bbox']`` unless given.
     """
 
-    def __init__(self, *args, metric: Sequence[str] = ('segm', 'bbox'), **kwargs) -> None:
-        super().__init__(*args, metric=[metric] if isinstance(metric, str) else list(metric), **kwargs)
-        self._void_of_picture: dict[int, dict] | None = None
-
-    @property
-    def dataset_meta(self) -> dict | None:
-        return self._dataset_meta
-
-    @dataset_meta.setter
-    def dataset_meta(self, meta: dict) -> None:
-        self._dataset_meta = meta
-        if self._coco_api is None and 'ann_file' in meta:
-            with get_local_path(meta['ann_file'], backend_args=self.backend_args) as path:
-                self._coco_api = COCO(path)
+    def __init__(self, ann_file: str | None = None, metric: str | Sequence[str] = ('segm', 'bbox'), **kwargs) -> None:
+        super().__init__(metric=[metric] if isinstance(metric, str) else list(metric), **kwargs)
+        self.ann_file = ann_file
+        self._files = AnnotationFiles(of_the_data_set=ann_file is None, backend_args=self.backend_args)
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        before = len(self.results)
-        if self._coco_api is None:
-            truths = [self._objects_of(sample) for sample in data_samples]
-            super().process(data_batch, [_with_objects(*pair) for pair in zip(data_samples, truths, strict=True)])
-            voids = [truth.void for truth in truths]
+        for sample in data_samples:
+            self._process_sample(data_batch, sample, self.ann_file or sample.get('ann_file'))
+
+    def _process_sample(self, data_batch: dict, sample: dict, ann_file: str | None) -> None:
+        """Keeps what the metrics need of an image, whose truth is in an annotation file or in its maps."""
+        classes = self.dataset_meta['classes']
+        if ann_file is None:
+            self._coco_api = None
+            truth = self._objects_of(sample)
+            super().process(data_batch, [_with_objects(sample, truth)])
+            void = truth.void
         else:
-            self._check_image_ids(data_samples)
-            super().process(data_batch, data_samples)
-            if self._void_of_picture is None:
-                self._void_of_picture = void_masks(self._coco_api)
-            voids = [self._void_of_picture.get(truth['img_id']) for truth, _ in self.results[before:]]
-        for (_, prediction), void in zip(self.results[before:], voids, strict=True):
-            if void is not None and 'masks' in prediction:
-                _cut_void(prediction, void)
+            self._coco_api = self._files.open(ann_file, classes)
+            self._check_image(sample, ann_file)
+            super().process(data_batch, [sample])
+            void = self._files.void(ann_file, classes).get(sample['img_id'])
+        truth, prediction = self.results[-1]
+        truth['ann_file'] = ann_file
+        if void is not None and 'masks' in prediction:
+            _cut_void(prediction, void)
 
     def _objects_of(self, sample: dict) -> MapObjects:
         missing = [name for name in ('gt_instance_map', 'gt_sem_seg') if name not in sample]
@@ -93,12 +91,21 @@ class CocoInstanceMetric(CocoMetric):
         num_classes, background = len(self.dataset_meta['classes']), sample.get('background', True)
         return map_objects(instance_map_HW, class_map_HW, num_classes, background)
 
-    def _check_image_ids(self, data_samples: Sequence[dict]) -> None:
-        if any('img_id' not in sample for sample in data_samples):
+    def _check_image(self, sample: dict, ann_file: str) -> None:
+        if 'img_id' not in sample:
             raise ValueError(
                 f'{type(self).__name__} finds an image in its annotation file by img_id, which the data samples lack: use '
                 'CocoInstanceDataset, or CocoInstanceMetric without ann_file, which takes gt_instance_map and gt_sem_seg for the '
                 'ground truth'
+            )
+        image = self._coco_api.imgs.get(sample['img_id'])
+        if image is None:
+            raise ValueError(f'expected an image of {ann_file}, got img_id {sample["img_id"]!r}: is it the right file?')
+        size = tuple(sample['ori_shape'][:2])
+        if size != (image['height'], image['width']):
+            raise ValueError(
+                f'{ann_file}: expected {image["file_name"]} to have the height and width {(image["height"], image["width"])}, '
+                f'got an image of {size}: was it resized or turned after it was annotated?'
             )
 
     def compute_metrics(self, results: list) -> dict[str, float]:
@@ -111,9 +118,7 @@ class CocoInstanceMetric(CocoMetric):
             MMLogger.get_current_instance().warning(
                 'no instance was found in the whole data set: every AP is 0, or -1 where there is no object to find'
             )
-        truth_of_maps = self._coco_api is None
-        if truth_of_maps:
-            _number_images(results)
+        results = self._find_truth(results)
         # mmdet takes all images of the annotation file, also those that the data set leaves out (`indices`).
         self.img_ids = [truth['img_id'] for truth, _ in results]
         figures = super().compute_metrics(results)
@@ -122,9 +127,26 @@ class CocoInstanceMetric(CocoMetric):
             MMLogger.get_current_instance().info(
                 f'segm_mAP_all (no limit of detections): {figures["segm_mAP_all"]:.3f}'
             )
-        if truth_of_maps:
-            self._coco_api = None  # mmdet would keep this truth for the next evaluation, which brings its own
         return figures
+
+    def _find_truth(self, results: Sequence[tuple[dict, dict]]) -> list[tuple[dict, dict]]:
+        """Sets the truth of the images that were evaluated; returns their results with ids that are unique."""
+        self.cat_ids = None  # mmdet keeps those of the last evaluation
+        file_of = [truth['ann_file'] for truth, _ in results]
+        names, classes = list(dict.fromkeys(file_of)), self.dataset_meta['classes']
+        if names == [None]:
+            self._coco_api = None
+            return _with_unique_ids(results)
+        if None in names:
+            raise ValueError(
+                f'{type(self).__name__}: expected all images from annotation files or all from label maps, got '
+                f'{file_of.count(None)} of {len(results)} without an annotation file: evaluate the data sets one by one'
+            )
+        if len(names) == 1:
+            self._coco_api = self._files.open(names[0], classes)
+            return list(results)
+        self._coco_api, number_of = join({name: self._files.open(name, classes) for name in names}, list(classes))
+        return _numbered(results, [number_of[truth['ann_file'], truth['img_id']] for truth, _ in results])
 
     def gt_to_coco_json(self, gt_dicts: Sequence[dict], outfile_prefix: str) -> str:
         """As mmdet's, but the area of an object is that of its mask: mmdet writes its box's, and small objects count as large."""
@@ -168,17 +190,21 @@ def _with_objects(sample: dict, objects: MapObjects) -> dict:
     return {**sample, 'img_id': sample.get('img_id'), 'instances': instances}
 
 
-def _number_images(results: Sequence[tuple[dict, dict]]) -> None:
-    """Numbers the images, in place, unless each has an id of its own.
+def _with_unique_ids(results: Sequence[tuple[dict, dict]]) -> list[tuple[dict, dict]]:
+    """Numbers the images unless each has an id of its own.
 
     Only here, where the results of all processes lie in the order of the data set: numbers that each process counts would
     collide. Ids repeat where data sets are joined.
     """
     image_ids = [truth['img_id'] for truth, _ in results]
-    if len(set(image_ids) - {None}) == len(results):
-        return
-    for number, (truth, prediction) in enumerate(results):
-        truth['img_id'] = prediction['img_id'] = number
+    return list(results) if len(set(image_ids) - {None}) == len(results) else _numbered(results, range(len(results)))
+
+
+def _numbered(results: Sequence[tuple[dict, dict]], numbers: Iterable[int]) -> list[tuple[dict, dict]]:
+    return [
+        ({**truth, 'img_id': number}, {**prediction, 'img_id': number})
+        for (truth, prediction), number in zip(results, numbers, strict=True)
+    ]
 
 
 def _load_results(coco: COCO, results: list) -> COCO:

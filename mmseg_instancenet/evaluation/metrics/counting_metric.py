@@ -32,7 +32,7 @@ class CountingMetric(BaseMetric):
     r"""CVPPP's measures, StarDist's matching figures, and splits and merges, on label maps without regard to class.
 
     Compares ``pred_instance_map`` with ``gt_instance_map``, both (1, H, W) at the picture's original size: in the test
-    pipeline ``mmdet.LoadAnnotations`` and ``MasksToMaps`` come after the resize. Pixels with ground truth -1 (crowds, void)
+    pipeline ``LoadInstanceMasks`` and ``MasksToMaps`` come after the resize. Pixels with ground truth -1 (crowds, void)
     are left out of both maps. Where objects overlap, the ground truth is what ``MasksToMaps`` makes of them.
 
     Keys, t = 50, 55, .. 95 percent IoU:
@@ -64,7 +64,7 @@ class CountingMetric(BaseMetric):
             if 'gt_instance_map' not in data_sample:
                 raise KeyError(
                     'CountingMetric needs gt_instance_map: load the annotations in the test pipeline '
-                    '(mmdet.LoadAnnotations with_mask=True, MasksToMaps and PackInstanceMaps)'
+                    '(LoadInstanceMasks, MasksToMaps and PackInstanceMaps)'
                 )
             truth_HW, prediction_HW = (
                 torch.as_tensor(data_sample[name]['data'])[0].cpu().numpy()
@@ -73,7 +73,7 @@ class CountingMetric(BaseMetric):
             if truth_HW.shape != prediction_HW.shape:
                 raise ValueError(
                     f'expected gt_instance_map at the size {prediction_HW.shape} of pred_instance_map, the original size, got '
-                    f'{truth_HW.shape}: in the test pipeline mmdet.LoadAnnotations comes after the resize'
+                    f'{truth_HW.shape}: in the test pipeline LoadInstanceMasks comes after the resize'
                 )
             self.results.append(_figures_of_picture(label_overlap(truth_HW, prediction_HW)))
 

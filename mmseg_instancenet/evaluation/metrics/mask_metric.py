@@ -45,31 +45,23 @@ class MaskMetric(CocoInstanceMetric):
     def compare(self, masks: PictureMasks, image_id: Any) -> Any:
         """What :meth:`compute_metrics` needs to know of a picture."""
 
-    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        if self._coco_api is None:
+    def _process_sample(self, data_batch: dict, sample: dict, ann_file: str | None) -> None:
+        if ann_file is None:
             raise ValueError(
                 f'{type(self).__name__} has no ground truth: use CocoInstanceDataset with test_mode=True, or set ann_file '
                 'to a COCO json'
             )
-        known = len(self.results)
-        super().process(data_batch, data_samples)
-        self.results[known:] = [
-            self.compare(self._picture_masks(prediction), prediction['img_id'])
-            for _, prediction in self.results[known:]
-        ]
+        super()._process_sample(data_batch, sample, ann_file)
+        _, prediction = self.results.pop()
+        self.results.append(self.compare(self._image_masks(prediction), prediction['img_id']))
 
-    def _picture_masks(self, prediction: dict) -> PictureMasks:
+    def _image_masks(self, prediction: dict) -> PictureMasks:
         coco, image_id = self._coco_api, prediction['img_id']
-        if self.cat_ids is None:
-            self.cat_ids = coco.get_cat_ids(cat_names=self.dataset_meta['classes'])
-            if len(self.cat_ids) != len(self.dataset_meta['classes']):
-                raise ValueError(
-                    f'expected the classes {self.dataset_meta["classes"]} in the annotation file, which has '
-                    f'{[category["name"] for category in coco.dataset["categories"]]}'
-                )
-        if image_id not in coco.imgs:
+        self.cat_ids = coco.get_cat_ids(cat_names=self.dataset_meta['classes'])
+        if len(self.cat_ids) != len(self.dataset_meta['classes']):
             raise ValueError(
-                f'expected a picture of the annotation file, got img_id {image_id!r}: is it the right file?'
+                f'expected the classes {self.dataset_meta["classes"]} in the annotation file, which has '
+                f'{[category["name"] for category in coco.dataset["categories"]]}'
             )
         labels_K, masks_K = prediction['labels'], prediction['masks']
         scores_K = prediction.get('mask_scores', prediction['scores'])  # as mmdet's CocoMetric for masks

@@ -334,12 +334,12 @@ def _true_classes(data_sample: DetDataSample, image_size: tuple[int, int]) -> tu
     if 'gt_sem_seg' not in data_sample:
         raise ValueError(
             "test_cfg.classes='ground_truth' needs gt_sem_seg in the data samples: load the annotations in the test pipeline "
-            '(mmdet.LoadAnnotations with_mask=True and MasksToMaps after the resize)'
+            '(LoadInstanceMasks and MasksToMaps after the resize)'
         )
     class_HW = data_sample.gt_sem_seg.data[0]
     if tuple(class_HW.shape) != image_size:
         raise ValueError(
             f'expected gt_sem_seg at the original size {image_size}, got {tuple(class_HW.shape)}: in the test pipeline '
-            'mmdet.LoadAnnotations comes after the resize'
+            'LoadInstanceMasks comes after the resize'
         )
     return class_HW, torch.ones(image_size, device=class_HW.device)

@@ -220,13 +220,12 @@ def test_annotation_file_comes_from_the_data_set(tmp_path):
     ann_file = str(write_truth(tmp_path, [labels]))
     only_four = np.where(labels <= 4, labels, 0)
     results = []
-    for metric, meta in (
-        (CocoInstanceMetric(ann_file=ann_file), NUCLEUS),
-        (CocoInstanceMetric(), dict(NUCLEUS, ann_file=ann_file)),
+    for metric, of_sample in (
+        (CocoInstanceMetric(ann_file=ann_file), {}),
+        (CocoInstanceMetric(), {'ann_file': ann_file}),
     ):
-        metric.dataset_meta = meta
-        assert metric.dataset_meta == meta
-        results.append(evaluate(metric, [sample_of(1, only_four, np.linspace(1, 0.5, 4))]))
+        metric.dataset_meta = NUCLEUS
+        results.append(evaluate(metric, [sample_of(1, only_four, np.linspace(1, 0.5, 4)) | of_sample]))
     assert results[0] == results[1]
     assert results[0]['segm_mAP'] == round(67 / 101, 3)  # 4 of 6
 
@@ -234,8 +233,9 @@ def test_annotation_file_comes_from_the_data_set(tmp_path):
 def test_own_annotation_file_is_not_replaced_by_that_of_the_data_set(tmp_path):
     labels = discs(1, 2)
     metric = CocoInstanceMetric(ann_file=str(write_truth(tmp_path, [labels])))
-    metric.dataset_meta = dict(NUCLEUS, ann_file=str(tmp_path / 'absent.json'))
-    assert evaluate(metric, [sample_of(1, labels, np.ones(2))])['segm_mAP'] == 1.0
+    metric.dataset_meta = NUCLEUS
+    sample = sample_of(1, labels, np.ones(2)) | {'ann_file': str(tmp_path / 'absent.json')}
+    assert evaluate(metric, [sample])['segm_mAP'] == 1.0
 
 
 def test_metric_is_segm_and_bbox_unless_given(tmp_path):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from mask_cases import predict_rows
+from mmdet.structures.mask import BitmapMasks
 from mmengine.evaluator import Evaluator
 from mmengine.structures import InstanceData, PixelData
 from mmseg.structures import SegDataSample
@@ -79,7 +80,7 @@ def test_real_masks(test_data, tmp_path):
         annotations = coco.imgToAnns[image_id] if image_id != min(coco.imgs) else []
         size = coco.imgs[image_id]['height'], coco.imgs[image_id]['width']
         maps[image_id] = instance_map, class_map = masks_to_maps(
-            np.array([coco.annToMask(a) for a in annotations]).reshape(-1, *size),
+            BitmapMasks([coco.annToMask(a) for a in annotations], *size),
             np.array([category_ids.index(a['category_id']) for a in annotations], int),
             np.array([a['iscrowd'] for a in annotations], bool),
         )[::-1]

@@ -83,12 +83,12 @@ def evaluate(ann_file: str, numbers: list[int], size: int = PICTURES) -> dict[st
     """Figures of the pictures that this process is given, picture by picture as the loop of the runner does it."""
     init_default_scope('mmseg')
     evaluator = Evaluator(list(METRICS.values()))
-    evaluator.dataset_meta = {'classes': CLASSES, 'ann_file': ann_file}
+    evaluator.dataset_meta = {'classes': CLASSES}
     of_maps = Evaluator(list(OF_MAPS.values()))
     of_maps.dataset_meta = {'classes': CLASSES}
     for number in numbers:
         sample = data_sample(number)
-        evaluator.process([sample], {})
+        evaluator.process([sample | {'ann_file': ann_file}], {})
         of_maps.process([{key: value for key, value in sample.items() if key != 'img_id'}], {})
     return evaluator.evaluate(size) | of_maps.evaluate(size)
 

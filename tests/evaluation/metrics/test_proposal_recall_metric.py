@@ -16,8 +16,8 @@ CLASSES = ('cat', 'dog')
 
 
 def metric_of(ann_file: str, classes=CLASSES, **kwargs) -> ProposalRecallMetric:
-    metric = METRICS.build(dict(type='ProposalRecallMetric', **kwargs))
-    metric.dataset_meta = {'classes': classes, 'ann_file': ann_file}
+    metric = METRICS.build(dict(type='ProposalRecallMetric', ann_file=ann_file, **kwargs))
+    metric.dataset_meta = {'classes': classes}
     return metric
 
 

@@ -21,8 +21,8 @@ CAT, DOG, BIRD = range(3)
 
 
 def metric_of(ann_file: str, classes=CLASSES, **kwargs) -> RegionAveragePrecisionMetric:
-    metric = METRICS.build(dict(type='RegionAveragePrecisionMetric', **kwargs))
-    metric.dataset_meta = {'classes': classes, 'ann_file': ann_file}
+    metric = METRICS.build(dict(type='RegionAveragePrecisionMetric', ann_file=ann_file, **kwargs))
+    metric.dataset_meta = {'classes': classes}
     return metric
 
 
@@ -47,7 +47,7 @@ def test_bad_input_is_named(tmp_path):
         metric.process({}, [predict_rows(1, [])])
     metric = metric_of(ann_file)
     for sample, message in (
-        (predict_rows(2, []), 'picture of the annotation file, got img_id 2'),
+        (predict_rows(2, []), 'expected an image of .*rows.json, got img_id 2'),
         (predict_rows(1, [(3, 0.5, '##........')]), r'labels 0 \.\. 2, got 3'),
         (predict_rows(1, [(0, math.nan, '##........')]), 'finite scores'),
         (predict_rows(1, [(1, 0.5, '##.......')]), r'original size \[1, 10\] of the picture, got \[1, 9\]'),
@@ -134,9 +134,10 @@ def test_data_samples_of_the_runner(tmp_path):
     ann_file, samples = two_pictures(tmp_path)
     expected = evaluate(metric_of(ann_file), samples)
     evaluator = Evaluator([dict(type='RegionAveragePrecisionMetric')])
-    evaluator.dataset_meta = {'classes': CLASSES, 'ann_file': ann_file}
+    evaluator.dataset_meta = {'classes': CLASSES}
     for sample in samples:
-        data_sample = DetDataSample(metainfo={key: sample[key] for key in ('img_id', 'ori_shape')})
+        meta = {key: sample[key] for key in ('img_id', 'ori_shape')}
+        data_sample = DetDataSample(metainfo=meta | {'ann_file': ann_file})
         data_sample.pred_instances = InstanceData(**sample['pred_instances'])
         evaluator.process([data_sample], {})
     assert evaluator.evaluate(2) == {f'region/{key}': value for key, value in expected.items()}

@@ -1,0 +1,106 @@
+"""The list of what is checked in an annotation file, and what is done about each."""
+
+from collections.abc import Iterable
+from enum import Enum
+from typing import NamedTuple
+
+
+class Decision(Enum):
+    """What becomes of a finding."""
+
+    MENDED = 'mended'
+    WARNED = 'warned'
+    REFUSED = 'refused'
+
+
+class Check(NamedTuple):
+    """A kind of finding.
+
+    Attributes:
+        name: of the check, as reports have it.
+        where: the part of the file.
+        found: the finding, for ``N times: ..``.
+        decision: see :class:`Decision`.
+        action: the normal form of a mended one, or the remedy.
+    """
+
+    name: str
+    where: str
+    found: str
+    decision: Decision
+    action: str
+
+    @property
+    def can_be_skipped(self) -> bool:
+        """Whether ``strict=False`` leaves out the annotation; what is wrong with images and categories stops in any case."""
+        return self.decision is Decision.REFUSED and self.where == 'annotations'
+
+
+_MENDED, _WARNED, _REFUSED = Decision
+
+CHECKS = {
+    check.name: check
+    for check in (
+        Check('byte-order-mark', 'file', 'byte order mark, as editors of Windows write it', _MENDED, 'read as UTF-8'),
+        Check('no-json', 'file', 'truncated file, Git LFS pointer, another format', _REFUSED, 'get the whole file'),
+        Check('no-coco', 'file', 'no COCO json: no lists "images" and "categories"', _REFUSED, 'convert it to COCO'),
+        Check('no-annotation', 'file', 'no annotation at all', _WARNED, 'nothing is learnt, every AP is -1'),
+        Check('all-ignored', 'file', 'every object of the classes a crowd or ignored', _WARNED,
+              'nothing is learnt, every AP is -1; set "iscrowd" to 0 where an annotation is one object'),
+        Check('class-without-object', 'file', 'class whose every annotation is a crowd or ignored', _WARNED,
+              'the class is not learnt'),
+        Check('image-entry', 'images', 'entry without a text "file_name"', _REFUSED, 'give each image its file name'),
+        Check('image-id', 'images', 'id absent, null, text or fraction', _MENDED,
+              'numbered inside; "7" and 7.0 are 7'),
+        Check('duplicate-image-id', 'images', 'id of two images', _REFUSED,
+              'number the images of joined files anew, and the annotations with them'),
+        Check('image-size-as-text', 'images', 'width or height as text or fraction', _MENDED, 'read as a whole number'),
+        Check('image-size', 'images', 'width or height absent, zero, negative or above 65000', _REFUSED,
+              'write the size of the image as stored in the file'),
+        Check('category-id', 'categories', 'id absent, null, text or fraction', _MENDED,
+              'numbered inside; "7" and 7.0 are 7'),
+        Check('category-name', 'categories', 'name absent or no text', _REFUSED, 'give each category a name'),
+        Check('duplicate-category', 'categories', 'id or name of two categories', _REFUSED, 'leave one of them'),
+        Check('annotation-entry', 'annotations', 'entry that is no object {..}', _REFUSED, 'correct or remove it'),
+        Check('annotation-id', 'annotations', 'id absent, null, text, zero, negative or used twice', _MENDED,
+              'numbered inside'),
+        Check('unknown-image', 'annotations', 'image_id of no image', _REFUSED, 'correct or remove it'),
+        Check('unknown-category', 'annotations', 'category_id of no category', _REFUSED,
+              'number annotations and categories alike (one of them may begin at 0, the other at 1)'),
+        Check('no-crowd-flag', 'annotations', '"iscrowd" absent, null or empty', _MENDED, '0: one object'),
+        Check('crowd-flag-as-text', 'annotations', '"iscrowd" or "ignore" as text or true/false', _MENDED, 'read as 0 or 1'),
+        Check('crowd-flag', 'annotations', '"iscrowd" or "ignore" neither 0 nor 1', _REFUSED,
+              'set 0 for an object, 1 for a crowd'),
+        Check('no-mask', 'annotations', 'no "segmentation", or an empty one', _REFUSED,
+              'draw its mask, or remove it: pixel embeddings are trained on masks'),
+        Check('segmentation-form', 'annotations', 'segmentation in no form of COCO', _REFUSED,
+              'write polygons [[x1, y1, x2, y2, x3, y3, ..], ..] or {"size": [height, width], "counts": ..}'),
+        Check('flat-polygon', 'annotations', 'one polygon in place of a list of polygons', _MENDED, 'a list of this one'),
+        Check('polygon-of-pairs', 'annotations', 'polygon as pairs [x, y]', _MENDED, 'x1, y1, x2, y2, ..'),
+        Check('coordinates-as-text', 'annotations', 'coordinates as text', _MENDED, 'read as numbers'),
+        Check('empty-ring', 'annotations', 'polygon of fewer than three points beside others', _MENDED, 'left out'),
+        Check('point-polygon', 'annotations', 'polygon of fewer than three points, such as the corners of a box', _REFUSED,
+              'draw at least three points around the object'),
+        Check('odd-polygon', 'annotations', 'odd count of coordinates', _REFUSED, 'write x and y of each point'),
+        Check('coordinate', 'annotations', 'coordinate that is no finite number', _REFUSED, 'correct it'),
+        Check('shares', 'annotations', 'coordinates between 0 and 1, as shares of the sides of the image', _REFUSED,
+              'multiply them by width and height'),
+        Check('outside', 'annotations', 'polygon more than 10 pixels outside the image', _REFUSED,
+              'is the size of the image in the json that of the file on which it was drawn? Else cut the polygon'),
+        Check('over-the-rim', 'annotations', 'polygon a few pixels outside the image', _MENDED, 'clipped'),
+        Check('mask-size', 'annotations', 'run lengths of another size than the image', _REFUSED,
+              'encode the mask at the size of the image'),
+        Check('counts', 'annotations', 'run lengths that do not cover the image once', _REFUSED, 'encode the mask again'),
+        Check('no-pixel', 'annotations', 'mask without a pixel', _MENDED, 'left out: nothing can find it'),
+        Check('area', 'annotations', '"area" absent, zero or no number', _MENDED, 'that of the mask'),
+        Check('box', 'annotations', '"bbox" absent, no four numbers or without a side', _MENDED, 'that of the mask'),
+        Check('other-box', 'annotations', '"bbox" more than 2 pixels beside the mask', _MENDED, 'that of the mask'),
+    )
+}  # fmt: skip
+"""All checks of :func:`read_annotations`, by name."""
+
+
+def decision_table(checks: Iterable[Check] = tuple(CHECKS.values())) -> str:
+    """The checks as a table in Markdown."""
+    rows = [f'| {check.where} | {check.found} | {check.decision.value} | {check.action} |' for check in checks]
+    return '\n'.join(['| where | found | decision | normal form, or remedy |', '|---|---|---|---|', *rows])

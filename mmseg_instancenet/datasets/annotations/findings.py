@@ -1,0 +1,76 @@
+"""What a reader found in an annotation file."""
+
+from typing import NamedTuple
+
+from .checks import CHECKS, Check, Decision
+
+
+class Finding(NamedTuple):
+    """One kind of finding in a file: how often, and the first example."""
+
+    check: Check
+    count: int
+    first: str
+
+    def __str__(self) -> str:
+        return f'{self.count} x {self.check.found}; the first: {self.first} ({self.check.action})'
+
+
+class Findings:
+    """Counts the findings of each check and keeps the first example.
+
+    Args:
+        name: of the annotation file.
+
+    Example:
+        >>> findings = Findings('train.json')
+        >>> findings.add('area', 'annotation 3 of image a.png')
+        >>> print(findings.report(Decision.MENDED))
+        train.json, mended:
+          1 x "area" absent, zero or no number; the first: annotation 3 of image a.png (that of the mask)
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._counts: dict[str, int] = {}
+        self._first: dict[str, str] = {}
+
+    def add(self, check: str, first: str, count: int = 1) -> None:
+        """Counts a finding of a check.
+
+        Args:
+            check: key of :data:`CHECKS`.
+            first: where it is, and the value where that helps.
+            count: number of such findings, of which ``first`` is the first.
+        """
+        self._counts[check] = self._counts.get(check, 0) + count
+        self._first.setdefault(check, first)
+
+    def of(self, *decisions: Decision) -> list[Finding]:
+        """The findings with one of these decisions, in the order of :data:`CHECKS`."""
+        return [
+            Finding(check, self._counts[name], self._first[name])
+            for name, check in CHECKS.items()
+            if name in self._counts and check.decision in decisions
+        ]
+
+    def report(self, decision: Decision) -> str:
+        """A line for each kind of finding with this decision, below the file's name; empty where there is none."""
+        lines = [f'  {finding}' for finding in self.of(decision)]
+        return '\n'.join([f'{self.name}, {decision.value}:', *lines]) if lines else ''
+
+    def refuse(self, strict: bool = True) -> None:
+        """Raises ValueError where something cannot be mended.
+
+        Args:
+            strict: False for a file whose annotations are left out where they cannot be mended.
+        """
+        findings = self.of(Decision.REFUSED)
+        if not strict:
+            findings = [finding for finding in findings if not finding.check.can_be_skipped]
+        if findings:
+            lines = '\n'.join(f'  {finding}' for finding in findings)
+            skip = ''
+            if all(finding.check.can_be_skipped for finding in findings):
+                skip = '\nstrict=False in the config of the data set leaves these annotations out'
+            raise ValueError(f'{self.name} cannot be used as it is:\n{lines}{skip}')

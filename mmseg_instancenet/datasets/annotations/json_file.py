@@ -1,0 +1,40 @@
+"""Reads the json itself."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from .findings import Findings
+
+_LFS_POINTER = b'version https://git-lfs'
+
+
+def load_json(path: str | Path, findings: Findings) -> Any:
+    """The content of a json file in UTF-8, with or without a byte order mark.
+
+    Args:
+        path: of the file.
+        findings: counts a byte order mark; its name stands in messages.
+
+    Raises:
+        ValueError: if the file is no json.
+    """
+    data = Path(path).read_bytes()
+    if data.startswith(_LFS_POINTER):
+        raise ValueError(
+            f'{findings.name}: expected a json, got a pointer of Git LFS: get the file itself with "git lfs pull"'
+        )
+    if data.startswith(b'\xef\xbb\xbf'):
+        findings.add('byte-order-mark', 'the first three bytes')
+        data = data[3:]
+    try:
+        return json.loads(data.decode('utf-8'))
+    except UnicodeDecodeError as error:
+        raise ValueError(f'{findings.name}: expected a json in UTF-8, got {error}: save it as UTF-8') from None
+    except json.JSONDecodeError as error:
+        size = f'a file of {len(data)} bytes'
+        raise ValueError(
+            f'{findings.name}: expected a json, got {size} with {error}: is it truncated, or another format?'
+        ) from None
+    except RecursionError:
+        raise ValueError(f'{findings.name}: expected a COCO json, got lists within lists without end') from None

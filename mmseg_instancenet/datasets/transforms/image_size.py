@@ -1,0 +1,14 @@
+"""The size of an image against that of its annotations."""
+
+
+def check_image_size(results: dict) -> None:
+    """Raises ValueError where the image that was loaded has another size than the annotation file gives it."""
+    size, annotated = tuple(results['ori_shape'][:2]), (results.get('height'), results.get('width'))
+    if None in annotated or size == annotated:
+        return
+    hint = 'resize both alike, or annotate the images as they are'
+    if size == annotated[::-1]:
+        hint = 'the sides are swapped: is the image turned by an EXIF tag that the annotation tool ignored?'
+    raise ValueError(
+        f'{results.get("img_path")}: expected the height and width of the annotations {annotated}, got an image of {size}: {hint}'
+    )
