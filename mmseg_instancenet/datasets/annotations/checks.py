@@ -67,6 +67,8 @@ CHECKS = {
         Check('unknown-image', 'annotations', 'image_id of no image', _REFUSED, 'correct or remove it'),
         Check('unknown-category', 'annotations', 'category_id of no category', _REFUSED,
               'number annotations and categories alike (one of them may begin at 0, the other at 1)'),
+        Check('reference-as-text', 'annotations', 'image_id or category_id as text or fraction', _MENDED,
+              '"7" and 7.0 are 7'),
         Check('no-crowd-flag', 'annotations', '"iscrowd" absent, null or empty', _MENDED, '0: one object'),
         Check('crowd-flag-as-text', 'annotations', '"iscrowd" or "ignore" as text or true/false', _MENDED, 'read as 0 or 1'),
         Check('crowd-flag', 'annotations', '"iscrowd" or "ignore" neither 0 nor 1', _REFUSED,

@@ -31,7 +31,7 @@ def load_json(path: str | Path, findings: Findings) -> Any:
         return json.loads(data.decode('utf-8'))
     except UnicodeDecodeError as error:
         raise ValueError(f'{findings.name}: expected a json in UTF-8, got {error}: save it as UTF-8') from None
-    except json.JSONDecodeError as error:
+    except ValueError as error:  # JSONDecodeError, and a number of thousands of digits
         size = f'a file of {len(data)} bytes'
         raise ValueError(
             f'{findings.name}: expected a json, got {size} with {error}: is it truncated, or another format?'

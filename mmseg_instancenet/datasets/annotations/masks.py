@@ -50,7 +50,7 @@ class _Masks:
         self.height_K, self.width_K = np.array(sizes, np.int64).reshape(-1, 2).T
         self.good_K = np.ones(len(entries), bool)
         self.as_polygons_K = np.zeros(len(entries), bool)
-        self.thin_K = np.zeros(len(entries), bool)
+        self.perhaps_empty_K = np.zeros(len(entries), bool)
         self.area_K, self.box_K4 = np.zeros(len(entries)), np.zeros((len(entries), 4))
 
     def read(self) -> None:
@@ -77,7 +77,14 @@ class _Masks:
     def measure_polygons(self) -> None:
         """Refuses polygons that C code must not see or that lie elsewhere, and measures the others."""
         place_J = np.flatnonzero(self.good_K & self.as_polygons_K)
-        measures = polygons.measure([self.entries[place]['segmentation'] for place in place_J])
+        try:
+            measures = polygons.measure([self.entries[place]['segmentation'] for place in place_J])
+        except OverflowError:
+            self._refuse(
+                'coordinate', [place for place in place_J if self._largest(place) > _LARGE], self._largest_as_text
+            )
+            self.measure_polygons()
+            return
         side_J2 = np.stack([self.width_K[place_J], self.height_K[place_J]], axis=1)
         low_J2, high_J2 = measures.box_K4[:, :2], measures.box_K4[:, 2:]
         with np.errstate(invalid='ignore'):
@@ -96,8 +103,8 @@ class _Masks:
         for place in place_J[finite_J & ~shares_J & (over_J > _RIM) & (over_J <= _FAR)]:
             self.findings.add('over-the-rim', f'{self.names[place]}: {extent(place)}')
         self.area_K[place_J], self.box_K4[place_J] = measures.area_K, measures.box_K4
-        # A polygon that is thin everywhere may pass between the centers of all pixels.
-        self.thin_K[place_J] = measures.area_K < measures.perimeter_K
+        # A polygon that is thin everywhere may pass between the centers of all pixels, one at the rim may lie outside.
+        self.perhaps_empty_K[place_J] = (measures.area_K <= measures.perimeter_K) | (over_J > 0)
 
     def measure_run_lengths(self) -> None:
         """Refuses run lengths that do not cover their image once, and measures the others."""
@@ -122,15 +129,11 @@ class _Masks:
             self.area_K[place_J], self.box_K4[place_J] = measures.area_K, measures.box_K4
 
     def drop_empty(self) -> None:
-        """Leaves out masks without a pixel, and takes the box of the pixels for polygons thinner than one."""
+        """Leaves out masks without a pixel."""
         self._refuse('no-pixel', np.flatnonzero(self.good_K & ~self.as_polygons_K & (self.area_K == 0)))
-        for place in np.flatnonzero(self.good_K & self.thin_K):
-            mask = self._rasterized(place)
-            if coco_mask.area(mask) == 0:
+        for place in np.flatnonzero(self.good_K & self.perhaps_empty_K):
+            if coco_mask.area(self._rasterized(place)) == 0:
                 self._refuse('no-pixel', [place])
-            elif (self.box_K4[place, 2:] - self.box_K4[place, :2]).min() < 1:
-                left, top, width, height = coco_mask.toBbox(mask)
-                self.box_K4[place] = left, top, left + width, top + height
 
     def set_areas(self) -> None:
         """Sets each ``area`` that is no positive number to the pixels of the mask."""
@@ -160,10 +163,14 @@ class _Masks:
         beside_J = ~without_side_J & (np.abs(box_J4 - of_mask_J4) > _BOX_TOLERANCE).any(1)
         for check, chosen_J in (('box', without_side_J), ('other-box', beside_J)):
             for index in np.flatnonzero(chosen_J):
-                place, (left, top, right, bottom) = place_J[index], of_mask_J4[index].tolist()
+                place = place_J[index]
+                # The extent of a polygon may be more than that of its pixels.
+                of_mask_4 = self._box_of_pixels(place) if self.as_polygons_K[place] else of_mask_J4[index]
+                if check == 'other-box' and np.abs(box_J4[index] - of_mask_4).max() <= _BOX_TOLERANCE:
+                    continue
                 self.findings.add(check, f'{self.names[place]}: {short(boxes[index])}')
-                # At least a pixel wide and high: mmdet leaves out what is less.
-                self.entries[place]['bbox'] = [left, top, max(right - left, 1.0), max(bottom - top, 1.0)]
+                left, top, right, bottom = of_mask_4.tolist()
+                self.entries[place]['bbox'] = [left, top, right - left, bottom - top]
 
     def _refuse(self, check: str, places: Iterable[int], value: Callable[[int], str] | None = None) -> None:
         """Leaves annotations out and counts them; ``value`` gives the part of one that stands in the report."""
@@ -171,6 +178,12 @@ class _Masks:
             name = self.names[place]
             self.findings.add(check, name if value is None else f'{name}: {value(int(place))}')
             self.good_K[place] = False
+
+    def _largest(self, place: int) -> float:
+        return max(abs(value) for ring in self.entries[place]['segmentation'] for value in ring)
+
+    def _largest_as_text(self, place: int) -> str:
+        return f'a whole number of {len(str(self._largest(place)))} digits'
 
     def _first_not_finite(self, place: int) -> str:
         rings = self.entries[place]['segmentation']
@@ -181,6 +194,10 @@ class _Masks:
             if not math.isfinite(value)
         )
 
+    def _box_of_pixels(self, place: int) -> np.ndarray:
+        left, top, width, height = coco_mask.toBbox(self._rasterized(place))
+        return np.array([left, top, left + width, top + height])
+
     def _rasterized(self, place: int) -> dict:
         rings = self.entries[place]['segmentation']
         return coco_mask.merge(coco_mask.frPyObjects(rings, int(self.height_K[place]), int(self.width_K[place])))
@@ -190,6 +207,8 @@ def _run_lengths(mask: dict, size: list[int]) -> dict:
     """Run lengths with whole numbers in place of 7.0."""
     if not {'size', 'counts'} <= set(mask):
         raise Unreadable('segmentation-form', short(mask))
+    if mask['size'] == size and type(mask['counts']) is str:
+        return mask
     if not isinstance(mask['size'], list) or [_whole(side) for side in mask['size']] != size:
         raise Unreadable('mask-size', f'{short(mask["size"])}, expected {size}, height and width of the image')
     counts = mask['counts']

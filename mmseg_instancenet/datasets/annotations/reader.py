@@ -128,8 +128,11 @@ def _annotations(
             findings.add('unknown-image', f'annotation {entry.get("id")!r} with image_id {entry.get("image_id")!r}')
             continue
         name = f'annotation {entry.get("id")!r} of image {by_id[image]["file_name"]}'
-        entry = dict(entry, image_id=image, category_id=category)
-        if not all(_set_flag(entry, flag, name, findings) for flag in ('iscrowd', 'ignore')):
+        for key in ('image_id', 'category_id'):
+            if type(entry[key]) is not int and type(key_of(entry[key])) is int:
+                findings.add('reference-as-text', f'{key} {entry[key]!r} in {name}')
+        entry['image_id'], entry['category_id'] = image, category
+        if not (_set_flag(entry, 'iscrowd', name, findings) and _set_flag(entry, 'ignore', name, findings)):
             continue
         annotations.append(entry)
         names.append(name)

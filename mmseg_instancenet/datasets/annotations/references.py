@@ -20,7 +20,7 @@ def key_of(value: Any) -> Hashable:
         text = value.strip()
         digits = text.removeprefix('-')
         return int(text) if digits.isascii() and digits.isdigit() and len(digits) < 19 else value
-    return value if isinstance(value, Hashable) else repr(value)
+    return value if value is None or isinstance(value, float | str) else repr(value)  # True is no 1
 
 
 def _numbered(
@@ -34,6 +34,7 @@ def _numbered(
         key = key_of(entry.get('id'))
         if key in first:
             findings.add(duplicate, f'id {entry.get("id")!r} of {names(first[key])} and {names(entry)}')
+            entry['id'] = key
             continue
         first[key] = entry
         if type(entry.get('id')) is int:
@@ -47,6 +48,7 @@ def _numbered(
     for following, (key, entry) in enumerate(others, max(following, 0) + 1):  # noqa: B020
         findings.add(check, f'{entry.get("id")!r} of {names(entry)}')
         numbers[key] = entry['id'] = following
+    numbers.pop(None, None)  # an id that is absent is no one's reference
     return numbers
 
 
