@@ -21,6 +21,7 @@ from .embeddings import (
     unit_vectors,
     zero_of,
 )
+from .image_files import decode_image
 from .labels import (
     BACKGROUND_INSTANCE,
     IGNORED_CLASS,
@@ -52,6 +53,7 @@ __all__ = [
     'check_finite',
     'check_percentiles',
     'check_tensors',
+    'decode_image',
     'group_means',
     'group_statistics',
     'image_coordinates',

@@ -1,4 +1,5 @@
 from .boundaries import BoundaryConsensus, ClassesToInstances, LoadBSDSBoundaries, boundary_consensus
+from .images import LoadImageFromFile
 from .instance_ids import LoadInstanceIds
 from .intensity import RandomIntensity
 from .map_geometry import RandomCropMaps, RandomMosaicMaps, RandomRotateMaps, RandomScaledCropMaps, RandomTurnMaps
@@ -11,6 +12,7 @@ __all__ = [
     'BoundaryConsensus',
     'ClassesToInstances',
     'LoadBSDSBoundaries',
+    'LoadImageFromFile',
     'LoadInstanceIds',
     'boundary_consensus',
     'MasksToMaps',
