@@ -54,7 +54,8 @@ def segment_picture(model: EmbeddingSegmentor | BoundarySegmentor, picture: str 
             pipeline has ``NormalizePercentiles``, any integer or floating type.
 
     Returns:
-        mmdet's ``DetDataSample`` at the picture's size: ``pred_instances`` (bboxes, scores, labels, run-length encoded masks),
+        mmdet's ``DetDataSample`` at the picture's size: ``pred_instances`` (bboxes, scores, labels, and masks as run lengths;
+        ``pycocotools.mask.decode(list(masks))`` gives (H, W, K)),
         ``pred_instance_map`` (1, H, W; 0 = none, k = the k-th instance) and ``pred_sem_seg`` (1, H, W; 0 = background);
         of a :class:`BoundarySegmentor` ``pred_boundary`` (1, H, W), the probability of a boundary.
 

@@ -7,6 +7,7 @@ that uses them. ``x_PD`` is pixels by embedding, ``mean_KD`` groups by embedding
 
 from .class_counts import check_class_counts, check_iou_metric
 from .contrast import check_percentiles, normalize_percentiles
+from .drawable import ClassMap, RunLengthMasks
 from .embeddings import (
     SHORTEST,
     Distance,
@@ -40,7 +41,9 @@ __all__ = [
     'IGNORED_CLASS',
     'IGNORED_INSTANCE',
     'SHORTEST',
+    'RunLengthMasks',
     'VOID',
+    'ClassMap',
     'Distance',
     'EmbeddingMargins',
     'GroupStatistics',
