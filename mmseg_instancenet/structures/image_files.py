@@ -7,8 +7,8 @@ import numpy as np
 def decode_image(content: bytes, form: int) -> np.ndarray | None:
     """Decodes an image file by OpenCV; no value is cut to 8 bits.
 
-    OpenCV alone returns nothing for grey floating point and 32 bits unless all is left as it is, and many of its versions fill
-    the missing part of a JPEG with grey.
+    OpenCV alone returns nothing for grey TIFF of floating point or 32 bits unless all is left as it is, and some of its
+    versions fill the missing part of a JPEG with grey.
 
     Args:
         content: of the file.
@@ -24,18 +24,18 @@ def decode_image(content: bytes, form: int) -> np.ndarray | None:
         >>> content = cv2.imencode('.tif', np.array([[0.25, 4]], np.float32))[1].tobytes()
         >>> decode_image(content, cv2.IMREAD_COLOR).tolist()
         [[[0.25, 0.25, 0.25], [4.0, 4.0, 4.0]]]
-        >>> decode_image(content[:-1], cv2.IMREAD_COLOR)
+        >>> decode_image(content[:100], cv2.IMREAD_COLOR)
     """
     if not content or _is_cut_off(content):
         return None
     data = np.frombuffer(content, np.uint8)
     if form == cv2.IMREAD_UNCHANGED:
         return cv2.imdecode(data, form)
-    image = cv2.imdecode(data, form | cv2.IMREAD_ANYDEPTH)
-    if image is None:
+    if content[:4] in (b'II*\0', b'MM\0*'):  # TIFF
         image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
-        image = None if image is None else _in_form(image, form)
-    return image
+        if image is None or image.dtype.itemsize > 2:
+            return None if image is None else _in_form(image, form)
+    return cv2.imdecode(data, form | cv2.IMREAD_ANYDEPTH)
 
 
 def _in_form(image: np.ndarray, form: int) -> np.ndarray:

@@ -190,7 +190,7 @@ def jpeg_with_a_thumbnail() -> bytes:
 
 @pytest.mark.parametrize('content', [encoded('.jpg'), jpeg_with_a_thumbnail(), EIGHT_BITS['progressive.jpg']])
 def test_a_jpeg_without_its_end_is_found_by_any_version_of_opencv(content, monkeypatch, tmp_path):
-    """Until 4.12 or so OpenCV fills the rest with grey."""
+    """Some versions fill the rest with grey, as the one here does."""
     if not isinstance(content, bytes):
         buffer = io.BytesIO()
         content.save(buffer, 'JPEG', progressive=True)
