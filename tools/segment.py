@@ -4,18 +4,20 @@
 
     python tools/segment.py image.png                               # nuclei, by the model in the package
     python tools/segment.py images/*.tif --out work_dirs/drawings   # work_dirs/drawings/NAME_instances.png
+    python tools/segment.py a/1.tif b/1.tif --out work_dirs         # work_dirs/a/1.tif_instances.png, work_dirs/b/..
     python tools/segment.py image.png --config CONFIG --checkpoint CHECKPOINT
 """
 
 import argparse
 from collections import Counter
+from os.path import abspath, commonpath
 from pathlib import Path
 
 import mmcv
 
 from mmseg_instancenet.apis import init_model, segment_picture
 from mmseg_instancenet.models import BoundarySegmentor
-from mmseg_instancenet.visualization import instances_over_picture, panel, read_for_display
+from mmseg_instancenet.visualization import OutputPaths, instances_over_picture, panel, read_for_display
 
 
 def parse_args() -> argparse.Namespace:
@@ -36,16 +38,23 @@ def parse_args() -> argparse.Namespace:
     missing = [str(path) for path in args.images if not path.is_file()]
     if missing:
         parser.error(f'expected image files, got what is no file: {", ".join(missing)}')
-    twice = [name for name, count in Counter(drawing_of(path) for path in args.images).items() if count > 1]
+    twice = [flat_name(path) for path, count in Counter(map(Path.resolve, args.images)).items() if count > 1]
     if twice:
-        parser.error(
-            f'expected images with different names, got several for {", ".join(twice)}: segment each folder by itself'
-        )
+        parser.error(f'expected each image once, got several for {", ".join(twice)}')
     return args
 
 
-def drawing_of(path: Path) -> str:
-    return f'{path.stem}_instances.png'
+def flat_name(image: Path) -> str:
+    return f'{image.stem}_instances.png'
+
+
+def drawings_of(images: list[Path], out: Path) -> list[Path]:
+    """The files to write, all in one folder if the names of the images allow it."""
+    names = [flat_name(image) for image in images]
+    if len(set(names)) == len(names):
+        return [out / name for name in names]
+    paths = OutputPaths(out, commonpath([abspath(image.parent) for image in images]), ending='_instances.png')
+    return [paths.of(image) for image in images]
 
 
 def main() -> None:
@@ -56,7 +65,7 @@ def main() -> None:
         raise SystemExit(str(error)) from error
     if isinstance(model, BoundarySegmentor):
         raise SystemExit(f'expected a model that finds objects, got one that finds boundaries: {args.config}')
-    for path in args.images:
+    for path, drawing in zip(args.images, drawings_of(args.images, args.out), strict=True):
         try:
             image_HW3 = read_for_display(path)
         except ValueError as error:
@@ -66,7 +75,7 @@ def main() -> None:
         print(f'{path}: {count} objects', flush=True)
         drawn_HW3 = instances_over_picture(image_HW3, result.pred_instance_map.data[0].cpu().numpy())
         both = panel([image_HW3, drawn_HW3], ['input', f'{count} objects'], height=max(256, len(image_HW3)))
-        mmcv.imwrite(both[..., ::-1], str(args.out / drawing_of(path)))
+        mmcv.imwrite(both[..., ::-1], str(drawing))
 
 
 if __name__ == '__main__':

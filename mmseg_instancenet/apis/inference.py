@@ -1,20 +1,21 @@
 """From Python: picture in, instances out."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
-import mmcv
 import numpy as np
 import torch
-from mmcv.transforms import Compose
+from mmcv.transforms import BaseTransform, LoadImageFromFile
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmseg.apis import init_model as init_mmseg_model
 from torch import nn
 
+from ..datasets.transforms import NormalizePercentiles
 from ..engine import register_safe_loaders
 from ..models import BoundarySegmentor, EmbeddingSegmentor
+from .image_alone import image_steps, pipeline_of_testing, run_on_image
 from .shipped import config_and_checkpoint
 
 
@@ -42,15 +43,19 @@ def init_model(
 def segment_picture(model: EmbeddingSegmentor | BoundarySegmentor, picture: str | Path | np.ndarray) -> DetDataSample:
     """Finds the instances, or the boundaries, of one picture.
 
+    It runs the pipeline of the config's ``test_dataloader`` without the steps of annotations; of a wrapped data set that of the
+    set in the wrapper, of several joined sets that of the first.
+
     Args:
         model: from ``init_model(config, checkpoint, device)``.
-        picture: a file, or an array (H, W, 3) uint8 in BGR as OpenCV reads it, or (H, W) grey.
-            Where the test pipeline has ``NormalizePercentiles``, an array of any integer or floating type, (H, W, C) with the
-            channels of the network or (H, W) or (H, W, 1) grey, which is repeated for each of them. A file is then read as the
-            pipeline's first step reads it; 16 bits are kept unless that step has a ``color_type``.
+        picture: a file, which the loading step of the pipeline reads, or an array as that step would have delivered it:
+            (H, W, C) with the channels of the network, in BGR as OpenCV reads them; or (H, W) or (H, W, 1) grey, which is
+            repeated for each of them. uint8, or, where the step keeps more than 8 bits (:class:`LoadImageFromFile`) or the
+            pipeline has ``NormalizePercentiles``, any integer or floating type.
 
     Returns:
-        mmdet's ``DetDataSample`` at the picture's size: ``pred_instances`` (bboxes, scores, labels, run-length encoded masks),
+        mmdet's ``DetDataSample`` at the picture's size: ``pred_instances`` (bboxes, scores, labels, and masks as run lengths;
+        ``pycocotools.mask.decode(list(masks))`` gives (H, W, K)),
         ``pred_instance_map`` (1, H, W; 0 = none, k = the k-th instance) and ``pred_sem_seg`` (1, H, W; 0 = background);
         of a :class:`BoundarySegmentor` ``pred_boundary`` (1, H, W), the probability of a boundary.
 
@@ -63,66 +68,55 @@ def segment_picture(model: EmbeddingSegmentor | BoundarySegmentor, picture: str 
         print(len(result.pred_instances), result.pred_instance_map.data.shape)
 
     Raises:
-        ValueError: if the file cannot be read, or the array does not fit the pipeline or the network.
+        ValueError: if the file is no whole image, or the image does not fit the pipeline or the network.
+        OSError: if the file is not there or cannot be opened.
     """
     init_default_scope('mmseg')
-    load, *others = model.cfg.test_dataloader.dataset.pipeline  # the first step loads the image
-    others = [step for step in others if not _needs_annotations(step)]
-    path = str(picture) if isinstance(picture, (str, Path)) else None
-    if any(_name(step) == 'NormalizePercentiles' for step in others):
-        array = np.asarray(picture) if path is None else _read_all_bits(path, load)
-        array = _with_channels(array, _input_channels(model), path)
-    elif path is not None:
-        array = mmcv.imread(path)
-        if array is None:
-            raise ValueError(f'not a picture that OpenCV can read: {path}')
+    load, *others = image_steps(pipeline_of_testing(model.cfg))
+    channels = _input_channels(model)
+    if isinstance(picture, (str, Path)):
+        path = str(picture)
+        results = run_on_image([load], dict(img_path=path, img_id=0))
     else:
-        array = np.asarray(picture)
-        if array.dtype != np.uint8 or array.ndim not in (2, 3) or array.shape[2:] not in ((), (3,)):
-            raise ValueError(f'expected a uint8 picture (H, W, 3) or (H, W), got {array.shape} {array.dtype}')
-        if array.ndim == 2:
-            array = np.repeat(array[:, :, None], 3, axis=2)
-    size = array.shape[:2]
-    packed = Compose(others)(dict(img=array, img_path=path, img_id=0, img_shape=size, ori_shape=size))
-    packed['data_samples'].set_metainfo(dict(img_path=path))
-    with torch.no_grad():
-        return model.test_step(dict(inputs=[packed['inputs']], data_samples=[packed['data_samples']]))[0]
-
-
-def _read_all_bits(path: str, load: dict) -> np.ndarray:
-    """Reads a file by the pipeline's first step; of one that leaves ``color_type`` away all bits, where mmcv takes eight."""
-    if _name(load) == 'LoadImageFromFile' and load.get('imdecode_backend', 'cv2') == 'cv2':
-        load = dict(color_type=cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH) | dict(load)
-    try:
-        return Compose([load])(dict(img_path=path))['img']
-    except AssertionError as error:  # mmcv's, where OpenCV returned nothing
+        path = None
+        array = _as_loaded(np.asarray(picture), load, others, channels)
+        results = dict(img=array, img_path=None, img_id=0, img_shape=array.shape[:2], ori_shape=array.shape[:2])
+    shape, dtype = results['img'].shape, results['img'].dtype
+    if channels is not None and shape[2:] in ((), (1,)):
+        results['img'] = np.repeat(np.atleast_3d(results['img']), channels, axis=2)
+    packed = run_on_image(others, results)
+    inputs, sample = packed['inputs'], packed['data_samples']
+    if channels not in (None, len(inputs)):
         raise ValueError(
-            f"not an image that {dict(load)} can read: {path}; color_type='unchanged' reads floating point tif"
-        ) from error
-
-
-def _with_channels(image: np.ndarray, channels: int, path: str | None) -> np.ndarray:
-    """An image (H, W, channels) from one that has them or is grey; ValueError for any other."""
-    number = np.issubdtype(image.dtype, np.integer) or np.issubdtype(image.dtype, np.floating)
-    if not number or image.ndim not in (2, 3) or image.shape[2:] not in ((), (1,), (channels,)):
-        raise ValueError(
-            f'{path or "image"}: expected integers or floating point, (H, W, {channels}) for this network or (H, W) grey, got '
-            f'{image.shape} {image.dtype}: choose or convert the channels, a fourth one is often transparency'
+            f'{path or "image"}: expected (H, W, {channels}) for this network or (H, W) grey, got {shape} {dtype}: choose or '
+            'convert the channels, a fourth one is often transparency'
         )
-    image = np.atleast_3d(image)
-    return np.repeat(image, channels // image.shape[2], axis=2)
+    sample.set_metainfo(dict(img_path=path))
+    with torch.no_grad():
+        return model.test_step(dict(inputs=[inputs], data_samples=[sample]))[0]
 
 
-def _input_channels(model: nn.Module) -> int:
-    """The number of channels that the backbone's first convolution takes."""
-    return next(layer.in_channels for layer in model.backbone.modules() if isinstance(layer, nn.Conv2d))
+def _as_loaded(
+    array: np.ndarray, load: BaseTransform, others: Sequence[BaseTransform], channels: int | None
+) -> np.ndarray:
+    """An array in the type that the loading step delivers; ValueError where it cannot be that."""
+    keeps = getattr(load, 'keeps_values', False) or any(isinstance(step, NormalizePercentiles) for step in others)
+    to_float32 = getattr(load, 'to_float32', False)
+    any_type = keeps or to_float32 or not isinstance(load, LoadImageFromFile)
+    number = np.issubdtype(array.dtype, np.integer) or np.issubdtype(array.dtype, np.floating)
+    fits = number if any_type else array.dtype == np.uint8
+    if not fits or array.ndim not in (2, 3):
+        raise ValueError(
+            f'image: expected {"integers or floating point" if any_type else "uint8"}, (H, W, {channels or "C"}) for this '
+            f'network or (H, W) grey, got {array.shape} {array.dtype}'
+            + ('' if any_type else ': scale it to 0 .. 255 as the images of the training were')
+        )
+    return array.astype(np.float32) if to_float32 else array
 
 
-def _name(step: dict) -> str:
-    return step['type'].split('.')[-1]
-
-
-def _needs_annotations(step: dict) -> bool:
-    """Whether a step of a pipeline, after that which loads the image, loads annotations or makes label maps of them."""
-    name = _name(step)
-    return name.startswith('Load') or name in ('MasksToMaps', 'BoundaryConsensus', 'ClassesToInstances')
+def _input_channels(model: nn.Module) -> int | None:
+    """The number of channels that the network takes: those of the preprocessor's mean, or of the backbone's first convolution."""
+    mean = getattr(model.data_preprocessor, 'mean', None)
+    if mean is not None and len(mean) > 1:
+        return len(mean)
+    return next((layer.in_channels for layer in model.backbone.modules() if isinstance(layer, nn.Conv2d)), None)

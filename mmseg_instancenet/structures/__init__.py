@@ -8,6 +8,7 @@ that uses them. ``x_PD`` is pixels by embedding, ``mean_KD`` groups by embedding
 from .boxed_masks import BoxedMasks, MaskCrop
 from .class_counts import check_class_counts, check_iou_metric
 from .contrast import check_percentiles, normalize_percentiles
+from .drawable import ClassMap, RunLengthMasks
 from .embeddings import (
     SHORTEST,
     Distance,
@@ -22,6 +23,7 @@ from .embeddings import (
     unit_vectors,
     zero_of,
 )
+from .image_files import decode_image
 from .labels import (
     BACKGROUND_INSTANCE,
     IGNORED_CLASS,
@@ -40,8 +42,10 @@ __all__ = [
     'IGNORED_CLASS',
     'IGNORED_INSTANCE',
     'SHORTEST',
+    'RunLengthMasks',
     'VOID',
     'BoxedMasks',
+    'ClassMap',
     'Distance',
     'EmbeddingMargins',
     'GroupStatistics',
@@ -55,6 +59,7 @@ __all__ = [
     'check_finite',
     'check_percentiles',
     'check_tensors',
+    'decode_image',
     'group_means',
     'group_statistics',
     'image_coordinates',

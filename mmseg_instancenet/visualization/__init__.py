@@ -1,8 +1,12 @@
+from .background_visualizer import BackgroundVisualizer
 from .curves import plot_curves
 from .drawing import class_map_to_color, embeddings_to_color, instances_over_picture, panel, read_for_display
+from .output_paths import OutputPaths
 from .panel_hook import PanelHook
 
 __all__ = [
+    'BackgroundVisualizer',
+    'OutputPaths',
     'PanelHook',
     'class_map_to_color',
     'embeddings_to_color',

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from mmengine.fileio import get
 
-from ..structures import IGNORED_CLASS, normalize_percentiles
+from ..structures import IGNORED_CLASS, decode_image, normalize_percentiles
 
 _IGNORED_COLOR = (128, 128, 128)
 
@@ -57,7 +57,7 @@ def class_map_to_color(class_map_HW: np.ndarray, palette: Sequence[Sequence[int]
 
 
 def read_for_display(path: str | Path) -> np.ndarray:
-    """Reads an image file of 8 or 16 bits with a contrast for the eye: (H, W, 3) uint8 in RGB.
+    """Reads an image file of any depth with a contrast for the eye: (H, W, 3) uint8 in RGB.
 
     Images of more than 8 bits, and those whose brightest pixels (99.8 %) stay below half of the range, are stretched as
     :func:`normalize_percentiles` does it: microscopes use a small part of the range. Others stay as they are.
@@ -65,8 +65,7 @@ def read_for_display(path: str | Path) -> np.ndarray:
     Raises:
         ValueError: if OpenCV cannot read the file.
     """
-    content = np.frombuffer(get(path), np.uint8)
-    image_HW3 = cv2.imdecode(content, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH) if content.size else None
+    image_HW3 = decode_image(get(path), cv2.IMREAD_COLOR)
     if image_HW3 is None:
         raise ValueError(f'expected an image that OpenCV can read, got {path}: save it as PNG or TIFF')
     if image_HW3.dtype != np.uint8 or np.percentile(image_HW3, 99.8) < 128:

@@ -1,7 +1,6 @@
 """Pictures while testing."""
 
 from collections.abc import Sequence
-from os.path import relpath
 from pathlib import Path
 
 import cv2
@@ -15,6 +14,7 @@ from mmseg.registry import HOOKS
 from torch import Tensor
 
 from .drawing import class_map_to_color, embeddings_to_color, instances_over_picture, panel, read_for_display
+from .output_paths import OutputPaths, image_folder_of
 
 
 def draw_panel(data_sample: DetDataSample, palette: Sequence[Sequence[int]]) -> np.ndarray:
@@ -95,7 +95,8 @@ def _foreground(class_map_HW: np.ndarray, size: Sequence[int]) -> np.ndarray:
 class PanelHook(Hook):
     """Writes a :func:`draw_panel` of the first images of a test as ``<folder>/<name of the image>.png``.
 
-    An image in a subfolder of the data set's image folder gets the same subfolder here, so that none overwrites another.
+    An image in a subfolder of the data set's image folder gets the same subfolder here, and no image overwrites another; see
+    :class:`OutputPaths`.
 
     Args:
         folder: made if absent.
@@ -105,23 +106,21 @@ class PanelHook(Hook):
     def __init__(self, folder: str, count: int = 50) -> None:
         self.folder, self.count = Path(folder), count
         self._drawn = 0
-
-    def _path_of(self, data_sample: DetDataSample, dataset) -> Path:
-        prefix = getattr(dataset, 'data_prefix', {})
-        image_folder = prefix.get('img') or prefix.get('img_path') or Path(data_sample.img_path).parent
-        relative = Path(relpath(data_sample.img_path, image_folder)).with_suffix('.png')
-        return self.folder.joinpath(*(part for part in relative.parts if part != '..'))  # never outside of the folder
+        self._paths: OutputPaths | None = None
 
     def before_test(self, runner: Runner) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._drawn = 0
+        self._drawn, self._paths = 0, None
 
     def after_test_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         dataset = runner.test_dataloader.dataset
         palette = dataset.metainfo.get('palette', [])
         for data_sample in outputs[: max(0, self.count - self._drawn)]:
+            path = data_sample.img_path
+            if self._paths is None:
+                self._paths = OutputPaths(self.folder, image_folder_of(dataset) or Path(path).parent)
             image = draw_panel(data_sample, palette)
-            mmcv.imwrite(image[..., ::-1], str(self._path_of(data_sample, dataset)))
+            mmcv.imwrite(image[..., ::-1], str(self._paths.of(path)))
             self._drawn += 1
 
     def after_test_epoch(self, runner: Runner, metrics=None) -> None:

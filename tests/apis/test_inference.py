@@ -7,9 +7,12 @@ import mmcv
 import numpy as np
 import pytest
 import torch
+from mmcv.transforms import BaseTransform
 from mmengine.config import Config
+from mmseg.registry import TRANSFORMS
 
 from mmseg_instancenet.apis import init_model, segment_picture
+from mmseg_instancenet.datasets import MasksToMaps
 from mmseg_instancenet.models import BoundarySegmentor, EmbeddingSegmentor
 from mmseg_instancenet.structures import normalize_percentiles
 
@@ -160,7 +163,9 @@ def test_nan_names_the_file(tmp_path):
 
 @pytest.mark.parametrize('extension', ['png', 'tif'])
 @pytest.mark.parametrize('shape', [(24, 31), (24, 31, 3)])
-@pytest.mark.parametrize('load', [{}, {'color_type': 'unchanged'}, {'color_type': 3}, {'to_float32': True}])
+@pytest.mark.parametrize(
+    'load', [{'color_type': 'unchanged'}, {'color_type': 3}, {'color_type': 3, 'to_float32': True}]
+)
 def test_file_of_sixteen_bits_keeps_them(load, shape, extension, tmp_path, monkeypatch):
     """Of 1000 .. 1400 two greys are left in eight bits."""
     image = draw('uint16', shape)
@@ -176,8 +181,9 @@ def test_file_of_sixteen_bits_keeps_them(load, shape, extension, tmp_path, monke
 def test_settings_of_the_first_step_hold(tmp_path, monkeypatch):
     image = draw('uint16', (24, 31))
     cv2.imwrite(str(tmp_path / 'image.png'), image)
-    found = entering(make_model(load={'color_type': 'color'}), tmp_path / 'image.png', monkeypatch)
-    np.testing.assert_array_equal(found, normalize_percentiles(np.stack([image >> 8] * 3, axis=2), 2, 98))
+    scaled = (image / 5).round()
+    found = entering(make_model(load={'max_value': 1275}), tmp_path / 'image.png', monkeypatch)
+    np.testing.assert_array_equal(found, normalize_percentiles(np.stack([scaled.clip(0, 255)] * 3, axis=2), 2, 98))
     # A network of one channel.
     for settings in ({'color_type': 'unchanged'}, {'color_type': 'unchanged', 'imdecode_backend': 'pillow'}):
         found = entering(make_model(1, settings), tmp_path / 'image.png', monkeypatch)
@@ -207,14 +213,173 @@ def test_file_that_is_no_image(normalized, tmp_path):
         segment_picture(make_model(normalized=normalized), tmp_path / 'none.png')
 
 
-def test_without_percentiles_eight_bits_as_before(tmp_path, monkeypatch):
+def test_without_percentiles_eight_bits(tmp_path, monkeypatch):
     model = make_model(normalized=False)
-    for image in (draw('uint16', (4, 5, 3)), draw('float32', (4, 5)), draw('uint8', (4, 5, 1))):
-        with pytest.raises(ValueError, match=r'expected a uint8 picture \(H, W, 3\) or \(H, W\), got \(4, 5'):
+    for image in (draw('uint16', (4, 5, 3)), draw('float32', (4, 5)), draw('int64', (4, 5, 1))):
+        with pytest.raises(
+            ValueError, match=r'expected uint8, \(H, W, 3\) for this network or \(H, W\) grey, got \(4, 5'
+        ):
             segment_picture(model, image)
+    with pytest.raises(ValueError, match=r'expected \(H, W, 3\) for this network .* got \(4, 5, 4\) uint8'):
+        segment_picture(model, draw('uint8', (4, 5, 4)))
     grey = draw('uint8', (24, 31))
-    np.testing.assert_array_equal(entering(model, grey, monkeypatch), np.stack([grey] * 3, axis=2))
-    cv2.imwrite(str(tmp_path / 'image.png'), draw('uint16', (24, 31)))
-    found = entering(model, tmp_path / 'image.png', monkeypatch)
-    assert found.dtype == np.uint8
-    np.testing.assert_array_equal(found, mmcv.imread(str(tmp_path / 'image.png')))
+    for array in (grey, grey[..., None]):
+        np.testing.assert_array_equal(entering(model, array, monkeypatch), np.stack([grey] * 3, axis=2))
+
+
+@pytest.mark.parametrize('dtype', ['uint16', 'float32'])
+@pytest.mark.parametrize('shape', [(24, 31), (24, 31, 3)])
+def test_a_file_of_more_than_eight_bits_is_never_cut(dtype, shape, tmp_path, monkeypatch):
+    """Without NormalizePercentiles it is refused, or scaled by the rule of the config."""
+    image, path = draw(dtype, shape), tmp_path / 'image.tif'
+    cv2.imwrite(str(path), image)
+    with pytest.raises(ValueError, match=rf'image\.tif: expected 8 bits, got {dtype} up to'):
+        segment_picture(make_model(normalized=False), path)
+    top = {'uint16': 2000, 'float32': 3}[dtype]
+    found = entering(make_model(normalized=False, load={'max_value': top}), path, monkeypatch)
+    expected = (image.reshape(24, 31, -1) * (255 / top)).clip(0, 255)
+    np.testing.assert_allclose(found, np.broadcast_to(expected, (24, 31, 3)), atol=0.51)
+    assert found.std() > 5
+
+
+# Networks of other than three channels
+
+
+@pytest.mark.parametrize('shape', [(24, 31), (24, 31, 3), (24, 31, 4)])
+def test_a_grey_network_reads_any_file_as_its_loading_step_does(shape, tmp_path):
+    model = make_model(1, {'color_type': 'grayscale'}, normalized=False)
+    image, path = draw('uint8', shape), tmp_path / 'image.png'
+    cv2.imwrite(str(path), image)
+    grey = image if image.ndim == 2 else cv2.cvtColor(image[..., :3].copy(), cv2.COLOR_BGR2GRAY)
+    of_file, of_array = segment_picture(model, path), segment_picture(model, cv2.imread(str(path), 0))
+    for key in ('pred_instance_map', 'pred_sem_seg', 'pred_embeddings'):
+        assert of_file.get(key).data.equal(of_array.get(key).data)
+    assert of_file.pred_sem_seg.data.shape == (1, 24, 31)
+    assert np.abs(cv2.imread(str(path), 0).astype(int) - grey).max() <= 1
+
+
+@pytest.mark.parametrize('channels', [2, 4, 5])
+def test_a_network_of_many_channels_reads_a_file_of_them(channels, tmp_path, monkeypatch):
+    tifffile = pytest.importorskip('tifffile')
+    image, path = draw('uint8', (24, 31, channels)), tmp_path / 'image.tif'
+    tifffile.imwrite(path, image, planarconfig='contig', photometric='minisblack')
+    model = make_model(channels, {'imdecode_backend': 'tifffile'})
+    np.testing.assert_array_equal(entering(model, path, monkeypatch), normalize_percentiles(image, 2, 98))
+    with pytest.raises(
+        ValueError, match=rf'image\.tif: expected \(H, W, {channels + 1}\).* got \(24, 31, {channels}\)'
+    ):
+        segment_picture(make_model(channels + 1, {'imdecode_backend': 'tifffile'}), path)
+
+
+# The pipeline of the config, whatever its steps and wrappers
+
+
+class OwnMasks(MasksToMaps):
+    """A user's, derived from ours."""
+
+
+class OwnLoader(BaseTransform):
+    """A user's, which reads a map that the data set names."""
+
+    def transform(self, results: dict) -> dict:
+        results['gt_seg_map'] = mmcv.imread(results['own_map_path'])
+        return results
+
+
+class OwnEmptyTruth(BaseTransform):
+    """A user's, which makes a truth of no annotations."""
+
+    def transform(self, results: dict) -> dict:
+        results['gt_seg_map'] = np.zeros(results['img_shape'], np.float32)
+        results['seg_fields'].append('gt_seg_map')
+        return results
+
+
+class OwnBlue(BaseTransform):
+    """A user's, which leaves one channel of the image."""
+
+    def transform(self, results: dict) -> dict:
+        results['img'] = results['img'][..., :1]
+        return results
+
+
+@pytest.fixture
+def own_steps(monkeypatch):
+    modules = {step.__name__: step for step in (OwnMasks, OwnLoader, OwnEmptyTruth, OwnBlue)}
+    monkeypatch.setattr(TRANSFORMS, '_module_dict', {**TRANSFORMS._module_dict, **modules})
+
+
+MMDET_MASKS = {'type': 'mmdet.LoadAnnotations', 'with_bbox': True, 'with_mask': True}
+ANNOTATIONS = {
+    'mmdet': [MMDET_MASKS, {'type': 'mmdet.FilterAnnotations'}, {'type': 'MasksToMaps'}],
+    'mmseg': [{'type': 'LoadAnnotations'}, {'type': 'LoadInstanceIds', 'rule': 'cityscapes'}],
+    'ade20k': [{'type': 'LoadAnnotations', 'reduce_zero_label': True}, {'type': 'LoadInstanceIds', 'rule': 'labels'}],
+    'boundaries': [{'type': 'LoadBSDSBoundaries'}, {'type': 'BoundaryConsensus'}, {'type': 'ClassesToInstances'}],
+    'panoptic': [{'type': 'mmdet.LoadPanopticAnnotations'}, {'type': 'ClassesToInstances'}],
+    'derived': [MMDET_MASKS, {'type': 'OwnMasks'}],
+    'empty': [{'type': 'mmdet.LoadEmptyAnnotations', 'with_seg': True}],
+    'own empty': [{'type': 'OwnEmptyTruth'}],
+}
+
+
+@pytest.mark.parametrize('kind', ANNOTATIONS)
+@pytest.mark.parametrize('place', ['before the resize', 'after the resize'])
+def test_steps_of_annotations_are_left_out_and_others_stay(kind, place, own_steps, tmp_path, monkeypatch):
+    model, image = make_model(normalized=False), draw('uint8', (24, 31, 3))
+    resize = [{'type': 'ResizeLongerSide', 'length': 62}]
+    steps = ANNOTATIONS[kind] + resize if place == 'before the resize' else resize + ANNOTATIONS[kind]
+    pipeline = [{'type': 'LoadImageFromFile'}, *steps, {'type': 'PackInstanceMaps'}]
+    monkeypatch.setitem(model.cfg.test_dataloader.dataset, 'pipeline', pipeline)
+    expected = cv2.resize(image, (62, 48), interpolation=cv2.INTER_LINEAR)
+    np.testing.assert_array_equal(entering(model, image, monkeypatch), expected)
+    cv2.imwrite(str(tmp_path / 'image.png'), image)
+    np.testing.assert_array_equal(entering(model, tmp_path / 'image.png', monkeypatch), expected)
+    result = segment_picture(model, image)
+    assert not any(key.startswith('gt_') for key in result.to_dict())
+    assert result.pred_sem_seg.data.shape == (1, 24, 31)
+
+
+def test_a_step_that_needs_what_an_image_has_not_is_left_out_with_a_warning(own_steps, monkeypatch):
+    model, image = make_model(normalized=False), draw('uint8', (24, 31, 3))
+    pipeline = [{'type': 'LoadImageFromFile'}, {'type': 'OwnLoader'}, {'type': 'PackInstanceMaps'}]
+    monkeypatch.setitem(model.cfg.test_dataloader.dataset, 'pipeline', pipeline)
+    with pytest.warns(UserWarning, match="OwnLoader of the test pipeline is left out: it needs 'own_map_path'"):
+        np.testing.assert_array_equal(entering(model, image, monkeypatch), image)
+
+
+def test_a_step_may_change_the_channels(own_steps, tmp_path, monkeypatch):
+    model, image = make_model(1, normalized=False), draw('uint8', (24, 31, 3))
+    pipeline = [{'type': 'LoadImageFromFile'}, {'type': 'OwnBlue'}, {'type': 'PackInstanceMaps'}]
+    monkeypatch.setitem(model.cfg.test_dataloader.dataset, 'pipeline', pipeline)
+    cv2.imwrite(str(tmp_path / 'image.png'), image)
+    for picture in (image, tmp_path / 'image.png'):
+        np.testing.assert_array_equal(entering(model, picture, monkeypatch), image[..., :1])
+
+
+@pytest.mark.parametrize(
+    'wrap',
+    [
+        lambda images: {'type': 'RepeatDataset', 'times': 2, 'dataset': images},
+        lambda images: {'type': 'ConcatDataset', 'datasets': [images, {'type': 'other', 'pipeline': []}]},
+        lambda images: {'type': 'RepeatDataset', 'dataset': {'type': 'ConcatDataset', 'datasets': [images]}},
+        lambda images: {'type': 'ConcatDataset', 'datasets': [{'type': 'RepeatDataset', 'dataset': images}]},
+    ],
+)
+def test_a_wrapped_data_set(wrap, monkeypatch):
+    model, image = make_model(), draw('uint16', (24, 31, 3))
+    expected = segment_picture(model, image).pred_embeddings.data
+    monkeypatch.setitem(model.cfg.test_dataloader, 'dataset', wrap(model.cfg.test_dataloader.dataset))
+    assert segment_picture(model, image).pred_embeddings.data.equal(expected)
+
+
+@pytest.mark.parametrize('name', ['recurrent-embedding_efficientnet-lite0_bsds500', 'recurrent-embedding_r50_bsds500'])
+def test_the_test_pipelines_of_the_boundary_models(name, boundary_model, tmp_path, monkeypatch):
+    """The model is narrow; the loading step and the others are those of the config."""
+    test_set = Config.fromfile(CONFIGS / f'{name}.py').test_dataloader.dataset
+    monkeypatch.setitem(boundary_model.cfg.test_dataloader, 'dataset', test_set)
+    image = draw('uint8', (24, 31, 3))
+    np.testing.assert_array_equal(entering(boundary_model, image, monkeypatch), image)
+    for shape in ((24, 31), (33, 20, 3), (8, 9, 4)):
+        cv2.imwrite(str(tmp_path / 'image.png'), draw('uint8', shape))
+        boundary = segment_picture(boundary_model, tmp_path / 'image.png').pred_boundary.data
+        assert boundary.shape == (1, *shape[:2]) and 0 <= boundary.min() <= boundary.max() <= 1

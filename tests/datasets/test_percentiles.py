@@ -1,9 +1,8 @@
-"""Percentiles of an image to 0 and 1, against the formula written out, and what mmcv reads of 16 bits before it."""
+"""Percentiles of an image to 0 and 1, against the formula written out."""
 
-import cv2
 import numpy as np
 import pytest
-from mmcv.transforms import Compose, LoadImageFromFile
+from mmcv.transforms import Compose
 
 from mmseg_instancenet.datasets.transforms import NormalizePercentiles
 from mmseg_instancenet.structures import normalize_percentiles
@@ -138,51 +137,3 @@ def test_transform_from_a_config():
     results = transform({'img': image, 'img_path': 'x.png', 'other': 5})
     np.testing.assert_array_equal(results['img'], normalize_percentiles(image, 3, 80, per_channel=True))
     assert results['other'] == 5
-
-
-# What the docstring tells of LoadImageFromFile
-
-
-def loaded(path, image: np.ndarray, **settings) -> np.ndarray:
-    assert cv2.imwrite(str(path), image)
-    return LoadImageFromFile(**settings)({'img_path': str(path)})['img']
-
-
-@pytest.mark.parametrize('extension', ['png', 'tif'])
-def test_bits_that_are_kept_of_a_grey_file(tmp_path, extension):
-    path, grey = tmp_path / f'grey.{extension}', draw('uint16', (13, 17))
-    bgr = np.stack([grey] * 3, axis=2)
-    for settings in ({}, {'to_float32': True}, {'color_type': 'color'}):
-        np.testing.assert_array_equal(loaded(path, grey, **settings), bgr >> 8)
-    np.testing.assert_array_equal(loaded(path, grey, color_type='grayscale'), grey >> 8)
-    assert cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH == 3
-    for settings, expected in (
-        ({'color_type': 3}, bgr),
-        ({'color_type': 'unchanged'}, grey),
-        ({'color_type': 'unchanged', 'imdecode_backend': 'pillow'}, grey),
-    ):
-        result = loaded(path, grey, **settings)
-        assert result.dtype == np.uint16
-        np.testing.assert_array_equal(result, expected)
-
-
-@pytest.mark.parametrize('extension', ['png', 'tif'])
-def test_bits_that_are_kept_of_a_colour_file(tmp_path, extension):
-    path, bgr = tmp_path / f'colour.{extension}', draw('uint16', (13, 17, 3))
-    assert loaded(path, bgr).dtype == np.uint8
-    assert loaded(path, bgr, color_type='unchanged', imdecode_backend='pillow').dtype == np.uint8
-    for color_type in (3, 'unchanged'):
-        np.testing.assert_array_equal(loaded(path, bgr, color_type=color_type), bgr)
-
-
-def test_a_file_of_eight_bits_is_read_as_ever(tmp_path):
-    image = draw('uint8', (13, 17, 4))
-    path = tmp_path / 'transparent.png'
-    np.testing.assert_array_equal(loaded(path, image, color_type=3), image[..., :3])
-    np.testing.assert_array_equal(loaded(path, image), image[..., :3])
-    np.testing.assert_array_equal(loaded(path, image, color_type='unchanged'), image)
-
-
-def test_floating_point_tif(tmp_path):
-    image = draw('float32', (13, 17))
-    np.testing.assert_array_equal(loaded(tmp_path / 'float.tif', image, color_type='unchanged'), image)

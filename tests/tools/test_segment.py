@@ -106,3 +106,27 @@ def test_a_file_that_is_no_image(folder, monkeypatch, tmp_path):
     path.write_text('no image')
     with pytest.raises(SystemExit, match=re.escape(f'expected an image that OpenCV can read, got {path}')):
         segment(monkeypatch, path, '--out', tmp_path)
+
+
+@pytest.mark.parametrize(
+    ('names', 'expected'),
+    [
+        (['a/1.png', 'b/2.tif'], ['1_instances.png', '2_instances.png']),
+        (['a/1.png', 'b/1.png'], ['a/1_instances.png', 'b/1_instances.png']),
+        (['a/1.png', 'a/1.tif'], ['1.tif_instances.png', '1_instances.png']),
+        (
+            ['1.tif', 'b/c/1.tif', 'b/1.jpg'],
+            ['1.tif_instances.png', 'b/1.jpg_instances.png', 'b/c/1.tif_instances.png'],
+        ),
+    ],
+)
+def test_images_of_one_name_get_a_drawing_each(folder, tmp_path, monkeypatch, names, expected):
+    monkeypatch.setattr(shipped, 'FOLDER', folder)
+    for name in names:
+        (tmp_path / 'images' / name).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(
+            str(tmp_path / 'images' / name), np.random.default_rng(0).integers(0, 99, (32, 32)).astype(np.uint8)
+        )
+    segment(monkeypatch, *(tmp_path / 'images' / name for name in names), '--out', tmp_path / 'drawings')
+    found = sorted(str(path.relative_to(tmp_path / 'drawings')) for path in (tmp_path / 'drawings').rglob('*.png'))
+    assert found == sorted(expected)

@@ -139,7 +139,7 @@ def test_python_interface(digits):
     for result in (from_array, grey):
         assert torch.equal(result.pred_instance_map.data, from_file.pred_instance_map.data)
     assert len(from_file.pred_instances) == int(from_file.pred_instance_map.data.max())
-    with pytest.raises(ValueError, match='uint8 picture'):
+    with pytest.raises(ValueError, match='expected uint8'):
         segment_picture(model, np.zeros((4, 4, 3)))
 
 

@@ -1,4 +1,5 @@
 from .boundaries import BoundaryConsensus, ClassesToInstances, LoadBSDSBoundaries, boundary_consensus
+from .images import LoadImageFromFile
 from .instance_ids import LoadInstanceIds
 from .intensity import RandomIntensity
 from .load_masks import LoadInstanceMasks
@@ -12,6 +13,7 @@ __all__ = [
     'BoundaryConsensus',
     'ClassesToInstances',
     'LoadBSDSBoundaries',
+    'LoadImageFromFile',
     'LoadInstanceIds',
     'LoadInstanceMasks',
     'boundary_consensus',

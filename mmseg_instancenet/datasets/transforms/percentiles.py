@@ -12,16 +12,12 @@ class NormalizePercentiles(BaseTransform):
 
     The data preprocessor then has no ``mean`` and no ``std``: the network sees 0 to 1.
 
-    An image of 16 bits keeps them only if they are read. mmcv's ``LoadImageFromFile`` reads 8 bits of them unless told
-    otherwise, so that a dark image becomes steps of a few greys. Its settings (files png and tif, mmcv 2.1, OpenCV 4.14):
+    An image of more than 8 bits keeps its values only if they are read so; :class:`LoadImageFromFile` refuses it otherwise:
 
-    - ``color_type='color'``, the default, with or without ``to_float32``, and ``'grayscale'``: uint8, the upper 8 bits;
-    - ``color_type=3``, that is ``cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH``: 16 bits and three channels (BGR), of grey files
-      too. 8 bit files are read as ever, so this is the one for a network of three channels. mmcv hands the number on to
-      OpenCV; it has no name for it;
+    - ``color_type=3``, that is ``cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH``: three channels (BGR), of grey files too, and the
+      depth of the file. This is the one for a network of three channels. OpenCV's number has no name in mmcv;
     - ``color_type='unchanged'``: what the file holds, (H, W) of a grey file, for a network of one channel, and four channels of
-      a file with transparency. The one setting of OpenCV's that reads floating point tif. ``imdecode_backend='pillow'`` reads
-      grey likewise, but 8 bits of 16 bit colour.
+      a file with transparency. ``imdecode_backend='tifffile'`` reads any number of channels.
 
     Required and changed key: img.
 

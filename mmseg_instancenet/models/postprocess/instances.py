@@ -3,7 +3,7 @@
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from ...structures import labels_to_boxes, labels_to_rle, renumber
+from ...structures import RunLengthMasks, labels_to_boxes, labels_to_rle, renumber
 from ..scorers.score_regressor import ClassVotes, simple_score
 
 
@@ -31,12 +31,17 @@ def make_instances(
 
     Returns:
         InstanceData of length K: ``bboxes`` (K, 4), ``scores`` (K,), ``labels`` (K,) from 0 without the background, and
-        ``masks``, a list of K run-length encoded masks.
+        ``masks``, :class:`RunLengthMasks`.
     """
-    count = len(group_score_K)
+    count, size = len(group_score_K), tuple(labels_HW.shape)
     if count == 0:
         nothing = labels_HW.new_zeros(0)
-        return InstanceData(bboxes=group_score_K.new_zeros(0, 4), scores=nothing.float(), labels=nothing, masks=[])
+        return InstanceData(
+            bboxes=group_score_K.new_zeros(0, 4),
+            scores=nothing.float(),
+            labels=nothing,
+            masks=RunLengthMasks(size=size),
+        )
     box_K4 = labels_to_boxes(labels_HW, count)
     if instance_scorer is None:
         score_K = simple_score(group_score_K, votes)
@@ -46,7 +51,7 @@ def make_instances(
         bboxes=box_K4,
         scores=score_K,
         labels=votes.class_K - 1,
-        masks=labels_to_rle(labels_HW.cpu().numpy(), count),
+        masks=RunLengthMasks(labels_to_rle(labels_HW.cpu().numpy(), count), size),
     )
 
 

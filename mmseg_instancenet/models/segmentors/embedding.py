@@ -12,7 +12,7 @@ from mmseg.registry import MODELS
 from mmseg.utils import add_prefix
 from torch import Tensor, nn
 
-from ...structures import IGNORED_CLASS, MapPlacement, check_class_counts, check_iou_metric
+from ...structures import IGNORED_CLASS, ClassMap, MapPlacement, check_class_counts, check_iou_metric
 from ..decode_heads.dense_features import resizes_scores_only, score_kind
 from ..decode_heads.embedding_branch import EmbeddingBranch
 from ..decode_heads.embedding_head import EmbeddingMixin
@@ -65,9 +65,9 @@ class EmbeddingSegmentor(OneHeadOrCascade):
         **kwargs: of mmseg's ``EncoderDecoder`` or ``CascadeEncoderDecoder``.
 
     ``predict`` returns mmdet's ``DetDataSample`` with, at the original size, ``pred_instances`` (bboxes, scores, labels,
-    run-length encoded masks), ``pred_sem_seg`` (1, H, W), ``pred_instance_map`` (1, H, W; 0 = none, k = the k-th instance), where
-    there is stuff ``pred_panoptic_seg`` (its ``sem_seg``, see :meth:`ClassNumbering.panoptic`), and the first pass's
-    ``pred_embeddings`` (D, h, w), with ``image_box`` (top, left, bottom, right), the part of the image that it covers.
+    :class:`RunLengthMasks`), ``pred_sem_seg`` (1, H, W; a :class:`ClassMap`), ``pred_instance_map`` (1, H, W; 0 = none, k = the
+    k-th instance), where there is stuff ``pred_panoptic_seg`` (its ``sem_seg``, see :meth:`ClassNumbering.panoptic`), and the
+    first pass's ``pred_embeddings`` (D, h, w), with ``image_box`` (top, left, bottom, right), the part that it covers.
     """
 
     def __init__(
@@ -241,12 +241,16 @@ class EmbeddingSegmentor(OneHeadOrCascade):
         """Class map, groups and instances of one picture from one or several views of it (flips, scales)."""
         class_HW, probability_HW = self.classify(data_sample, views, self.test_cfg.get('classes', 'predicted'))
         instances, instance_map_HW = self.find_instances(views, class_HW, probability_HW)
-        data_sample.pred_sem_seg = PixelData(data=class_HW[None])
+        background = {'background': self.background}
+        data_sample.pred_sem_seg = ClassMap(metainfo=background, data=class_HW[None])
+        if 'gt_sem_seg' in data_sample and 'data' in data_sample.gt_sem_seg:
+            truth = data_sample.gt_sem_seg
+            data_sample.gt_sem_seg = ClassMap(metainfo={**truth.metainfo, **background}, data=truth.data)
         data_sample.pred_instances = instances
         if self.class_numbering.has_stuff:
             panoptic_HW = self.class_numbering.panoptic(class_HW, instance_map_HW, instances.labels)
             data_sample.pred_panoptic_seg = PixelData(sem_seg=panoptic_HW[None])
-        data_sample.set_metainfo({'background': self.background})  # metrics that read class maps look here
+        data_sample.set_metainfo(background)  # metrics and visualizers that read class maps look here
         data_sample.set_field(PixelData(data=instance_map_HW[None]), 'pred_instance_map', dtype=PixelData)
         first = views[0][0]
         rows, columns = (first.coverage(axis).pixels for axis in (0, 1))

@@ -9,7 +9,7 @@ from mmengine.structures import InstanceData
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from ...structures import IGNORED_CLASS
+from ...structures import IGNORED_CLASS, RunLengthMasks
 from ..postprocess import View, group_image, make_instances, pool_proposals
 from .embedding import EmbeddingSegmentor
 
@@ -87,7 +87,7 @@ class ProposalSegmentor(EmbeddingSegmentor):
             bboxes=pooled.bboxes[kept],
             scores=torch.from_numpy(rank_K).to(device, torch.float),
             labels=torch.zeros_like(kept),
-            masks=[pooled.masks[index] for index in kept_K],
+            masks=RunLengthMasks((pooled.masks[index] for index in kept_K), tuple(class_HW.shape)),
         )
         place_M = torch.full((len(source_M),), len(kept), device=device).index_copy_(
             0, kept, torch.arange(len(kept), device=device)

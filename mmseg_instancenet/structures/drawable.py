@@ -1,0 +1,65 @@
+"""Results in the forms that metrics read and the visualizers of mmdet and mmseg draw; what only a drawing needs is made then."""
+
+from collections.abc import Iterable
+
+import numpy as np
+from mmengine.structures import PixelData
+from pycocotools import mask as coco_mask
+from torch import Tensor
+
+from .labels import IGNORED_CLASS
+
+
+class RunLengthMasks(list):
+    """Run-length encoded masks of one image: a list, as mmdet's ``CocoMetric`` reads it, which becomes an array to be drawn.
+
+    mmdet's ``DetLocalVisualizer`` takes a part of it and calls ``astype(bool)``. pycocotools takes plain lists only:
+    ``pycocotools.mask.decode(list(masks))``.
+
+    Args:
+        masks: K dicts of ``size`` and ``counts``.
+        size: (height, width) of the image.
+
+    Example:
+        >>> rle = coco_mask.encode(np.asfortranarray([[1, 0, 1]], np.uint8))
+        >>> masks = RunLengthMasks([rle, rle], (1, 3))
+        >>> masks[1:].astype(bool).tolist(), masks[:0].astype(bool).shape
+        ([[[True, False, True]]], (0, 1, 3))
+    """
+
+    def __init__(self, masks: Iterable[dict] = (), size: tuple[int, int] = (0, 0)) -> None:
+        super().__init__(masks)
+        self.size = size
+
+    def astype(self, dtype: type) -> np.ndarray:
+        """(K, H, W), 0 or 1."""
+        if not self:
+            return np.zeros((0, *self.size), dtype)
+        return coco_mask.decode(list(self)).transpose(2, 0, 1).astype(dtype)
+
+    def __getitem__(self, item: int | slice) -> 'dict | RunLengthMasks':
+        found = super().__getitem__(item)
+        return RunLengthMasks(found, self.size) if isinstance(item, slice) else found
+
+    def __add__(self, other: list) -> 'RunLengthMasks':
+        return RunLengthMasks(super().__add__(other), self.size)
+
+
+class ClassMap(PixelData):
+    """A class map ``data`` (1, H, W) as mmseg's metrics read it, whose ``sem_seg`` is the one that mmdet draws.
+
+    mmdet numbers the classes as the data set's list does, from 0. Where the metainfo has ``background``, class 0 of ``data`` is
+    the background, and class k is number k - 1 of the list. ``sem_seg`` is computed when it is read.
+
+    Example:
+        >>> import torch
+        >>> ClassMap(metainfo={'background': True}, data=torch.tensor([[[0, 1, 2, 255]]])).sem_seg
+        tensor([[[255,   0,   1, 255]]])
+    """
+
+    @property
+    def sem_seg(self) -> Tensor:
+        """(1, H, W): the places of the classes in the data set's list; 255 for the background and for ignored pixels."""
+        if not self.get('background', False):
+            return self.data
+        return (self.data - 1).masked_fill((self.data == 0) | (self.data == IGNORED_CLASS), IGNORED_CLASS)
