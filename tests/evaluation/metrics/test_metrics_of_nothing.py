@@ -29,9 +29,12 @@ def warned():
     lines, handler = [], logging.Handler(logging.WARNING)
     handler.emit = lambda record: lines.append(record.getMessage())
     logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel(logging.WARNING)  # runners of other tests may have set it to more
     logger.addHandler(handler)
     yield lines
     logger.removeHandler(handler)
+    logger.setLevel(level)
 
 
 def build(name, folder):
