@@ -22,7 +22,12 @@ import argparse
 
 from mmengine.runner import Runner
 
-from mmseg_instancenet.apis.command_line import add_common_arguments, load_config, use_mixed_precision
+from mmseg_instancenet.apis.command_line import (
+    add_common_arguments,
+    load_config,
+    use_checkpoint_to_resume,
+    use_mixed_precision,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -34,7 +39,8 @@ def parse_args() -> argparse.Namespace:
         '--resume',
         nargs='?',
         const='auto',
-        help='go on from a checkpoint; without a path from the latest of the work dir',
+        help="go on from a checkpoint; without a path from the latest of the work dir, or where there is none by the config's "
+        'load_from',
     )
     add_common_arguments(parser)
     return parser.parse_args()
@@ -50,9 +56,7 @@ def main() -> None:
             raise SystemExit(f'--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=...) in {args.config}')
         config.auto_scale_lr.enable = True
     if args.resume:
-        config.resume = True
-        # With load_from set, MMEngine would resume from it instead of the latest checkpoint.
-        config.load_from = None if args.resume == 'auto' else args.resume
+        use_checkpoint_to_resume(config, args.resume)
     Runner.from_cfg(config).train()
 
 
