@@ -5,7 +5,7 @@ P pixels or embeddings, K groups or instances, G true objects, T thresholds. Oth
 that uses them. ``x_PD`` is pixels by embedding, ``mean_KD`` groups by embedding.
 """
 
-from .class_counts import check_class_counts, check_iou_metric
+from .class_counts import check_class_counts, check_iou_metric, classes_of
 from .contrast import check_percentiles, normalize_percentiles
 from .embeddings import (
     SHORTEST,
@@ -48,6 +48,7 @@ __all__ = [
     'bilinear_neighbours',
     'check_class_counts',
     'check_iou_metric',
+    'classes_of',
     'check_embeddings',
     'check_finite',
     'check_percentiles',

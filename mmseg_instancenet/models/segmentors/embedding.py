@@ -13,7 +13,7 @@ from mmseg.registry import MODELS
 from mmseg.utils import add_prefix
 from torch import Tensor, nn
 
-from ...structures import IGNORED_CLASS, MapPlacement, check_class_counts, check_iou_metric
+from ...structures import IGNORED_CLASS, MapPlacement, check_class_counts, check_iou_metric, classes_of
 from ..decode_heads.dense_features import resizes_scores_only, score_kind
 from ..decode_heads.embedding_branch import EmbeddingBranch
 from ..decode_heads.embedding_head import EmbeddingMixin
@@ -134,9 +134,9 @@ class EmbeddingSegmentor(OneHeadOrCascade):
     def _check_classes(self, data_samples: Sequence[DetDataSample]) -> None:
         # While MMEngine's runner trains, it keeps here what the training data say of themselves.
         hub = MessageHub.get_current_instance()
-        data = hub.get_info('dataset_meta', {}) if hub.get_info('loop_stage') == 'train' else {}
-        if data.get('classes') is not None:
-            check_class_counts(self, data['classes'], self.background)
+        classes = classes_of(hub.get_info('dataset_meta', {}) if hub.get_info('loop_stage') == 'train' else {})
+        if classes is not None:
+            check_class_counts(self, classes, self.background)
         for sample in data_samples:
             labels = sample.gt_sem_seg.data
             largest = int(labels.masked_fill(labels == IGNORED_CLASS, 0).max())
