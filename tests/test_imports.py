@@ -22,7 +22,7 @@ ALLOWED = {
     'datasets': ('structures',),
     'evaluation': ('structures',),
     'visualization': ('structures',),
-    'engine': ('structures',),
+    'engine': ('structures', 'datasets', 'evaluation'),
     'shipped_models': (),
     'apis': ('structures', 'models', 'datasets', 'evaluation', 'visualization', 'engine'),
     'analysis': ('structures', 'models', 'datasets', 'evaluation', 'visualization', 'engine', 'apis'),

@@ -28,6 +28,7 @@ from mmseg_instancenet.apis.command_line import (
     use_checkpoint_to_resume,
     use_mixed_precision,
 )
+from mmseg_instancenet.engine import SettingsHook, check_settings
 
 
 def parse_args() -> argparse.Namespace:
@@ -57,7 +58,11 @@ def main() -> None:
         config.auto_scale_lr.enable = True
     if args.resume:
         use_checkpoint_to_resume(config, args.resume)
-    Runner.from_cfg(config).train()
+    runner = Runner.from_cfg(config)
+    if not any(isinstance(hook, SettingsHook) for hook in runner.hooks):  # a config of mmseg's with mmseg's runtime
+        runner.register_hook(SettingsHook())
+    check_settings(runner)  # before train(), in which MMEngine makes schedules from the length of an epoch
+    runner.train()
 
 
 if __name__ == '__main__':
