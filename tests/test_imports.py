@@ -21,7 +21,7 @@ ALLOWED = {
     'models.segmentors': ('structures', *(f'models.{part}' for part in MODELS)),
     'datasets': ('structures',),
     'evaluation': ('structures',),
-    'visualization': ('structures',),
+    'visualization': ('structures', 'datasets'),
     'engine': ('structures', 'datasets', 'evaluation'),
     'shipped_models': (),
     'apis': ('structures', 'models', 'datasets', 'evaluation', 'visualization', 'engine'),

@@ -4,7 +4,7 @@ One process (CPU or one GPU)::
 
     python tools/train.py configs/instancenet_digits.py
     python tools/train.py configs/instancenet_r50_coco.py --amp
-    python tools/train.py configs/instancenet_r50_coco.py --resume        # from the latest checkpoint of the work dir
+    python tools/train.py configs/instancenet_r50_coco.py --resume        # from the latest checkpoint of the work dir, if any
     python tools/train.py configs/instancenet_r50_coco.py --cfg-options train_dataloader.batch_size=2 load_from=None
 
 Eight GPUs of one machine, and two machines::

@@ -14,6 +14,7 @@ from mmengine.structures import PixelData
 from mmseg.registry import HOOKS
 from torch import Tensor
 
+from ..datasets.wrappers import inner_sets
 from .drawing import class_map_to_color, embeddings_to_color, instances_over_picture, panel, read_for_display
 
 
@@ -107,6 +108,8 @@ class PanelHook(Hook):
         self._drawn = 0
 
     def _path_of(self, data_sample: DetDataSample, dataset) -> Path:
+        while inner := inner_sets(dataset):
+            dataset = inner[0]
         prefix = getattr(dataset, 'data_prefix', {})
         image_folder = prefix.get('img') or prefix.get('img_path') or Path(data_sample.img_path).parent
         relative = Path(relpath(data_sample.img_path, image_folder)).with_suffix('.png')
@@ -118,7 +121,9 @@ class PanelHook(Hook):
 
     def after_test_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         dataset = runner.test_dataloader.dataset
-        palette = dataset.metainfo.get('palette', [])
+        metainfo = dataset.metainfo
+        # mmdet's ConcatDataset has a list; all its sets have the same classes.
+        palette = (metainfo if isinstance(metainfo, dict) else metainfo[0]).get('palette', [])
         for data_sample in outputs[: max(0, self.count - self._drawn)]:
             image = draw_panel(data_sample, palette)
             mmcv.imwrite(image[..., ::-1], str(self._path_of(data_sample, dataset)))

@@ -59,9 +59,9 @@ def test_the_embedding_of_the_whole_image_fills_it(tmp_path, box):
     )
 
 
-def panels_of(paths, tmp_path, data_prefix) -> list[str]:
+def panels_of(paths, tmp_path, data_prefix, wrap=lambda dataset: dataset) -> list[str]:
     hook = PanelHook(str(tmp_path / 'panels'))
-    dataset = SimpleNamespace(metainfo={}, data_prefix=data_prefix)
+    dataset = wrap(SimpleNamespace(metainfo={}, data_prefix=data_prefix))
     runner = SimpleNamespace(test_dataloader=SimpleNamespace(dataset=dataset))
     hook.before_test(runner)
     hook.after_test_iter(runner, 0, outputs=[result_of(path)[0] for path in paths])
@@ -86,3 +86,18 @@ def test_images_outside_of_the_image_folder(tmp_path):
 
 def test_a_data_set_without_an_image_folder(tmp_path):
     assert panels_of([tmp_path / 'images/1.png'], tmp_path, {}) == ['1.png']
+
+
+WRAPPERS = {
+    'joined': lambda dataset: SimpleNamespace(metainfo={}, datasets=[dataset, None]),
+    'joined, of several annotation files': lambda dataset: SimpleNamespace(metainfo=[{}, {}], datasets=[dataset, None]),
+    'repeated': lambda dataset: SimpleNamespace(metainfo={}, dataset=dataset),
+}
+
+
+@pytest.mark.parametrize('wrapper', WRAPPERS)
+def test_images_of_wrapped_data_sets(tmp_path, wrapper):
+    """The sets of a ConcatDataset may have images of one name."""
+    paths = [tmp_path / name for name in ('first/1.png', 'second/1.png', 'second/a/1.png')]
+    names = panels_of(paths, tmp_path, {'img': f'{tmp_path}/first/'}, WRAPPERS[wrapper])
+    assert names == ['1.png', 'second/1.png', 'second/a/1.png']
