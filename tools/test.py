@@ -15,6 +15,7 @@ import argparse
 from mmengine.config import ConfigDict
 from mmengine.runner import Runner
 
+from mmseg_instancenet.apis.analysis_run import drop_loop_hooks, with_pipeline
 from mmseg_instancenet.apis.command_line import add_common_arguments, load_config
 from mmseg_instancenet.evaluation import DetectionsDump
 
@@ -45,8 +46,9 @@ def main() -> None:
         if 'tta_pipeline' not in config or 'tta_model' not in config:
             raise SystemExit(f'--tta needs tta_pipeline and tta_model in {args.config}; see configs/_base_/datasets')
         config.model = ConfigDict(**config.tta_model, module=config.model)
-        config.test_dataloader.dataset.pipeline = config.tta_pipeline
+        config.test_dataloader.dataset = with_pipeline(config.test_dataloader.dataset, config.tta_pipeline)
     runner = Runner.from_cfg(config)
+    drop_loop_hooks(runner)
     if args.out:
         runner.test_evaluator.metrics.append(DetectionsDump(args.out))
     runner.test()

@@ -4,7 +4,7 @@ One process (CPU or one GPU)::
 
     python tools/train.py configs/instancenet_digits.py
     python tools/train.py configs/instancenet_r50_coco.py --amp
-    python tools/train.py configs/instancenet_r50_coco.py --resume        # from the latest checkpoint of the work dir
+    python tools/train.py configs/instancenet_r50_coco.py --resume        # from the latest checkpoint of the work dir, if any
     python tools/train.py configs/instancenet_r50_coco.py --cfg-options train_dataloader.batch_size=2 load_from=None
 
 Eight GPUs of one machine, and two machines::
@@ -22,7 +22,13 @@ import argparse
 
 from mmengine.runner import Runner
 
-from mmseg_instancenet.apis.command_line import add_common_arguments, load_config, use_mixed_precision
+from mmseg_instancenet.apis.command_line import (
+    add_common_arguments,
+    load_config,
+    use_checkpoint_to_resume,
+    use_mixed_precision,
+)
+from mmseg_instancenet.engine import SettingsHook, check_settings
 
 
 def parse_args() -> argparse.Namespace:
@@ -34,7 +40,8 @@ def parse_args() -> argparse.Namespace:
         '--resume',
         nargs='?',
         const='auto',
-        help='go on from a checkpoint; without a path from the latest of the work dir',
+        help="go on from a checkpoint; without a path from the latest of the work dir, or where there is none by the config's "
+        'load_from',
     )
     add_common_arguments(parser)
     return parser.parse_args()
@@ -50,10 +57,12 @@ def main() -> None:
             raise SystemExit(f'--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=...) in {args.config}')
         config.auto_scale_lr.enable = True
     if args.resume:
-        config.resume = True
-        # With load_from set, MMEngine would resume from it instead of the latest checkpoint.
-        config.load_from = None if args.resume == 'auto' else args.resume
-    Runner.from_cfg(config).train()
+        use_checkpoint_to_resume(config, args.resume)
+    runner = Runner.from_cfg(config)
+    if not any(isinstance(hook, SettingsHook) for hook in runner.hooks):  # a config of mmseg's with mmseg's runtime
+        runner.register_hook(SettingsHook())
+    check_settings(runner)  # before train(), in which MMEngine makes schedules from the length of an epoch
+    runner.train()
 
 
 if __name__ == '__main__':

@@ -115,6 +115,11 @@ def main() -> None:
     dataloader = runner.build_dataloader(
         config.tune_dataloader if held_back else dict(config.test_dataloader, dataset=training_set)
     )
+    if args.aim == 'AP' and hasattr(dataloader.dataset, 'datasets'):
+        raise SystemExit(
+            f'--aim AP: expected images of one annotation file, got {len(dataloader.dataset.datasets)} data sets that are '
+            'joined; take another aim, or name one set in tune_dataloader'
+        )
     count = args.images or (len(dataloader.dataset) if held_back else 60)
     began = time.perf_counter()
     try:

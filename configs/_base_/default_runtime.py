@@ -8,6 +8,7 @@ default_hooks = dict(
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(type='CheckpointHook', interval=1, save_best='coco/segm_mAP', max_keep_ckpts=3),
     sampler_seed=dict(type='DistSamplerSeedHook'),
+    settings=dict(type='SettingsHook'),  # settings that train nothing or fail late stop at the start
     plain_log=dict(type='PlainLogHook'),  # checkpoints that every torch loads with weights_only=True
 )
 custom_hooks = [dict(type='ClassCountHook'), dict(type='LoadReportHook')]

@@ -2,7 +2,7 @@
 
 import numpy as np
 from mmengine.config import Config
-from mmengine.hooks import EMAHook
+from mmengine.hooks import EarlyStoppingHook, EMAHook, ProfilerHook
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader, Subset
 
@@ -29,18 +29,49 @@ def load_for_analysis(config: Config, checkpoint: str) -> Runner:
     return runner
 
 
+def drop_loop_hooks(runner: Runner) -> None:
+    """Takes away the hooks that ask for the loop of a training in the beginning of any run: MMEngine would build the training set
+    for a test, and stop where it is not there."""
+    runner.hooks[:] = [hook for hook in runner.hooks if not isinstance(hook, (EarlyStoppingHook, ProfilerHook))]
+
+
 def images_of(dataset: dict) -> dict:
-    """Config of the data set that reads images: of a wrapper, such as mmdet's MultiImageMixDataset, the one that it holds."""
-    while 'dataset' in dataset:
-        dataset = dataset['dataset']
+    """Config of the data set that reads images: of a wrapper, such as mmdet's MultiImageMixDataset, the one that it holds, and of
+    several that are joined (ConcatDataset) the first."""
+    while 'dataset' in dataset or 'datasets' in dataset:
+        dataset = dataset['dataset'] if 'dataset' in dataset else dataset['datasets'][0]
     return dataset
 
 
+def with_pipeline(dataset: dict, pipeline: list[dict], **settings) -> dict:
+    """Config of the images of a data set, each once, with another pipeline.
+
+    A wrapper that repeats, balances or mixes images is left away; data sets that are joined stay so.
+
+    Args:
+        dataset: config, which stays as it is.
+        pipeline: of each data set that reads images.
+        **settings: of each data set that reads images, in place of its own.
+
+    Example:
+        >>> twice = dict(type='RepeatDataset', times=2, dataset=dict(type='CocoInstanceDataset', pipeline=['load', 'crop']))
+        >>> with_pipeline(twice, ['load'], test_mode=True)
+        {'type': 'CocoInstanceDataset', 'pipeline': ['load'], 'test_mode': True}
+    """
+    if 'dataset' in dataset:
+        return with_pipeline(dataset['dataset'], pipeline, **settings)
+    changed = dataset.copy()
+    if 'datasets' in dataset:
+        changed.update(datasets=[with_pipeline(one, pipeline, **settings) for one in dataset['datasets']])
+    else:
+        changed.update(pipeline=pipeline, **settings)
+    return changed
+
+
 def training_set_for_testing(config: Config) -> dict:
-    """Config of the training set with the pipeline of testing; of a set that mixes images, its images one by one."""
-    training_set = images_of(config.train_dataloader.dataset).copy()
-    training_set.update(pipeline=config.test_dataloader.dataset.pipeline, test_mode=True)
-    return training_set
+    """Config of the training set with the pipeline of testing: its images one by one, those of all sets that are joined."""
+    pipeline = images_of(config.test_dataloader.dataset)['pipeline']
+    return with_pipeline(config.train_dataloader.dataset, pipeline, test_mode=True)
 
 
 def spread(dataloader: DataLoader, count: int) -> DataLoader:

@@ -6,6 +6,7 @@ import os.path as osp
 
 import torch
 from mmengine.config import Config, DictAction
+from mmengine.runner import find_latest_checkpoint
 
 from ..engine import register_safe_loaders
 
@@ -57,3 +58,25 @@ def use_mixed_precision(config: Config) -> None:
         raise SystemExit('--amp needs a GPU that torch can see, and there is none: leave --amp away')
     config.optim_wrapper.type = 'AmpOptimWrapper'
     config.optim_wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def use_checkpoint_to_resume(config: Config, checkpoint: str) -> None:
+    """Sets ``resume`` and ``load_from`` of a config, as MMEngine's runner reads them.
+
+    Where there is nothing to resume yet, as in the first start of a job that is always started with ``--resume``, the config's
+    ``load_from`` counts.
+
+    Args:
+        config: with its ``work_dir``.
+        checkpoint: file or address; 'auto' for the latest checkpoint of the work dir.
+    """
+    if checkpoint != 'auto':
+        config.resume, config.load_from = True, checkpoint
+        return
+    config.resume = find_latest_checkpoint(config.work_dir) is not None
+    if config.resume:
+        config.load_from = None  # else MMEngine resumes from it
+    else:
+        print(
+            f'--resume: no checkpoint in {config.work_dir} yet; the training begins with load_from={config.get("load_from")}'
+        )

@@ -14,7 +14,6 @@ from ..datasets.transforms import (
     LoadInstanceIds,
     MasksToMaps,
 )
-from .analysis_run import images_of
 
 _OF_ANNOTATIONS = (
     LoadAnnotations,  # mmseg's and mmdet's are kinds of it
@@ -25,15 +24,6 @@ _OF_ANNOTATIONS = (
     ClassesToInstances,
     MasksToMaps,
 )
-
-
-def pipeline_of_testing(config: dict) -> Sequence[dict]:
-    """The pipeline of the data set of ``test_dataloader``; of a wrapper (RepeatDataset, ..) that of the set in it, of several
-    joined sets (ConcatDataset) that of the first."""
-    dataset = images_of(config['test_dataloader']['dataset'])
-    while 'datasets' in dataset:
-        dataset = images_of(dataset['datasets'][0])
-    return dataset['pipeline']
 
 
 def image_steps(pipeline: Sequence[dict]) -> list[BaseTransform]:

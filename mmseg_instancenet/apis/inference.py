@@ -15,7 +15,8 @@ from torch import nn
 from ..datasets.transforms import NormalizePercentiles
 from ..engine import register_safe_loaders
 from ..models import BoundarySegmentor, EmbeddingSegmentor
-from .image_alone import image_steps, pipeline_of_testing, run_on_image
+from .analysis_run import images_of
+from .image_alone import image_steps, run_on_image
 from .shipped import config_and_checkpoint
 
 
@@ -72,7 +73,7 @@ def segment_picture(model: EmbeddingSegmentor | BoundarySegmentor, picture: str 
         OSError: if the file is not there or cannot be opened.
     """
     init_default_scope('mmseg')
-    load, *others = image_steps(pipeline_of_testing(model.cfg))
+    load, *others = image_steps(images_of(model.cfg.test_dataloader.dataset).pipeline)
     channels = _input_channels(model)
     if isinstance(picture, (str, Path)):
         path = str(picture)

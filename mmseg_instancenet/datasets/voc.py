@@ -174,6 +174,9 @@ def convert(pictures: Iterable[AnnotatedPicture], root: Path) -> tuple[dict, Cou
         pictures: of VOC, of SBD, or of both.
         root: folder from which the json names the photos; the json shall lie there.
 
+    Raises:
+        ValueError: for an annotation that cannot be converted; names its files.
+
     Returns:
         the json's content, and how many ``pictures``, ``objects``, ``void`` pixels, ``disagreed`` pixels (see
         :func:`maps_to_annotations`) and ``pixels`` it has.
@@ -186,7 +189,10 @@ def convert(pictures: Iterable[AnnotatedPicture], root: Path) -> tuple[dict, Cou
             if photo.size != (width, height):
                 raise ValueError(f'{image} has width and height {photo.size}, its annotation {(width, height)}')
         images.append({'id': image_id, 'file_name': _relative(image, root), 'height': height, 'width': width})
-        of_picture, disagreed = maps_to_annotations(maps)
+        try:
+            of_picture, disagreed = maps_to_annotations(maps)
+        except ValueError as error:
+            raise ValueError(f'{" and ".join(map(str, annotation))}: {error}') from error
         for entry in of_picture:
             annotations.append(dict(entry, id=len(annotations) + 1, image_id=image_id))
         counts.update(

@@ -6,6 +6,7 @@ from .freeze_hook import FreezeHook
 from .load_report_hook import LoadReport, LoadReportHook, load_report
 from .plain_log_hook import PlainLogHook
 from .safe_checkpoint import load_weights_only, register_safe_loaders
+from .settings_hook import SettingsHook, check_settings
 
 __all__ = [
     'BFloat16OptimWrapper',
@@ -16,6 +17,8 @@ __all__ = [
     'LoadReport',
     'LoadReportHook',
     'PlainLogHook',
+    'SettingsHook',
+    'check_settings',
     'load_report',
     'load_weights_only',
     'register_safe_loaders',

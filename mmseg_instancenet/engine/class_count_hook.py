@@ -6,14 +6,14 @@ from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 from torch import nn
 
-from ..structures import check_class_counts, check_iou_metric
+from ..structures import check_class_counts, check_iou_metric, classes_of
 from .freeze_hook import bare_model
 
 
 @HOOKS.register_module()
 class ClassCountHook(Hook):
     """Stops before the first iteration where a head's ``num_classes`` is not that of the data: their classes and, unless the
-    model says ``background=False``, the background."""
+    model says ``background=False``, the background. Joined data sets must have the same classes."""
 
     def before_train(self, runner: Runner) -> None:
         self._check(runner, runner.train_dataloader)
@@ -27,7 +27,7 @@ class ClassCountHook(Hook):
         _check_metrics(runner.model, runner.test_evaluator)
 
     def _check(self, runner: Runner, dataloader) -> None:
-        classes = getattr(dataloader.dataset, 'metainfo', {}).get('classes')
+        classes = classes_of(getattr(dataloader.dataset, 'metainfo', {}))
         if classes is None:
             return
         model = bare_model(runner.model)

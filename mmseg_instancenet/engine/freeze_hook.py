@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from mmengine.hooks import Hook
 from mmengine.model import BaseTTAModel, MMDistributedDataParallel, is_model_wrapper
-from mmengine.runner import Runner
+from mmengine.runner import IterBasedTrainLoop, Runner
 from mmseg.registry import HOOKS
 from torch import nn
 
@@ -33,7 +33,8 @@ class FreezeHook(Hook):
     Args:
         modules: names of the parts, e.g. ``'backbone'`` or ``['backbone', 'decode_head.aspp_modules']``.
         until: epoch (or iteration) with which their training begins, counted from 0.
-        by_epoch: whether ``until`` counts epochs or iterations.
+        by_epoch: whether ``until`` counts epochs or iterations. MMEngine's ``IterBasedTrainLoop`` counts no epochs: there
+            ``by_epoch=False`` is needed, and the training stops before its first iteration without it.
     """
 
     # Before the hooks that look at the model (EMA, checkpoints), so that they see the phase that is to come.
@@ -55,6 +56,12 @@ class FreezeHook(Hook):
             }
 
     def before_train(self, runner: Runner) -> None:
+        if self.by_epoch and self.until > 0 and isinstance(runner.train_loop, IterBasedTrainLoop):
+            raise ValueError(
+                f'{type(self).__name__}(until={self.until}, by_epoch=True) counts epochs, and the epoch of an IterBasedTrainLoop '
+                f'stays 0: {", ".join(self.modules)} would never be trained. Expected by_epoch=False, with until as a number of '
+                'iterations'
+            )
         self._enter(runner)
 
     def before_train_epoch(self, runner: Runner) -> None:

@@ -6,7 +6,7 @@ that uses them. ``x_PD`` is pixels by embedding, ``mean_KD`` groups by embedding
 """
 
 from .boxed_masks import BoxedMasks, MaskCrop
-from .class_counts import check_class_counts, check_iou_metric
+from .class_counts import check_class_counts, check_iou_metric, classes_of
 from .contrast import check_percentiles, normalize_percentiles
 from .drawable import ClassMap, RunLengthMasks
 from .embeddings import (
@@ -55,6 +55,7 @@ __all__ = [
     'bilinear_neighbours',
     'check_class_counts',
     'check_iou_metric',
+    'classes_of',
     'check_embeddings',
     'check_finite',
     'check_percentiles',

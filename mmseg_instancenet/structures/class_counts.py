@@ -5,6 +5,29 @@ from collections.abc import Iterable, Sequence
 from torch import nn
 
 
+def classes_of(metainfo: dict | Sequence[dict]) -> Sequence[str] | None:
+    """The classes of a data set; None where it names none.
+
+    Args:
+        metainfo: of the data set. mmdet's ``ConcatDataset`` has a list, one for each set that it joins, unless all are equal.
+
+    Raises:
+        ValueError: where joined sets have different classes, or not in one order: a label would mean two things.
+
+    Example:
+        >>> classes_of([{'classes': ('cat', 'dog'), 'ann_file': 'a.json'}, {'classes': ['cat', 'dog'], 'ann_file': 'b.json'}])
+        ('cat', 'dog')
+    """
+    classes = [one.get('classes') for one in ([metainfo] if isinstance(metainfo, dict) else metainfo)]
+    different = [other for other in classes if other is None or list(other) != list(classes[0] or ())]
+    if len(classes) > 1 and different and any(classes):
+        raise ValueError(
+            f'expected the same classes in the same order in all joined data sets, got {classes[0]} and {different[0]}: set '
+            'metainfo=dict(classes=(...)) of each'
+        )
+    return classes[0]
+
+
 def check_class_counts(model: nn.Module, classes: Sequence[str], background: bool = True) -> None:
     """Raises ValueError where a decode or auxiliary head of a model has not one class for each of the data, and one for the
     background.

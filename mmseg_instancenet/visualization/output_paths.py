@@ -5,6 +5,8 @@ from pathlib import Path
 
 from torch.utils.data import Dataset
 
+from ..datasets.wrappers import inner_sets
+
 
 class OutputPaths:
     """One file in a folder for each image, whatever folders and suffixes its name has.
@@ -59,7 +61,7 @@ def image_folder_of(dataset: Dataset) -> str | None:
 
 
 def _image_folders(dataset: Dataset) -> list[str]:
-    inner = getattr(dataset, 'datasets', None) or [*filter(None, [getattr(dataset, 'dataset', None)])]
+    inner = inner_sets(dataset)
     if inner:
         return [folder for one in inner for folder in _image_folders(one)]
     prefix = getattr(dataset, 'data_prefix', None) or {}

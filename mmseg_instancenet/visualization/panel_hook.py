@@ -114,7 +114,9 @@ class PanelHook(Hook):
 
     def after_test_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         dataset = runner.test_dataloader.dataset
-        palette = dataset.metainfo.get('palette', [])
+        metainfo = dataset.metainfo
+        # mmdet's ConcatDataset has a list; all its sets have the same classes.
+        palette = (metainfo if isinstance(metainfo, dict) else metainfo[0]).get('palette', [])
         for data_sample in outputs[: max(0, self.count - self._drawn)]:
             path = data_sample.img_path
             if self._paths is None:

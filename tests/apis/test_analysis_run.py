@@ -1,5 +1,6 @@
 """The weights that the tools outside MMEngine's loops run with."""
 
+import copy
 import runpy
 import sys
 from pathlib import Path
@@ -9,7 +10,13 @@ import torch
 from ema_digits import train_ema_digits
 from mmengine.config import Config
 
-from mmseg_instancenet.apis.analysis_run import load_for_analysis, spread, training_set_for_testing
+from mmseg_instancenet.apis.analysis_run import (
+    images_of,
+    load_for_analysis,
+    spread,
+    training_set_for_testing,
+    with_pipeline,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -57,3 +64,34 @@ def test_training_set_for_testing_is_that_of_the_single_images():
     expected = dict(images, pipeline=['load'], test_mode=True)
     assert training_set_for_testing(Config(plain)) == training_set_for_testing(mixed) == expected
     assert mixed.train_dataloader.dataset.dataset.pipeline == ['load', 'crop']
+
+
+A, B = (dict(type='CocoInstanceDataset', ann_file=f'{name}.json', pipeline=['load', 'crop']) for name in 'ab')
+A_TESTED, B_TESTED = (dict(one, pipeline=['load'], test_mode=True) for one in (A, B))
+
+
+@pytest.mark.parametrize(
+    ('dataset', 'expected'),
+    [
+        (A, A_TESTED),
+        (dict(type='RepeatDataset', times=3, dataset=A), A_TESTED),
+        (
+            dict(type='ClassBalancedDataset', oversample_thr=0.1, dataset=dict(type='RepeatDataset', dataset=A)),
+            A_TESTED,
+        ),
+        (dict(type='ConcatDataset', datasets=[A, B]), dict(type='ConcatDataset', datasets=[A_TESTED, B_TESTED])),
+        (
+            dict(type='RepeatDataset', dataset=dict(type='ConcatDataset', datasets=[A, dict(type='Mix', dataset=B)])),
+            dict(type='ConcatDataset', datasets=[A_TESTED, B_TESTED]),
+        ),
+    ],
+    ids=['plain', 'repeated', 'balanced and repeated', 'joined', 'joined and repeated'],
+)
+def test_another_pipeline_for_the_images_of_a_wrapped_set(dataset, expected):
+    before = copy.deepcopy(dataset)
+    assert with_pipeline(dataset, ['load'], test_mode=True) == expected
+    assert with_pipeline(Config(dict(d=dataset)).d, ['load'], test_mode=True) == expected
+    assert images_of(dataset) == A and images_of(expected) == A_TESTED
+    assert dataset == before
+    config = Config(dict(train_dataloader=dict(dataset=dataset), test_dataloader=dict(dataset=A_TESTED)))
+    assert training_set_for_testing(config) == expected

@@ -24,7 +24,7 @@ class Head(nn.Module):
 def make_runner(hook, epoch=0, head=None):
     model = nn.Module()
     model.decode_head = head or Head()
-    runner = SimpleNamespace(model=model, hooks=[hook], epoch=epoch, iter=10 * epoch)
+    runner = SimpleNamespace(model=model, hooks=[hook], epoch=epoch, iter=10 * epoch, train_loop=None)
     runner.logger = SimpleNamespace(info=lambda line: None)
     hook.before_run(runner)
     hook.before_train(runner)
@@ -67,7 +67,9 @@ def test_the_head_is_found_inside_a_wrapper(tmp_path):
         hook = BoundaryPhaseHook(until=1)
         model = nn.Module()
         model.backbone, model.decode_head = nn.Linear(1, 1), Head()
-        runner = SimpleNamespace(hooks=[hook], epoch=0, logger=SimpleNamespace(info=lambda line: None), cfg={})
+        runner = SimpleNamespace(
+            hooks=[hook], epoch=0, logger=SimpleNamespace(info=lambda line: None), cfg={}, train_loop=None
+        )
         runner.wrap_model = lambda config, module: MMDistributedDataParallel(module)
         runner.model = MMDistributedDataParallel(model)
         hook.before_run(runner)

@@ -97,3 +97,20 @@ def test_mmsegs_iou_on_maps_with_a_background(stage):
         check(runner)
     runner.model.background, runner.model.decode_head.num_classes = False, 2
     check(runner)
+
+
+@pytest.mark.parametrize('stage', STAGES)
+def test_joined_data_sets_have_one_list_of_classes(stage):
+    """mmdet's ConcatDataset keeps a list of what its sets say of themselves where they differ, as in the annotation file."""
+    runner = make_runner(('cat', 'dog'), decode=3, stage=stage)
+    dataset = getattr(runner, f'{stage}_dataloader').dataset
+    check = getattr(ClassCountHook(), f'before_{stage}')
+    dataset.metainfo = [{'classes': ('cat', 'dog'), 'ann_file': name} for name in 'ab']
+    check(runner)
+    for other in (('dog', 'cat'), ('cat',), None):
+        dataset.metainfo[1]['classes'] = other
+        with pytest.raises(ValueError, match=r"expected the same classes .* got \('cat', 'dog'\) and "):
+            check(runner)
+    dataset.metainfo = [{'classes': ('cat',)}] * 2
+    with pytest.raises(ValueError, match='num_classes=3, but the data have 1 classes'):
+        check(runner)

@@ -290,6 +290,20 @@ def test_a_part_that_does_not_exist(tmp_path):
         train(tmp_path, FreezeHook('encoder', until=1))
 
 
+@pytest.mark.parametrize(('modules', 'until'), [('backbone', 1), ('neck', 3), (['backbone.low', 'decode_head'], 80)])
+def test_epochs_in_a_loop_of_iterations_stop_before_the_first_one(tmp_path, modules, until):
+    """Its epoch stays 0, and the parts would stay frozen for ever."""
+    runner = make_runner(tmp_path, FreezeHook(modules, until=until), by_epoch=False)
+    with pytest.raises(ValueError, match=rf'FreezeHook\(until={until}, by_epoch=True\) counts epochs.* by_epoch=False'):
+        runner.train()
+    assert runner.iter == 0
+
+
+def test_epoch_0_is_reached_in_a_loop_of_iterations_too(tmp_path):
+    states = train(tmp_path, FreezeHook('backbone', until=0), max_epochs=1, by_epoch=False).record.states
+    assert none_same(states[0], states[-1], 'backbone')
+
+
 def test_negative_until():
     with pytest.raises(ValueError, match='until >= 0, got -1'):
         FreezeHook('backbone', until=-1)

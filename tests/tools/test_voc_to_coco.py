@@ -122,6 +122,47 @@ def test_listed_picture_without_annotation(devkit, convert):
         convert(devkit / 'VOCdevkit/VOC2012', '--out', devkit / 'out')
 
 
+@pytest.mark.parametrize(
+    ('train', 'val', 'found'),
+    [('a\nb\n', '', [2, 0]), ('', 'a\n', [0, 1]), ('\n', ' \n\n', [0, 0])],
+)
+def test_an_empty_list_gives_a_json_without_pictures_and_a_line(devkit, convert, capsys, train, val, found):
+    lists = devkit / 'VOCdevkit/VOC2012/ImageSets/Segmentation'
+    (lists / 'train.txt').write_text(train)
+    (lists / 'val.txt').write_text(val)
+    convert(devkit / 'VOCdevkit/VOC2012', '--out', devkit / 'out')
+    output = capsys.readouterr().out
+    for split, count in zip(('train', 'val'), found, strict=True):
+        loaded = json.loads((devkit / 'out' / f'{split}.json').read_text())
+        assert (len(loaded['images']), len(loaded['annotations'])) == (count, 2 * count)  # a cow and its void
+        assert len(loaded['categories']) == 21
+        assert (f'{split}.json: no pictures, as the list of {split} is empty' in output) == (count == 0)
+
+
+@pytest.mark.parametrize('names', [['train'], ['val'], ['train', 'val']])
+def test_a_missing_list_is_named(devkit, convert, names):
+    lists = devkit / 'VOCdevkit/VOC2012/ImageSets/Segmentation'
+    for name in names:
+        (lists / f'{name}.txt').unlink()
+    with pytest.raises(SystemExit, match=rf'Segmentation/{names[0]}\.txt is missing: expected train\.txt and val\.txt'):
+        convert(devkit / 'VOCdevkit/VOC2012', '--out', devkit / 'out')
+
+
+@pytest.mark.parametrize('name', ['a', 'b'])
+@pytest.mark.parametrize('label', [21, 25, 254])
+def test_a_class_that_voc_lacks_names_its_picture(devkit, convert, name, label):
+    file = devkit / f'VOCdevkit/VOC2012/SegmentationClass/{name}.png'
+    Image.fromarray(square(label, True)).save(file)
+    with pytest.raises(SystemExit, match=rf'{name}\.png and .*{name}\.png: expected classes 0 \.\. 20 .*\[{label}\]'):
+        convert(devkit / 'VOCdevkit/VOC2012', '--out', devkit / 'out')
+
+
+def test_maps_of_two_sizes_name_their_picture(devkit, convert):
+    Image.fromarray(square(1, True)[:, :8]).save(devkit / 'VOCdevkit/VOC2012/SegmentationObject/b.png')
+    with pytest.raises(SystemExit, match=r'SegmentationObject/b\.png: expected class and object maps of one shape'):
+        convert(devkit / 'VOCdevkit/VOC2012', '--out', devkit / 'out')
+
+
 def test_wrong_folder(devkit, convert):
     with pytest.raises(SystemExit, match='found no annotations; expected .* as in VOCdevkit/VOC2012'):
         convert(devkit / 'VOCdevkit', '--out', devkit / 'out')

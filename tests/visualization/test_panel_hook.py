@@ -61,9 +61,9 @@ def test_the_embedding_of_the_whole_image_fills_it(tmp_path, box):
     )
 
 
-def panels_of(paths, tmp_path, data_prefix) -> list[str]:
+def panels_of(paths, tmp_path, data_prefix, wrap=lambda dataset: dataset) -> list[str]:
     hook = PanelHook(str(tmp_path / 'panels'))
-    dataset = SimpleNamespace(metainfo={}, data_prefix=data_prefix)
+    dataset = wrap(SimpleNamespace(metainfo={}, data_prefix=data_prefix))
     runner = SimpleNamespace(test_dataloader=SimpleNamespace(dataset=dataset))
     hook.before_test(runner)
     hook.after_test_iter(runner, 0, outputs=[result_of(path)[0] for path in paths])
@@ -155,3 +155,10 @@ def test_a_drawing_never_overwrites_its_image(tmp_path):
         with pytest.raises(ValueError, match='does not overwrite its image'):
             OutputPaths(tmp_path, tmp_path).of(tmp_path / name)
     assert OutputPaths(tmp_path, tmp_path).of(tmp_path / '1.jpg') == tmp_path / '1.jpg.png'
+
+
+def test_data_sets_joined_by_mmdet_have_a_list_of_meta_information(tmp_path):
+    sets = [SimpleNamespace(data_prefix={'img': f'{tmp_path}/{name}/'}) for name in ('a', 'b')]
+    paths = [tmp_path / 'a/1.png', tmp_path / 'b/1.png']
+    found = panels_of(paths, tmp_path, {}, lambda _: SimpleNamespace(metainfo=[{}, {}], datasets=sets))
+    assert found == ['a/1.png', 'b/1.png']

@@ -17,9 +17,11 @@ from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS
 
 from mmseg_instancenet.analysis.grouping_rows import GroupingRow, classify_perfect, perfect_pass
+from mmseg_instancenet.apis.analysis_run import with_pipeline
 from mmseg_instancenet.apis.command_line import add_common_arguments, load_config
 from mmseg_instancenet.evaluation import CocoInstanceMetric
 from mmseg_instancenet.models import CenterGrouping, SilhouetteScorer
+from mmseg_instancenet.structures import classes_of
 
 
 def parse_args() -> argparse.Namespace:
@@ -36,15 +38,14 @@ def main() -> None:
     config = load_config(args)
     init_default_scope('mmseg')
     MMLogger.get_instance('perfect_embeddings', log_level=logging.ERROR)
-    data_config = config.test_dataloader.dataset
-    data_config.pipeline = [
+    pipeline = [
         dict(type='LoadImageFromFile'),
         dict(type='LoadInstanceMasks'),
         dict(type='MasksToMaps'),
         dict(type='PackInstanceMaps'),
     ]
-    dataset = DATASETS.build(data_config)
-    count = len(dataset.metainfo['classes']) + 1
+    dataset = DATASETS.build(with_pipeline(config.test_dataloader.dataset, pipeline))
+    count = len(classes_of(dataset.metainfo)) + 1
     strides = {'own size': None}
     if args.length:
         strides[f'resized to {args.length}'] = 1

@@ -36,7 +36,14 @@ def read_lists(folder: Path, pictures: dict[str, AnnotatedPicture]) -> dict[str,
     if not lists.is_dir():
         print(f'{lists} is not there: all {len(pictures)} annotated pictures of VOC go into train, none into val')
         return {'train': list(pictures)}
-    sets = {split: (lists / f'{split}.txt').read_text().split() for split in ('train', 'val')}
+    sets = {}
+    for split in ('train', 'val'):
+        file = lists / f'{split}.txt'
+        if not file.is_file():
+            raise FileNotFoundError(
+                f'{file} is missing: expected train.txt and val.txt, one name of a picture a line, or no folder {lists} at all'
+            )
+        sets[split] = file.read_text().split()
     for split, names in sets.items():
         missing = [name for name in names if name not in pictures]
         if missing:
@@ -69,6 +76,9 @@ def write(split: str, pictures: list[AnnotatedPicture], folder: Path) -> None:
     content, counts = convert(pictures, folder)
     file = folder / f'{split}.json'
     file.write_text(json.dumps(content))
+    if not pictures:
+        print(f'{file}: no pictures, as the list of {split} is empty; a training or test stops at this file')
+        return
     usual = '' if counts['pictures'] == _USUAL[split] else f' (of the {_USUAL[split]} of the complete set)'
     print(
         f'{file}: {counts["pictures"]} pictures{usual}, {counts["objects"]} objects, '

@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from numbers import Real
+from numbers import Integral, Real
+from typing import Any
 
 import torch
 from mmdet.structures import DetDataSample
@@ -12,7 +13,7 @@ from mmseg.registry import MODELS
 from mmseg.utils import add_prefix
 from torch import Tensor, nn
 
-from ...structures import IGNORED_CLASS, ClassMap, MapPlacement, check_class_counts, check_iou_metric
+from ...structures import IGNORED_CLASS, ClassMap, MapPlacement, check_class_counts, check_iou_metric, classes_of
 from ..decode_heads.dense_features import resizes_scores_only, score_kind
 from ..decode_heads.embedding_branch import EmbeddingBranch
 from ..decode_heads.embedding_head import EmbeddingMixin
@@ -41,9 +42,9 @@ class EmbeddingSegmentor(OneHeadOrCascade):
 
     ``test_cfg``:
         classes: 'predicted' (default), or 'ground_truth' to take the class map from ``gt_sem_seg``.
-        mode: 'whole' (default), or 'slide' with ``crop_size`` and ``stride``, (height, width) each. Class scores of
-            windows are averaged; groups are found window by window and matched by overlap, since embeddings of two
-            passes cannot be compared.
+        mode: 'whole' (default), or 'slide' with ``crop_size`` and ``stride``, pixels of the network's input: (height, width),
+            or an integer for both sides. Class scores of windows are averaged; groups are found window by window and matched
+            by overlap, since embeddings of two passes cannot be compared.
         score_thr: instances with a score below it are dropped, from ``pred_instances`` and from ``pred_instance_map``,
             which is renumbered. 0 (default) keeps all: AP can only fall with a cut, a count can gain;
             ``tools/tune.py`` finds one.
@@ -87,8 +88,7 @@ class EmbeddingSegmentor(OneHeadOrCascade):
         super().__init__(*args, data_preprocessor=_with_instance_maps(data_preprocessor), **kwargs)
         self.background = background
         self.class_numbering = ClassNumbering.of(self.num_classes, background, thing_classes)
-        self.test_cfg = self.test_cfg or {}
-        _check_test_cfg(self.test_cfg, any_key=not all(map(resizes_scores_only, self.heads)))
+        self.test_cfg = _checked_test_cfg(self.test_cfg or {}, any_key=not all(map(resizes_scores_only, self.heads)))
         self.grouper = self.build_grouper(grouper)
         if isinstance(self.branch.loss_embedding, RecurrentLoss):
             self.branch.loss_embedding.set_grouper(self.grouper)
@@ -134,9 +134,9 @@ class EmbeddingSegmentor(OneHeadOrCascade):
     def _check_classes(self, data_samples: Sequence[DetDataSample]) -> None:
         # While MMEngine's runner trains, it keeps here what the training data say of themselves.
         hub = MessageHub.get_current_instance()
-        data = hub.get_info('dataset_meta', {}) if hub.get_info('loop_stage') == 'train' else {}
-        if data.get('classes') is not None:
-            check_class_counts(self, data['classes'], self.background)
+        classes = classes_of(hub.get_info('dataset_meta', {}) if hub.get_info('loop_stage') == 'train' else {})
+        if classes is not None:
+            check_class_counts(self, classes, self.background)
         for sample in data_samples:
             labels = sample.gt_sem_seg.data
             largest = int(labels.masked_fill(labels == IGNORED_CLASS, 0).max())
@@ -297,8 +297,10 @@ def _embedded_head(heads: Sequence[nn.Module]) -> nn.Module:
     return heads[-1]
 
 
-def _check_test_cfg(test_cfg: dict, any_key: bool) -> None:
-    """Raises ValueError for a key that nothing reads, a value that is not allowed, and windows without a size.
+def _checked_test_cfg(test_cfg: dict, any_key: bool) -> dict:
+    """The settings, ``crop_size`` and ``stride`` of windows as (height, width).
+
+    Raises ValueError for a key that nothing reads, a value that is not allowed, and windows without a size.
 
     ``any_key``: the head reads settings of its own there, as PointRend's.
     """
@@ -314,18 +316,29 @@ def _check_test_cfg(test_cfg: dict, any_key: bool) -> None:
     if not isinstance(score_thr, Real) or isinstance(score_thr, bool) or not score_thr >= 0:
         raise ValueError(f'expected test_cfg.score_thr as a number >= 0 (0 keeps all instances), got {score_thr!r}')
     if test_cfg.get('mode') != 'slide':
-        return
-    sizes = {name: test_cfg.get(name) for name in ('crop_size', 'stride')}
-    if not all(isinstance(size, Sequence) and len(size) == 2 for size in sizes.values()):
-        raise ValueError(
-            f"expected test_cfg.crop_size and test_cfg.stride as (height, width) for mode='slide', got {sizes['crop_size']} and "
-            f'{sizes["stride"]}'
-        )
+        return test_cfg
+    sizes = {name: _window_size(name, test_cfg.get(name)) for name in ('crop_size', 'stride')}
     for crop, stride in zip(*sizes.values(), strict=True):
-        if not 0 < stride <= crop:
+        if stride > crop:
             raise ValueError(
-                f'expected 0 < stride <= crop_size, or windows leave gaps, got stride {stride} and crop_size {crop}'
+                f'expected stride <= crop_size, or windows leave gaps, got stride {stride} and crop_size {crop}'
             )
+    checked = test_cfg.copy()
+    checked.update(sizes)
+    return checked
+
+
+def _window_size(name: str, value: Any) -> tuple[int, int]:
+    """(height, width) from these two or from one integer for both."""
+    sides = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value, value)
+    if len(sides) != 2 or not all(
+        isinstance(side, Integral) and not isinstance(side, bool) and side > 0 for side in sides
+    ):
+        raise ValueError(
+            f"expected test_cfg.{name} as (height, width) in whole pixels > 0, or one integer for both, for mode='slide', got "
+            f'{value!r}'
+        )
+    return sides
 
 
 def _window_starts(length: int, crop: int, stride: int) -> list[int]:

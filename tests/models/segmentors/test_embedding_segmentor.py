@@ -97,13 +97,30 @@ def test_windows_give_the_same_instances_though_each_has_embeddings_of_its_own(c
 
 
 @pytest.mark.parametrize(
+    ('crop', 'stride', 'sizes'),
+    [(16, 8, [(16, 16), (8, 8)]), ([16, 24], 8, [(16, 24), (8, 8)]), (32, (16, 4), [(32, 32), (16, 4)])],
+)
+def test_an_integer_stands_for_both_sides_of_a_window(crop, stride, sizes):
+    settings = dict(mode='slide', crop_size=crop, stride=stride, score_thr=0.25)
+    starts = []
+    for model in (build(test_cfg=settings), build(test_cfg=dict(mode='slide', crop_size=sizes[0], stride=sizes[1]))):
+        starts.append([(origin, window.shape) for origin, window in model._windows(torch.zeros(1, 8, 40, 50))])
+    assert starts[0] == starts[1] and len(starts[0]) > 1
+    assert settings['crop_size'] == crop  # the config's own settings stay as they are
+
+
+@pytest.mark.parametrize(
     ('settings', 'message'),
     [
         (dict(mode='slide', crop_size=(16, 16), stride=(20, 20)), 'stride 20 and crop_size 16'),
-        (dict(mode='slide', crop_size=(16, 16), stride=(0, 8)), 'stride 0 and crop_size 16'),
-        (dict(mode='slide'), r"crop_size and test_cfg.stride as \(height, width\) for mode='slide', got None and None"),
-        (dict(mode='slide', crop_size=(16, 16)), r'got \(16, 16\) and None'),
-        (dict(mode='slide', crop_size=16, stride=8), 'got 16 and 8'),
+        (dict(mode='slide', crop_size=16, stride=[8, 20]), 'stride 20 and crop_size 16'),
+        (dict(mode='slide', crop_size=(16, 16), stride=(0, 8)), r'test_cfg.stride as .* > 0, .* got \(0, 8\)'),
+        (dict(mode='slide'), r"test_cfg.crop_size as \(height, width\) .* for mode='slide', got None"),
+        (dict(mode='slide', crop_size=(16, 16)), 'test_cfg.stride as .* got None'),
+        (dict(mode='slide', crop_size=16, stride=0.5), 'test_cfg.stride as .* got 0.5'),
+        (dict(mode='slide', crop_size='16', stride=8), "test_cfg.crop_size as .* got '16'"),
+        (dict(mode='slide', crop_size=(16, 16, 3), stride=8), r'test_cfg.crop_size as .* got \(16, 16, 3\)'),
+        (dict(mode='slide', crop_size=-16, stride=8), 'test_cfg.crop_size as .* got -16'),
         (dict(classes='predicted', clases='ground_truth'), r"at most, got \['clases'\] as well"),
         (dict(score_thr=-0.1), r'score_thr as a number >= 0 \(0 keeps all instances\), got -0.1'),
         (dict(score_thr=float('nan')), 'score_thr as a number >= 0 .*got nan'),
