@@ -32,12 +32,12 @@ def write_rows(
                     'segmentation': {'size': mask['size'], 'counts': mask['counts'].decode()},
                 }
             )
-    images = [
+    entries = [
         {'id': image_id, 'file_name': f'{image_id}.png', 'height': size[0], 'width': size[1]} for image_id in pictures
     ]
     categories = [{'id': number, 'name': name} for number, name in enumerate(classes, 1)]
     path = folder / 'rows.json'
-    path.write_text(json.dumps({'images': images, 'annotations': annotations, 'categories': categories}))
+    path.write_text(json.dumps({'images': entries, 'annotations': annotations, 'categories': categories}))
     return str(path)
 
 

@@ -150,9 +150,9 @@ def find_sbd(folder: Path) -> dict[str, AnnotatedPicture]:
     Raises:
         FileNotFoundError: if there are none, or one lacks its photo.
     """
-    annotations, images = (folder / name if (folder / name).is_dir() else folder for name in ('inst', 'img'))
+    annotations, photos = (folder / name if (folder / name).is_dir() else folder for name in ('inst', 'img'))
     pictures = {
-        file.stem: AnnotatedPicture(images / f'{file.stem}.jpg', (file,)) for file in sorted(annotations.glob('*.mat'))
+        file.stem: AnnotatedPicture(photos / f'{file.stem}.jpg', (file,)) for file in sorted(annotations.glob('*.mat'))
     }
     return _checked(pictures, f'{annotations}/*.mat, as in benchmark_RELEASE/dataset')
 
@@ -181,14 +181,14 @@ def convert(pictures: Iterable[AnnotatedPicture], root: Path) -> tuple[dict, Cou
         the json's content, and how many ``pictures``, ``objects``, ``void`` pixels, ``disagreed`` pixels (see
         :func:`maps_to_annotations`) and ``pixels`` it has.
     """
-    images, annotations, counts = [], [], Counter()
-    for image_id, (image, annotation) in enumerate(pictures, 1):
+    entries, annotations, counts = [], [], Counter()
+    for image_id, (photo_file, annotation) in enumerate(pictures, 1):
         maps = read_sbd(*annotation) if len(annotation) == 1 else read_voc(*annotation)
         height, width = maps.classes.shape
-        with Image.open(image) as photo:
+        with Image.open(photo_file) as photo:
             if photo.size != (width, height):
-                raise ValueError(f'{image} has width and height {photo.size}, its annotation {(width, height)}')
-        images.append({'id': image_id, 'file_name': _relative(image, root), 'height': height, 'width': width})
+                raise ValueError(f'{photo_file} has width and height {photo.size}, its annotation {(width, height)}')
+        entries.append({'id': image_id, 'file_name': _relative(photo_file, root), 'height': height, 'width': width})
         try:
             of_picture, disagreed = maps_to_annotations(maps)
         except ValueError as error:
@@ -204,7 +204,7 @@ def convert(pictures: Iterable[AnnotatedPicture], root: Path) -> tuple[dict, Cou
         )
     categories = [{'id': index, 'name': name} for index, name in enumerate(CLASSES, 1)]
     categories.append({'id': IGNORED_CLASS, 'name': VOID})
-    return {'images': images, 'annotations': annotations, 'categories': categories}, counts
+    return {'images': entries, 'annotations': annotations, 'categories': categories}, counts
 
 
 def _relative(file: Path, root: Path) -> str:

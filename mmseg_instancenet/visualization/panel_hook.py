@@ -40,8 +40,8 @@ def _instance_images(
 ) -> dict[str, np.ndarray]:
     class_map = data_sample.pred_sem_seg.data[0].cpu().numpy()
     images = {'class map': class_map_to_color(class_map, palette)}
-    title, image = _embedding_image(data_sample.pred_embeddings, class_map)
-    images[title] = image
+    title, embedding = _embedding_image(data_sample.pred_embeddings, class_map)
+    images[title] = embedding
     instance_map = data_sample.pred_instance_map.data[0].cpu().numpy()
     images[f'{len(data_sample.pred_instances)} instances'] = instances_over_picture(picture, instance_map)
     if 'gt_instance_map' in data_sample:

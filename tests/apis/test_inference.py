@@ -352,8 +352,8 @@ def test_a_step_may_change_the_channels(own_steps, tmp_path, monkeypatch):
     pipeline = [{'type': 'LoadImageFromFile'}, {'type': 'OwnBlue'}, {'type': 'PackInstanceMaps'}]
     monkeypatch.setitem(model.cfg.test_dataloader.dataset, 'pipeline', pipeline)
     cv2.imwrite(str(tmp_path / 'image.png'), image)
-    for picture in (image, tmp_path / 'image.png'):
-        np.testing.assert_array_equal(entering(model, picture, monkeypatch), image[..., :1])
+    for given in (image, tmp_path / 'image.png'):
+        np.testing.assert_array_equal(entering(model, given, monkeypatch), image[..., :1])
 
 
 @pytest.mark.parametrize(

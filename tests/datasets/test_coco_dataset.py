@@ -49,15 +49,15 @@ def write_set(
 ) -> None:
     """A COCO-format set: ``instances.json`` with categories 1, 2, .. and pictures ``images/1.png``, .."""
     (folder / 'images').mkdir()
-    images = []
+    entries = []
     for index in range(1, pictures + 1):
-        images.append({'id': index, 'file_name': f'{index}.png', 'height': HEIGHT, 'width': WIDTH})
+        entries.append({'id': index, 'file_name': f'{index}.png', 'height': HEIGHT, 'width': WIDTH})
         if index <= (pictures if on_disk is None else on_disk):
             cv2.imwrite(str(folder / 'images' / f'{index}.png'), np.full((HEIGHT, WIDTH, 3), 7 * index, np.uint8))
     for number, entry in enumerate(annotations, 1):
         entry['id'] = number
     categories = [{'id': index, 'name': name} for index, name in enumerate(classes, 1)]
-    text = json.dumps({'images': images, 'annotations': annotations, 'categories': categories})
+    text = json.dumps({'images': entries, 'annotations': annotations, 'categories': categories})
     (folder / 'instances.json').write_text(text)
 
 

@@ -72,13 +72,13 @@ FLIPS = list(itertools.product([False, True], repeat=2))
 
 def physical_map(picture, factor, flipped, padded, origin, window, step):
     """What becomes of a picture of labels: enlarged, flipped, padded with -1, cut, and seen in cells of step x step."""
-    image = picture.repeat_interleave(factor, 0).repeat_interleave(factor, 1)
+    result = picture.repeat_interleave(factor, 0).repeat_interleave(factor, 1)
     for axis in (0, 1):
         if flipped[axis]:
-            image = image.flip(axis)
-    image = F.pad(image, (0, padded[1] - image.shape[1], 0, padded[0] - image.shape[0]), value=-1)
-    image = image[origin[0] : origin[0] + window[0], origin[1] : origin[1] + window[1]]
-    return image[step // 2 :: step, step // 2 :: step]
+            result = result.flip(axis)
+    result = F.pad(result, (0, padded[1] - result.shape[1], 0, padded[0] - result.shape[0]), value=-1)
+    result = result[origin[0] : origin[0] + window[0], origin[1] : origin[1] + window[1]]
+    return result[step // 2 :: step, step // 2 :: step]
 
 
 @pytest.mark.parametrize('flipped', FLIPS)
@@ -124,21 +124,21 @@ def test_picture_to_map_reads_what_was_there(flipped, origin, window):
 
 @pytest.mark.parametrize('flipped', [False, True])
 @pytest.mark.parametrize(
-    'picture, image, input_, origin, length',
+    'original, image, input_, origin, length',
     [(37, 37, 37, 0, 10), (37, 61, 64, 0, 16), (100, 61, 64, 0, 16), (480, 513, 256, 257, 64), (333, 97, 40, 30, 11)],
 )
-def test_round_trip(picture, image, input_, origin, length, flipped):
+def test_round_trip(original, image, input_, origin, length, flipped):
     """A cell, taken to the picture's pixel under its centre, comes back to within half of that pixel."""
     for axis in (0, 1):
-        sizes = [(n, n) if axis == 0 else (1, n) for n in (picture, image, input_)]
+        sizes = [(n, n) if axis == 0 else (1, n) for n in (original, image, input_)]
         placement = MapPlacement(
             *sizes, (0, origin) if axis else (origin, 0), (axis == 0 and flipped, axis == 1 and flipped)
         )
         pixel, inside = placement.map_to_image(axis, length, CPU)
         position, span = placement.image_to_map(axis, length, CPU)
-        half_a_pixel = 0.5 * image / picture * length / input_
+        half_a_pixel = 0.5 * image / original * length / input_
         cells = torch.arange(length, dtype=torch.float64) + 0.5
-        back = torch.full((picture,), float('nan'), dtype=torch.float64)
+        back = torch.full((original,), float('nan'), dtype=torch.float64)
         back[span] = position
         covered = inside & torch.isfinite(back[pixel])
         # A pixel whose own centre lies outside the window is not covered: one at each end at most.
@@ -146,7 +146,7 @@ def test_round_trip(picture, image, input_, origin, length, flipped):
         assert covered.sum() > 0
         assert ((back[pixel] - cells).abs()[covered] <= half_a_pixel + 1e-9).all()
         assert pixel.min() >= 0
-        assert pixel.max() < picture
+        assert pixel.max() < original
         assert len(position) == span.stop - span.start
 
 

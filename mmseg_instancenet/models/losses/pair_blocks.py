@@ -26,8 +26,8 @@ def instance_weights(count_K: Tensor, size_K: Tensor, image_K: Tensor, group_K: 
         _, index_K = torch.unique_consecutive(group_K, return_inverse=True)
         term_K = present_K * torch.zeros_like(count_K).index_add_(0, index_K, present_K)[index_K]
     # term_K sums to the normaliser over the instances of a picture.
-    _, picture_K = torch.unique_consecutive(image_K, return_inverse=True)
-    normalizer_K = torch.zeros_like(count_K).index_add_(0, picture_K, term_K)[picture_K]
+    _, place_K = torch.unique_consecutive(image_K, return_inverse=True)
+    normalizer_K = torch.zeros_like(count_K).index_add_(0, place_K, term_K)[place_K]
     return 1 / (size_K * normalizer_K.clamp(min=1).double().sqrt())
 
 
