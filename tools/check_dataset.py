@@ -6,14 +6,15 @@
     python tools/check_dataset.py CONFIG --split train --write data/my_set/clean.json
     python tools/check_dataset.py --list-checks
 
-Each annotation file of the config is read once, with every image that it names. The report has what is mended, what is suspicious
-and what is refused, each with its number and the first example, then the objects, class by class:
+Each annotation file of the config is read once, with every image that it names. The report lists the findings that are
+mended, suspicious ("warned") and refused, each with its number and the first example, then the objects, class by class:
 
     touching     share that touches another object of its class in the image
     on the map   share that has a cell on the map on which the embedding is trained
     apart there  share that has one, and touches no object of its class there that it does not touch in the image
 
-``--write`` writes the file in the normal form, which any program takes that reads COCO's format. What is refused is left out.
+``--write`` writes the file in the normal form, without the annotations that are refused. Any program that reads COCO's format
+takes it.
 
 Exit status: 1 if a training would stop, else 0.
 """
@@ -26,7 +27,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from mmengine.config import ConfigDict
+from mmengine.config import Config, ConfigDict
 from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 from mmengine.utils import track_iter_progress
@@ -66,10 +67,10 @@ def sets_of(dataset: ConfigDict, outer_pipeline: list) -> Iterator[tuple[ConfigD
         yield dataset, outer_pipeline
 
 
-def stride_of(model: ConfigDict) -> float | None:
+def stride_of(config: Config) -> float | None:
     """The stride of the embeddings; ``None``, with a line, where the network cannot be built: the data can be checked."""
     try:
-        return embedding_stride(model)
+        return embedding_stride(config.model)
     except Exception as error:  # weights that are not there yet, settings that contradict each other, ..
         print(
             f'Nothing is measured on the map of the embedding: the network was not built: {type(error).__name__} {error}\n'
@@ -86,7 +87,7 @@ def main() -> None:
     init_default_scope('mmseg')
     loaders = [config.get(f'{split}_dataloader') for split in ([args.split] if args.split else SPLITS)]
     found = [entry for loader in loaders if loader for entry in sets_of(loader.dataset, [])]
-    others = {data.type for data, _ in found if not issubclass(DATASETS.get(data.type), CocoInstanceDataset)}
+    others = {data.type for data, _ in found if not issubclass(DATASETS.get(data.type) or object, CocoInstanceDataset)}
     for name in sorted(others):
         print(f"{name}: not checked: expected a CocoInstanceDataset, which has an annotation file in COCO's format")
     sets = {}
@@ -98,7 +99,7 @@ def main() -> None:
         raise SystemExit("nothing was checked: the config has no data set with an annotation file in COCO's format")
     if args.write and len(sets) > 1:
         raise SystemExit(f'--write: expected one annotation file, got {len(sets)}: choose by --split')
-    stride = stride_of(config.model)
+    stride = stride_of(config)
     gc.freeze()  # or Python looks through all that was imported, again and again, while it reads the json
     stops = False
     for dataset, outer_pipeline in sets.values():
@@ -125,7 +126,7 @@ def write(content: dict | None, path: Path) -> None:
         raise SystemExit(f'{path} is not written: correct the file, its images or its categories first')
     try:
         text = json.dumps(content, allow_nan=False)
-    except ValueError:  # NaN in entries that nobody reads, such as scores, is no json
+    except ValueError:  # NaN, which is no json, in an entry that is not read, such as a score
         text = json.dumps(json.loads(json.dumps(content), parse_constant=lambda _: None))
     path.write_text(text)
     print(f'{path}: {len(content["images"])} images, {len(content["annotations"])} annotations')
