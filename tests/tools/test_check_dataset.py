@@ -74,6 +74,7 @@ def dataset_of(folder: Path, *steps: dict) -> str:
         ('same-mask', 0, ['warned:', 'annotations 3 and 4 of image 3.png']),
         ('counts', 1, ['refused:', '[100, 20] covers 120 of 600 pixels']),
         ('other-size', 1, ['3.png is 10 x 15, in the json 20 x 30 (height x width)']),
+        ('no-image', 1, ['no image in the list', 'images opened: 0']),
         (
             'duplicate-image-id',
             1,
