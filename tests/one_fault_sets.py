@@ -105,8 +105,8 @@ def _all_ignored(data: SmallSet) -> None:
 
 def _image_with_text_as_id(data: SmallSet) -> None:
     image = data.image()
-    image['id'] = str(image['id'])
     data.object(image)
+    image['id'] = str(image['id'])
 
 
 def _duplicate_image_id(data: SmallSet) -> None:
