@@ -1,4 +1,4 @@
-"""The list of what is checked in an annotation file, and what is done about each."""
+"""The list of what is checked in an annotation file and its images, and what is done about each."""
 
 from collections.abc import Iterable
 from enum import Enum
@@ -18,7 +18,8 @@ class Check(NamedTuple):
 
     Attributes:
         name: of the check, as reports have it.
-        where: the part of the file.
+        where: the part of the file. Each reading looks at 'file', 'images', 'categories' and 'annotations', each data set at
+            'data set' as well, ``tools/check_dataset.py`` alone at 'image files' and 'suspicious'.
         found: the finding, for ``N times: ..``.
         decision: see :class:`Decision`.
         action: the normal form of a mended one, or the remedy.
@@ -89,7 +90,8 @@ CHECKS = {
               'multiply them by width and height'),
         Check('outside', 'annotations', 'polygon more than 10 pixels outside the image', _REFUSED,
               'is the size of the image in the json that of the file on which it was drawn? Else cut the polygon'),
-        Check('over-the-rim', 'annotations', 'polygon a few pixels outside the image', _MENDED, 'clipped'),
+        Check('over-the-rim', 'annotations', 'polygon a few pixels outside the image', _MENDED,
+              'clipped, as run lengths'),
         Check('mask-size', 'annotations', 'run lengths of another size than the image', _REFUSED,
               'encode the mask at the size of the image'),
         Check('counts', 'annotations', 'run lengths that do not cover the image once', _REFUSED, 'encode the mask again'),
@@ -97,9 +99,34 @@ CHECKS = {
         Check('area', 'annotations', '"area" absent, zero or no number', _MENDED, 'that of the mask'),
         Check('box', 'annotations', '"bbox" absent, no four numbers or without a side', _MENDED, 'that of the mask'),
         Check('other-box', 'annotations', '"bbox" more than 2 pixels beside the mask', _MENDED, 'that of the mask'),
+        Check('no-image', 'data set', 'no image in the list "images"', _REFUSED, 'is it the right file?'),
+        Check('classes', 'data set', 'classes that are not those of the json in its order', _REFUSED,
+              'set metainfo=dict(classes=(..)) of the data set to names of the json'),
+        Check('missing-image', 'image files', 'file that does not exist', _REFUSED,
+              'set data_root and data_prefix=dict(img=..), or correct "file_name"'),
+        Check('unreadable-image', 'image files', 'file that cannot be read: empty, cut off or no image', _REFUSED,
+              'copy it again, or leave the image out'),
+        Check('other-size', 'image files', 'image of another size than in the json', _REFUSED,
+              'resize both alike, or annotate the images as they are'),
+        Check('orientation', 'image files', 'EXIF orientation in an image whose size fits', _WARNED,
+              'do the masks lie on the objects? Most loading steps turn the image, some annotation tools do not'),
+        Check('depth', 'image files', 'more than 8 bits, for which the loading step has no rule', _REFUSED,
+              "max_value=.. of LoadImageFromFile scales them, color_type=3 keeps them for NormalizePercentiles after it"),
+        Check('image-listed-twice', 'suspicious', 'file of two images of the list', _WARNED,
+              'the objects of each are background in the other: leave one image with all of them'),
+        Check('same-name', 'suspicious', 'file name of images in several folders', _WARNED,
+              'different images? Then nothing is wrong'),
+        Check('image-without-annotation', 'suspicious', 'image without an annotation of the classes', _WARNED,
+              'all of it is background: is it annotated?'),
+        Check('other-class', 'suspicious', 'class of the json that is not in the classes of the config', _WARNED,
+              'its objects are background; add it to classes unless that is meant'),
+        Check('same-mask', 'suspicious', 'object whose mask another one of the image has', _WARNED,
+              'one hides the other: remove one'),
+        Check('whole-image', 'suspicious', 'object on 95 % of its image or more', _WARNED,
+              'is it the background? Then remove it'),
     )
 }  # fmt: skip
-"""All checks of :func:`read_annotations`, by name."""
+"""All checks, by name."""
 
 
 def decision_table(checks: Iterable[Check] = tuple(CHECKS.values())) -> str:

@@ -100,11 +100,17 @@ class _Masks:
         self._refuse('coordinate', place_J[~finite_J], self._first_not_finite)
         self._refuse('shares', place_J[finite_J & shares_J])
         self._refuse('outside', place_J[finite_J & (over_J > _FAR)], extent)
-        for place in place_J[finite_J & ~shares_J & (over_J > _RIM) & (over_J <= _FAR)]:
+        over_the_rim = place_J[finite_J & ~shares_J & (over_J > _RIM) & (over_J <= _FAR)]
+        for place in over_the_rim:
             self.findings.add('over-the-rim', f'{self.names[place]}: {extent(place)}')
         self.area_K[place_J], self.box_K4[place_J] = measures.area_K, measures.box_K4
         # A polygon that is thin everywhere may pass between the centers of all pixels, one at the rim may lie outside.
         self.perhaps_empty_K[place_J] = (measures.area_K <= measures.perimeter_K) | (over_J > 0)
+        for place in over_the_rim:
+            # As run lengths: to clip the points would move the edges between them.
+            mask = self._rasterized(place)
+            self.entries[place]['segmentation'] = {'size': mask['size'], 'counts': mask['counts'].decode()}
+            self.as_polygons_K[place] = self.perhaps_empty_K[place] = False
 
     def measure_run_lengths(self) -> None:
         """Refuses run lengths that do not cover their image once, and measures the others."""

@@ -54,13 +54,22 @@ def crops_of(masks: Sequence[dict]) -> list[MaskCrop]:
     runs = decode_counts([mask['counts'] for mask in masks])
     height_K = np.array([mask['size'][0] for mask in masks], np.int64)
     box_K4 = measure(runs, height_K).box_K4
-    crops = []
-    for counts, height, (left, top, right, bottom) in zip(
-        np.split(runs.count_R, runs.first_K[1:]), height_K.tolist(), box_K4.tolist(), strict=True
+    runs_K = np.diff(runs.first_K, append=len(runs.count_R))
+    is_first_R = np.zeros(len(runs.count_R), bool)
+    is_first_R[runs.first_K] = True
+    # The runs of the columns left .. right alone: the first one begins there, all end there.
+    pixels_K = (box_K4[:, 2] - box_K4[:, 0]) * height_K
+    stop_R = np.cumsum(runs.count_R)
+    begin_K = stop_R[runs.first_K] - runs.count_R[runs.first_K] + box_K4[:, 0] * height_K
+    stop_R = np.minimum(np.maximum(stop_R - np.repeat(begin_K, runs_K), 0), np.repeat(pixels_K, runs_K))
+    count_R = stop_R - np.where(is_first_R, 0, np.roll(stop_R, 1))
+    inside_R = (np.arange(len(count_R)) - np.repeat(runs.first_K, runs_K)) % 2
+    values = np.repeat(inside_R.astype(np.uint8), count_R)  # of the columns of all masks
+    crops, end = [], 0
+    for (left, top, right, bottom), height, pixels in zip(
+        box_K4.tolist(), height_K.tolist(), pixels_K.tolist(), strict=True
     ):
-        # The runs of the columns left .. right alone: the first one begins there, all end there.
-        stop = np.cumsum(counts) - left * height
-        counts = np.diff(np.clip(stop, 0, (right - left) * height), prepend=0)
-        values = np.repeat(np.arange(len(counts), dtype=np.uint8) % 2, counts)
-        crops.append(MaskCrop(top, left, values.reshape(right - left, height)[:, top:bottom].T))
+        end += pixels
+        columns = values[end - pixels : end].reshape(right - left, height)
+        crops.append(MaskCrop(top, left, columns[:, top:bottom].T))
     return crops
