@@ -117,6 +117,7 @@ def main() -> None:
         print(f'A training on {dataset.ann_file} {"stops" if report.stops else "does not stop"} at these checks.\n')
         if args.write:
             write(report.content, args.write)
+    gc.unfreeze()  # the bindings of other packages report what is still frozen in the end as leaks
     raise SystemExit(int(stops))
 
 
