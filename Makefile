@@ -23,8 +23,8 @@ demo: env
 	$(PY) tools/segment.py $(NUCLEI) --out work_dirs/nuclei
 	@echo "input and nuclei found: work_dirs/nuclei/nuclei_example_instances.png"
 	$(PY) tools/train.py configs/instancenet_digits.py
-	$(PY) tools/test.py configs/instancenet_digits.py $(DIGITS)/epoch_5.pth --show-dir $(DIGITS)/pictures
-	@echo "pictures (input, class map, embedding, instances, ground truth): $(DIGITS)/pictures"
+	$(PY) tools/test.py configs/instancenet_digits.py $(DIGITS)/epoch_5.pth --show-dir $(DIGITS)/images
+	@echo "images (input, class map, embedding, instances, ground truth): $(DIGITS)/images"
 
 test: env
 	$(PY) -m pytest tests

@@ -2,7 +2,7 @@
 
 ::
 
-    python -m benchmarks             # all; tables on the screen, json and pictures in work_dirs/benchmarks
+    python -m benchmarks             # all; tables on the screen, json and images in work_dirs/benchmarks
     python -m benchmarks --quick     # tiny sizes, to see that everything runs
     python -m benchmarks.losses      # one of them
 

@@ -1,7 +1,7 @@
 """What ours is measured against, written plainly: each is the textbook form of what it computes.
 
-Shapes: N pixels, D values of the embedding, B rows of a block, K instances, S seeds. Maps are (pictures, D, H, W) and
-(pictures, H, W).
+Shapes: N pixels, D values of the embedding, B rows of a block, K instances, S seeds. Maps are (images, D, H, W) and
+(images, H, W).
 """
 
 from typing import NamedTuple
@@ -15,7 +15,7 @@ MATRIX_BYTES = 1 << 32
 
 
 class LossTerms(NamedTuple):
-    """Terms of the discriminative loss, averaged over the pictures."""
+    """Terms of the discriminative loss, averaged over the images."""
 
     pull: Tensor
     push: Tensor
@@ -125,7 +125,7 @@ def loop_discriminative_terms(
     pull_margin: float = 0.2,
     push_margin: float = 3.0,
 ) -> LossTerms:
-    """``discriminative_terms`` by loops over pictures, classes and instances, each instance a mask over its picture.
+    """``discriminative_terms`` by loops over images, classes and instances, each instance a mask over its image.
 
     As public versions of De Brabandere et al. (2017) do; the push term is vectorised over the pairs, as there.
 

@@ -1,4 +1,4 @@
-"""Center grouping of a whole picture's pixels against the network's own forward pass.
+"""Center grouping of a whole image's pixels against the network's own forward pass.
 
 ::
 
@@ -22,7 +22,7 @@ from .comparison import Agreement, compare
 from .data import MIXED_SHARE, MixedGroups, margin_groups
 from .machine import devices
 from .measure import Candidate, host_synchronizations
-from .networks import OUR_CONFIG, build_ours, our_config, picture_batch
+from .networks import OUR_CONFIG, build_ours, image_batch, our_config
 from .results import OURS, Row, not_measured
 
 NAME = 'center_grouping'
@@ -31,11 +31,11 @@ NUM_CLASSES = 3
 
 
 def measure_rows(side: int, counts: Sequence[int], quick: bool) -> list[Row]:
-    """Rows for pictures of ``side`` by ``side`` with every number of objects, on every device."""
+    """Rows for images of ``side`` by ``side`` with every number of objects, on every device."""
     rows = []
     for device in devices():
         model = build_ours(our_config(quick), device).eval()
-        inputs = model.data_preprocessor(picture_batch(side), False)['inputs']
+        inputs = model.data_preprocessor(image_batch(side), False)['inputs']
 
         def forward(model: torch.nn.Module = model, inputs: Tensor = inputs) -> None:
             with torch.no_grad():

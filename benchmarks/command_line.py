@@ -20,7 +20,7 @@ def benchmark_parser(description: str) -> argparse.ArgumentParser:
 
 
 def report(name: str, rows: Sequence[Row], folder: Path) -> None:
-    """Prints the table of a benchmark and writes its json and its picture into a folder."""
+    """Prints the table of a benchmark and writes its json and its image into a folder."""
     machine = describe_machine()
     print(f'\n{name}: {machine["cpu"]}, {machine["threads"]} threads, torch {machine["torch"]}, GPU: {machine["gpu"]}')
     print(format_table(rows), flush=True)

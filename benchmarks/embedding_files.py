@@ -10,8 +10,8 @@ FOLDER = Path('work_dirs/benchmarks/embeddings')
 """Where benchmarks look for files."""
 
 
-class PictureEmbeddings(NamedTuple):
-    """What a network says about one picture, without the padding.
+class ImageEmbeddings(NamedTuple):
+    """What a network says about one image, without the padding.
 
     embeddings_Dhw: float32, at the size of the head's map.
     class_map_hw: int64, the predicted class under each cell; 0 = background.
@@ -22,17 +22,17 @@ class PictureEmbeddings(NamedTuple):
 
 
 class TrainedEmbeddings(NamedTuple):
-    """A model's pictures, the name of its config and the config of its grouper."""
+    """A model's images, the name of its config and the config of its grouper."""
 
     config: str
     grouper: dict[str, Any]
-    pictures: list[PictureEmbeddings]
+    images: list[ImageEmbeddings]
 
 
 def save_embeddings(trained: TrainedEmbeddings, path: Path) -> None:
     """Writes a file that :func:`load_embeddings` reads, making its folder where it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(dict(trained._asdict(), pictures=[picture._asdict() for picture in trained.pictures]), path)
+    torch.save(dict(trained._asdict(), images=[image._asdict() for image in trained.images]), path)
 
 
 def load_embeddings(path: Path) -> TrainedEmbeddings:
@@ -44,4 +44,4 @@ def load_embeddings(path: Path) -> TrainedEmbeddings:
     content = torch.load(path, map_location='cpu', weights_only=True)
     if not isinstance(content, dict) or set(content) != set(TrainedEmbeddings._fields):
         raise ValueError(f'expected a file of python -m benchmarks.write_embeddings, got something else in {path.name}')
-    return TrainedEmbeddings(**dict(content, pictures=[PictureEmbeddings(**one) for one in content['pictures']]))
+    return TrainedEmbeddings(**dict(content, images=[ImageEmbeddings(**one) for one in content['images']]))

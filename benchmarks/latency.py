@@ -1,17 +1,17 @@
-"""Seconds from a picture to its instances: ours, mmdet's Mask R-CNN and SOLOv2, all on ResNet-50 with random weights.
+"""Seconds from an image to its instances: ours, mmdet's Mask R-CNN and SOLOv2, all on ResNet-50 with random weights.
 
 ::
 
     python -m benchmarks.latency
 
-Each model's ``test_step`` on one picture that needs no resizing: normalisation, network, post-processing, masks at the picture's
+Each model's ``test_step`` on one image that needs no resizing: normalisation, network, post-processing, masks at the image's
 size. Random weights find untypical numbers of objects, and post-processing costs what it finds, so two are measured
 twice:
 
 - ours: with what its head returns replaced, after it was computed, by drawn embeddings and classes of 20 objects, which is
   what the others are compared with; and as it is.
 - Mask R-CNN: with the score threshold of its config, which hardly a random score passes; and with a threshold of 0, which fills
-  the config's limit of 100 objects a picture.
+  the config's limit of 100 objects an image.
 
 SOLOv2 is measured with its own thresholds alone, which no random score passes: at 0 it makes a mask of each of its 300,000
 candidates. Its time is then the network's.
@@ -30,7 +30,7 @@ from .comparison import Agreement, compare
 from .data import margin_groups
 from .machine import devices
 from .measure import Candidate
-from .networks import OUR_CONFIG, build_mmdet, build_ours, our_config, picture_batch
+from .networks import OUR_CONFIG, build_mmdet, build_ours, image_batch, our_config
 from .results import OURS, Row, not_measured
 
 NAME = 'latency'
@@ -49,7 +49,7 @@ _SURE = 10.0
 
 
 def measure_rows(side: int, quick: bool) -> list[Row]:
-    """Every model on a picture of ``side`` by ``side``, on every device."""
+    """Every model on an image of ``side`` by ``side``, on every device."""
     rows = []
     for device in devices():
         rows += _one_device(side, quick, device)
@@ -77,7 +77,7 @@ def _one_device(side: int, quick: bool, device: str) -> list[Row]:
             except Exception as error:
                 failures.append(not_measured(NAME, setting, side, method, device, f'{type(error).__name__}: {error}'))
             notes[method] = f'{config_file}, random weights'
-    batch = picture_batch(side)
+    batch = image_batch(side)
     found: dict[str, int] = {}
 
     def agree(outputs: dict[str, Any]) -> dict[str, Agreement]:
@@ -91,7 +91,7 @@ def _one_device(side: int, quick: bool, device: str) -> list[Row]:
 
 
 class _Predict:
-    """From a picture to its instances."""
+    """From an image to its instances."""
 
     def __init__(self, model: nn.Module, batch: dict[str, list]) -> None:
         self.model, self.batch = model, batch
@@ -120,7 +120,7 @@ def replace_output(model: nn.Module) -> None:
 def _draw(size: tuple[int, int], num_classes: int, dims: int) -> tuple[Tensor, Tensor]:
     """Scores (1, C, h, w) and embeddings (1, D, h, w)."""
     data = margin_groups(size[0] * size[1], dims, _NUM_OBJECTS + 1, seed=0, mixed_share=0.0, num_classes=3)
-    # Objects lie together in a picture, or interpolating between pixels would mix all classes.
+    # Objects lie together in an image, or interpolating between pixels would mix all classes.
     order_N = torch.argsort(data.group_N, stable=True)
     scores_NC = _SURE * F.one_hot(data.class_N[order_N], num_classes)
     return tuple(x_NE.float().T.reshape(1, -1, *size) for x_NE in (scores_NC, data.x_ND[order_N]))

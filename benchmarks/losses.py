@@ -4,7 +4,7 @@
 
     python -m benchmarks.losses
 
-Data (a) of :mod:`benchmarks.data`, every picture drawn by itself, every pixel labelled.
+Data (a) of :mod:`benchmarks.data`, every image drawn by itself, every pixel labelled.
 """
 
 import dataclasses
@@ -36,7 +36,7 @@ _SMALLER_SIDE = 64
 
 
 class Batch(NamedTuple):
-    """Embeddings (pictures, D, H, W) that ask for a gradient, instance and class map (pictures, H, W)."""
+    """Embeddings (images, D, H, W) that ask for a gradient, instance and class map (images, H, W)."""
 
     embeddings_NDHW: Tensor
     instance_map_NHW: Tensor
@@ -47,49 +47,48 @@ class Batch(NamedTuple):
 
 
 def make_batch(
-    draw: Callable, pictures: int, dims: int, side: int, num_instances: int, device: str, seed: int = 0
+    draw: Callable, images: int, dims: int, side: int, num_instances: int, device: str, seed: int = 0
 ) -> Batch:
     """Square maps of drawn pixels.
 
     Args:
         draw: :func:`~.data.mixed_groups` or :func:`~.data.margin_groups`.
-        pictures, dims, side: of the maps.
-        num_instances: in each picture, the background not counted.
+        images, dims, side: of the maps.
+        num_instances: in each image, the background not counted.
         device: of the tensors.
-        seed: of the first picture; the others follow.
+        seed: of the first image; the others follow.
 
     Example:
         >>> make_batch(mixed_groups, 2, dims=4, side=8, num_instances=3, device='cpu').embeddings_NDHW.shape
         torch.Size([2, 4, 8, 8])
     """
     drawn = [
-        draw(side * side, dims, num_instances + 1, seed + picture, num_classes=NUM_CLASSES)
-        for picture in range(pictures)
+        draw(side * side, dims, num_instances + 1, seed + image, num_classes=NUM_CLASSES) for image in range(images)
     ]
     embeddings_NDHW = torch.stack([data.x_ND.T.reshape(dims, side, side) for data in drawn])
     instance_map_NHW, class_map_NHW = (
-        torch.stack([labels_N.reshape(side, side) for labels_N in of_pictures])
-        for of_pictures in zip(*((data.group_N, data.class_N) for data in drawn), strict=True)
+        torch.stack([labels_N.reshape(side, side) for labels_N in of_images])
+        for of_images in zip(*((data.group_N, data.class_N) for data in drawn), strict=True)
     )
     return Batch(
         embeddings_NDHW.contiguous().to(device).requires_grad_(), instance_map_NHW.to(device), class_map_NHW.to(device)
     )
 
 
-def measure_rows(side: int, counts: Sequence[int], pictures: int) -> list[Row]:
+def measure_rows(side: int, counts: Sequence[int], images: int) -> list[Row]:
     """Both losses on maps of ``side`` by ``side`` on every device, the first with every number of instances."""
     rows = []
     for device in devices():
         for count in counts:
-            rows += _discriminative(side, count, pictures, device)
+            rows += _discriminative(side, count, images, device)
         rows += _spherical(side, device)
     if 'cuda' not in devices():
         rows.append(not_measured(NAME, 'all', None, OURS, 'cuda', 'torch sees no GPU'))
     return rows
 
 
-def _discriminative(side: int, count: int, pictures: int, device: str) -> list[Row]:
-    batch = make_batch(margin_groups, pictures, 4, side, count, device)
+def _discriminative(side: int, count: int, images: int, device: str) -> list[Row]:
+    batch = make_batch(margin_groups, images, 4, side, count, device)
     loss = DiscriminativeLoss()
 
     def ours() -> Tensor:
@@ -99,7 +98,7 @@ def _discriminative(side: int, count: int, pictures: int, device: str) -> list[R
         terms = loop_discriminative_terms(*batch)
         return terms.pull + terms.push + 0.001 * terms.regularization
 
-    setting = f'DiscriminativeLoss, {pictures} x 4 x {side} x {side}, size = instances a picture'
+    setting = f'DiscriminativeLoss, {images} x 4 x {side} x {side}, size = instances an image'
     return _against(setting, count, device, batch, ours, 'loop', loop)
 
 
@@ -162,11 +161,8 @@ def _multiple(row: Row, batch: Batch) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     args = benchmark_parser(__doc__).parse_args(arguments)
-    if args.quick:
-        rows = measure_rows(side=16, counts=[3, 6], pictures=2)
-    else:
-        rows = measure_rows(side=129, counts=[5, 30, 100], pictures=4)
-    report(NAME, rows, args.out)
+    size = dict(side=16, counts=[3, 6], images=2) if args.quick else dict(side=129, counts=[5, 30, 100], images=4)
+    report(NAME, measure_rows(**size), args.out)
 
 
 if __name__ == '__main__':

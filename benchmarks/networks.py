@@ -71,26 +71,26 @@ def _initialize(model: nn.Module) -> None:
     model.init_weights()
 
 
-def random_picture(side: int, seed: int = 0) -> np.ndarray:
-    """A picture (side, side, 3) uint8 of soft spots, drawn alike on every machine."""
+def random_image(side: int, seed: int = 0) -> np.ndarray:
+    """An image (side, side, 3) uint8 of soft spots, drawn alike on every machine."""
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.rand(1, 3, 8, 8, generator=generator)
     smooth = nn.functional.interpolate(coarse, (side, side), mode='bilinear')[0]
     return (smooth * 255).byte().permute(1, 2, 0).contiguous().numpy()
 
 
-def picture_batch(side: int, pictures: int = 1) -> dict[str, list]:
-    """What a data loader gives ``test_step``: pictures that need no resizing."""
+def image_batch(side: int, images: int = 1) -> dict[str, list]:
+    """What a data loader gives ``test_step``: images that need no resizing."""
     meta = dict(ori_shape=(side, side), img_shape=(side, side), pad_shape=(side, side), scale_factor=(1.0, 1.0))
     return {
-        'inputs': [torch.from_numpy(random_picture(side, seed)).permute(2, 0, 1) for seed in range(pictures)],
-        'data_samples': [DetDataSample(metainfo=dict(meta, img_id=index)) for index in range(pictures)],
+        'inputs': [torch.from_numpy(random_image(side, seed)).permute(2, 0, 1) for seed in range(images)],
+        'data_samples': [DetDataSample(metainfo=dict(meta, img_id=index)) for index in range(images)],
     }
 
 
 def labelled_batch(instance_map_NHW: Tensor, class_map_NHW: Tensor) -> dict[str, list]:
-    """What a data loader gives ``train_step``: pictures with these label maps."""
-    batch = picture_batch(instance_map_NHW.shape[-1], len(instance_map_NHW))
+    """What a data loader gives ``train_step``: images with these label maps."""
+    batch = image_batch(instance_map_NHW.shape[-1], len(instance_map_NHW))
     for sample, instance_map_HW, class_map_HW in zip(
         batch['data_samples'], instance_map_NHW, class_map_NHW, strict=True
     ):

@@ -1,4 +1,4 @@
-"""Rows of measurements: as a table on the screen, as json, and as a picture of cost against N."""
+"""Rows of measurements: as a table on the screen, as json, and as an image of cost against N."""
 
 import json
 from collections.abc import Sequence

@@ -32,7 +32,7 @@ Labelling = Callable[[Tensor], Tensor]
 
 
 def trained_rows(benchmark: str, name: str, trained: TrainedEmbeddings) -> list[Row]:
-    """Groups every region of every picture; ours by the grouper of the model's config, on the CPU.
+    """Groups every region of every image; ours by the grouper of the model's config, on the CPU.
 
     A ``MeanShiftGrouping`` has to agree with the exact result. There is none for ``CenterGrouping``, whose own definition is
     what it computes: the others' adjusted Rand index is to ours.
@@ -46,9 +46,9 @@ def trained_rows(benchmark: str, name: str, trained: TrainedEmbeddings) -> list[
     grouper = MODELS.build(dict(trained.grouper))
     settings = _settings(grouper, trained)
     regions = foreground_regions(grouper, trained)
-    setting = f'{name}, {len(trained.pictures)} pictures, D={trained.pictures[0].embeddings_Dhw.shape[0]}'
+    setting = f'{name}, {len(trained.images)} images, D={trained.images[0].embeddings_Dhw.shape[0]}'
     if not regions:
-        reason = f'no region of {_LEAST_PIXELS} to {_MOST_PIXELS} pixels in any picture'
+        reason = f'no region of {_LEAST_PIXELS} to {_MOST_PIXELS} pixels in any image'
         return [not_measured(benchmark, setting, None, OURS, 'cpu', reason)]
     others = _alternatives(grouper, settings, regions[0].shape[1])
     if others is None:
@@ -74,9 +74,9 @@ def trained_rows(benchmark: str, name: str, trained: TrainedEmbeddings) -> list[
 
 
 def foreground_regions(grouper: Grouper, trained: TrainedEmbeddings) -> list[Tensor]:
-    """The pixels (N, D) of every region of every picture that the grouper would group, those too small or large left out."""
+    """The pixels (N, D) of every region of every image that the grouper would group, those too small or large left out."""
     regions = []
-    for embeddings_Dhw, class_map_hw in trained.pictures:
+    for embeddings_Dhw, class_map_hw in trained.images:
         region_hw = grouper.regions(class_map_hw)
         for region in region_hw.unique().tolist():
             inside_hw = region_hw == region

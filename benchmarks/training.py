@@ -1,11 +1,11 @@
-"""One training iteration with embedding branch and loss against mmseg's plain DeepLabV3+ on the same pictures.
+"""One training iteration with embedding branch and loss against mmseg's plain DeepLabV3+ on the same images.
 
 ::
 
     python -m benchmarks.training
 
 Both are configs/instancenet_r50_coco.py's network with its optimizer, all of it trained, from random weights; the plain one
-has no embedding branch and no loss on it. Pictures and labels are drawn (:func:`benchmarks.data.mixed_groups`).
+has no embedding branch and no loss on it. Images and labels are drawn (:func:`benchmarks.data.mixed_groups`).
 """
 
 import dataclasses
@@ -43,19 +43,19 @@ def plain_config(config: ConfigDict) -> ConfigDict:
     return plain
 
 
-def measure_rows(side: int, pictures: int, quick: bool) -> list[Row]:
-    """Ours and the plain network on a batch of ``pictures`` of ``side`` by ``side``, on every device."""
+def measure_rows(side: int, images: int, quick: bool) -> list[Row]:
+    """Ours and the plain network on a batch of ``images`` of ``side`` by ``side``, on every device."""
     rows = []
     for device in devices():
-        rows += _one_case(side, pictures, quick, device)
+        rows += _one_case(side, images, quick, device)
     if 'cuda' not in devices():
         rows.append(not_measured(NAME, 'all', None, OURS, 'cuda', 'torch sees no GPU'))
     return rows
 
 
-def _one_case(side: int, pictures: int, quick: bool, device: str) -> list[Row]:
+def _one_case(side: int, images: int, quick: bool, device: str) -> list[Row]:
     config = our_config(quick)
-    drawn = make_batch(mixed_groups, pictures, 4, side, NUM_INSTANCES, 'cpu')
+    drawn = make_batch(mixed_groups, images, 4, side, NUM_INSTANCES, 'cpu')
     batch = labelled_batch(drawn.instance_map_NHW, drawn.class_map_NHW)
     models = {OURS: build_ours(config, device), PLAIN: build_ours(plain_config(config), device)}
     candidates = [Candidate(method, _Step(model.train(), batch)) for method, model in models.items()]
@@ -69,8 +69,8 @@ def _one_case(side: int, pictures: int, quick: bool, device: str) -> list[Row]:
             )
         return {method: {'class loss': float(losses['decode.loss_ce'])} for method, losses in outputs.items()}
 
-    setting = f'{OUR_CONFIG}, {pictures} x 3 x {side} x {side}, {NUM_INSTANCES} instances each'
-    rows = compare(NAME, setting, pictures, device, candidates, agree)
+    setting = f'{OUR_CONFIG}, {images} x 3 x {side} x {side}, {NUM_INSTANCES} instances each'
+    rows = compare(NAME, setting, images, device, candidates, agree)
     overhead = 100 * (rows[0].seconds / rows[1].seconds - 1)
     return [dataclasses.replace(rows[0], note=f'{overhead:+.1f} % on the plain network'), rows[1]]
 
@@ -90,8 +90,8 @@ class _Step:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     args = benchmark_parser(__doc__).parse_args(arguments)
-    side, pictures = (33, 2) if args.quick else (513, 4)
-    report(NAME, measure_rows(side, pictures, args.quick), args.out)
+    side, images = (33, 2) if args.quick else (513, 4)
+    report(NAME, measure_rows(side, images, args.quick), args.out)
 
 
 if __name__ == '__main__':

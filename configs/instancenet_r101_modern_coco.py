@@ -1,5 +1,5 @@
 # Where one would start today, not the paper's: ResNet-101, one phase with warm-up and cosine, AdamW, mixed precision, 16
-# pictures a batch with synchronised batch norm, eight embedding values, coordinates, and the scale varied.
+# images a batch with synchronised batch norm, eight embedding values, coordinates, and the scale varied.
 #   bash tools/dist_train.sh configs/instancenet_r101_modern_coco.py 4
 _base_ = './instancenet_r101_coco.py'
 

@@ -14,7 +14,7 @@ val_evaluator = [
 ]
 test_evaluator = val_evaluator
 
-# Pictures hold up to 375 nuclei that look alike: only neighbours need different embeddings, and what lies apart is told
+# Images hold up to 375 nuclei that look alike: only neighbours need different embeddings, and what lies apart is told
 # apart by not being connected.
 model = dict(
     # 104 iterations an epoch: at the paper's momentum of 0.01 the running means would lag one epoch behind.
@@ -28,7 +28,7 @@ model = dict(
     grouper=dict(connected=True, min_size=4),  # fewer cells than 2 x 2 are no nucleus
 )
 
-# A few hundred pictures: one phase, the backbone from ImageNet, a cosine schedule.
+# A few hundred images: one phase, the backbone from ImageNet, a cosine schedule.
 train_cfg = dict(max_epochs=60, val_interval=5)
 optim_wrapper = dict(optimizer=dict(type='AdamW', lr=0.0005, weight_decay=0.01), clip_grad=dict(max_norm=10))
 param_scheduler = dict(_delete_=True, type='CosineAnnealingLR', by_epoch=True, convert_to_iter_based=True, T_max=60)

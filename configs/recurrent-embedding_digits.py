@@ -12,7 +12,7 @@ model = dict(
             type='RecurrentLoss',
             loops=3,
             # The class map says what is background (see recurrent-embedding_background_digits.py for the paper's way): loops over
-            # the digits' 300 pixels a picture instead of all 4096 cost nothing beside the network.
+            # the digits' 300 pixels an image instead of all 4096 cost nothing beside the network.
             foreground_only=True,
             loss=dict(
                 type='SphericalPairLoss',

@@ -1,4 +1,4 @@
-"""What every test needs: the package's registry entries, mmseg's scope, and the folder of real pictures."""
+"""What every test needs: the package's registry entries, mmseg's scope, and the folder of real images."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Pictures of one row, small enough to be followed by eye: '##..' is a mask of the two left of four pixels."""
+"""Images of one row, small enough to be followed by eye: '##..' is a mask of the two left of four pixels."""
 
 import json
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ def encode(row: str) -> dict:
 
 
 def write_rows(
-    folder: Path, pictures: dict[int, Sequence[tuple]], classes: Sequence[str], size: tuple[int, int] = (1, 10)
+    folder: Path, images: dict[int, Sequence[tuple]], classes: Sequence[str], size: tuple[int, int] = (1, 10)
 ) -> str:
-    """A COCO json; a picture is a list of (class, mask) and (class, mask, iscrowd)."""
+    """A COCO json; an image is a list of (class, mask) and (class, mask, iscrowd)."""
     annotations = []
-    for image_id, objects in pictures.items():
+    for image_id, objects in images.items():
         for name, row, *crowd in objects:
             mask = encode(row)
             annotations.append(
@@ -33,7 +33,7 @@ def write_rows(
                 }
             )
     entries = [
-        {'id': image_id, 'file_name': f'{image_id}.png', 'height': size[0], 'width': size[1]} for image_id in pictures
+        {'id': image_id, 'file_name': f'{image_id}.png', 'height': size[0], 'width': size[1]} for image_id in images
     ]
     categories = [{'id': number, 'name': name} for number, name in enumerate(classes, 1)]
     path = folder / 'rows.json'
@@ -56,18 +56,18 @@ def predict_rows(image_id: int, detections: Sequence[tuple[int, float, str]], si
 
 
 def read_fakesegm(test_data: Path) -> tuple[str, list[dict], list[dict]]:
-    """Annotation file, its categories and data samples of cocoapi's 100 pictures with detections."""
+    """Annotation file, its categories and data samples of cocoapi's 100 images with detections."""
     folder = test_data / 'coco_fakesegm'
     ann_file = folder / 'instances_val2014_100.json'
     truth = json.loads(ann_file.read_text())
     label_of = {category['id']: label for label, category in enumerate(truth['categories'])}
     samples = {
-        picture['id']: {
-            'img_id': picture['id'],
-            'ori_shape': (picture['height'], picture['width']),
+        image['id']: {
+            'img_id': image['id'],
+            'ori_shape': (image['height'], image['width']),
             'pred_instances': [],
         }
-        for picture in truth['images']
+        for image in truth['images']
     }
     for detection in json.loads((folder / 'instances_val2014_fakesegm100_results.json').read_text()):
         samples[detection['image_id']]['pred_instances'].append(detection)
@@ -79,5 +79,5 @@ def read_fakesegm(test_data: Path) -> tuple[str, list[dict], list[dict]]:
             'labels': torch.tensor([label_of[d['category_id']] for d in detections], dtype=torch.long),
             'masks': [d['segmentation'] for d in detections],
         }
-    # COCO goes through the pictures by their ids, which decides among equal scores.
+    # COCO goes through the images by their ids, which decides among equal scores.
     return str(ann_file), truth['categories'], [samples[image_id] for image_id in sorted(samples)]

@@ -221,7 +221,7 @@ FAULTS: dict[str, Callable[[SmallSet], None]] = {
     'coordinate': with_mask([[float('nan'), *corners(*BOX)[1:]]]),
     'shares': with_mask([[0.1, 0.2, 0.3, 0.2, 0.3, 0.4, 0.1, 0.4]]),
     'outside': with_mask([corners(4, 3, 10, HEIGHT + 11)]),
-    'over-the-rim': _change(segmentation=[corners(4, 3, 10, HEIGHT + 4)], bbox=[4, 3, 6, HEIGHT - 3]),
+    'over-the-border': _change(segmentation=[corners(4, 3, 10, HEIGHT + 4)], bbox=[4, 3, 6, HEIGHT - 3]),
     'mask-size': with_mask({'size': [WIDTH, HEIGHT], 'counts': [100, 20, WIDTH * HEIGHT - 120]}),
     'counts': with_mask({'size': [HEIGHT, WIDTH], 'counts': [100, 20]}),
     'no-pixel': lambda data: data.object(data.content['images'][0], segmentation=run_lengths(0, 0, 0, 0)) and None,

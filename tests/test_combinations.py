@@ -34,7 +34,7 @@ def digits(tmp_path_factory):
 
 
 def train_and_test(name: str, model: dict, digits: Path, work_dir: Path) -> None:
-    """Two iterations of eight pictures, then the metrics on two."""
+    """Two iterations of eight images, then the metrics on two."""
     config = Config.fromfile(CONFIGS / f'{name}.py')
     config.merge_from_dict({'model': model})
     for loader in (config.train_dataloader, config.val_dataloader, config.test_dataloader):

@@ -101,15 +101,15 @@ def test_proposals_take_the_parents_checkpoint(name, parent):
 def voc_samples(test_data, tmp_path_factory):
     folder = tmp_path_factory.mktemp('voc')
     samples = test_data / 'voc_samples'
-    pictures = [*find_voc(samples / 'voc_layout').values(), *find_sbd(samples / 'sbd_mat').values()]
+    images = [*find_voc(samples / 'voc_layout').values(), *find_sbd(samples / 'sbd_mat').values()]
     for name in ('train_aug.json', 'val.json'):
-        (folder / name).write_text(json.dumps(convert(pictures, folder)[0]))
+        (folder / name).write_text(json.dumps(convert(images, folder)[0]))
     return str(folder)
 
 
 @pytest.mark.parametrize('name', [BASE, 'recurrent-embedding_r50_proposals_voc2012'])
 def test_trains_and_predicts_on_voc(voc_samples, name):
-    """Three iterations on real pictures at a fifth of their size, the network as it is, from random weights."""
+    """Three iterations on real images at a fifth of their size, the network as it is, from random weights."""
     torch.manual_seed(0)
     config = load(name)
     config.merge_from_dict(

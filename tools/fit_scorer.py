@@ -3,10 +3,10 @@
 ::
 
     python tools/fit_scorer.py configs/recurrent-embedding_r50_voc2012.py CHECKPOINT --out NEW_CHECKPOINT
-    python tools/fit_scorer.py CONFIG CHECKPOINT --out NEW_CHECKPOINT --pictures 200 --ridge 0.01
+    python tools/fit_scorer.py CONFIG CHECKPOINT --out NEW_CHECKPOINT --images 200 --ridge 0.01
     python tools/test.py CONFIG NEW_CHECKPOINT                             # scores with it
 
-The network runs once over pictures of the training set, with the pipeline of testing, and over the validation set. An
+The network runs once over images of the training set, with the pipeline of testing, and over the validation set. An
 instance's target is its IoU with the object of its class that it overlaps most. Printed are the weights (per standard
 deviation of a feature, so that they can be compared), how well scores and IoU go together, and on the validation set AP
 (COCO's) and AP^r at IoU 0.5 with the simple formula and with the regressor. See ``ScoreRegressor`` for the features.
@@ -43,7 +43,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('--out', required=True, help='where to write the checkpoint with the fitted scorer')
-    parser.add_argument('--pictures', type=int, default=1000, help='training pictures to look at, at most')
+    parser.add_argument('--images', type=int, default=1000, help='training images to look at, at most')
     parser.add_argument('--ridge', type=float, default=1e-3, help='penalty on the weights')
     add_common_arguments(parser)
     return parser.parse_args()
@@ -53,8 +53,8 @@ def main() -> None:
     args = parse_args()
     if Path(args.out).resolve() == Path(args.checkpoint).resolve():
         raise SystemExit(f'--out: expected another file than the checkpoint, got {args.out}')
-    if args.pictures < 1:
-        raise SystemExit(f'--pictures: expected at least 1, got {args.pictures}')
+    if args.images < 1:
+        raise SystemExit(f'--images: expected at least 1, got {args.images}')
     config = load_config(args)
     training_set = training_set_for_testing(config)
     runner = load_for_analysis(config, args.checkpoint)
@@ -66,11 +66,9 @@ def main() -> None:
 
     validation = runner.build_dataloader(config.test_dataloader)
     training = runner.build_dataloader(dict(config.test_dataloader, dataset=training_set))
-    features_MF, iou_M = observe(model, spread(training, args.pictures))
+    features_MF, iou_M = observe(model, spread(training, args.images))
     if len(iou_M) < 2:
-        raise SystemExit(
-            f'found {len(iou_M)} instances in {args.pictures} training pictures: nothing to fit a scorer to'
-        )
+        raise SystemExit(f'found {len(iou_M)} instances in {args.images} training images: nothing to fit a scorer to')
     regressor = model.instance_scorer
     regressor.fit(features_MF, iou_M, args.ridge)
     print(f'\n{len(iou_M)} instances of the training set, mean IoU {iou_M.mean():.3f}; weights per standard deviation:')
@@ -103,7 +101,7 @@ def grouped(model: EmbeddingSegmentor, dataloader: DataLoader) -> Iterator[tuple
 
 
 def observations(sample: DetDataSample, groups: ImageGroups) -> tuple[Tensor, Tensor]:
-    """Features (K, F) of the instances of a picture and the IoU (K,) that they reach; without those all of whose pixels are
+    """Features (K, F) of the instances of an image and the IoU (K,) that they reach; without those all of whose pixels are
     ignored."""
     labels_HW, score_K, votes = groups
     if len(score_K) == 0:
@@ -120,7 +118,7 @@ def observations(sample: DetDataSample, groups: ImageGroups) -> tuple[Tensor, Te
 
 
 def observe(model: EmbeddingSegmentor, dataloader: DataLoader) -> tuple[Tensor, Tensor]:
-    """:func:`observations` of all pictures."""
+    """:func:`observations` of all images."""
     pairs = [observations(*image) for image in grouped(model, dataloader)]
     return torch.cat([features for features, _ in pairs]), torch.cat([iou for _, iou in pairs])
 

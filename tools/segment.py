@@ -15,9 +15,9 @@ from pathlib import Path
 
 import mmcv
 
-from mmseg_instancenet.apis import init_model, segment_picture
+from mmseg_instancenet.apis import init_model, segment_image
 from mmseg_instancenet.models import BoundarySegmentor
-from mmseg_instancenet.visualization import OutputPaths, instances_over_picture, panel, read_for_display
+from mmseg_instancenet.visualization import OutputPaths, draw_instances, panel, read_for_display
 
 
 def parse_args() -> argparse.Namespace:
@@ -70,10 +70,10 @@ def main() -> None:
             image_HW3 = read_for_display(path)
         except ValueError as error:
             raise SystemExit(str(error)) from error
-        result = segment_picture(model, path)
+        result = segment_image(model, path)
         count = len(result.pred_instances)
         print(f'{path}: {count} objects', flush=True)
-        drawn_HW3 = instances_over_picture(image_HW3, result.pred_instance_map.data[0].cpu().numpy())
+        drawn_HW3 = draw_instances(image_HW3, result.pred_instance_map.data[0].cpu().numpy())
         both = panel([image_HW3, drawn_HW3], ['input', f'{count} objects'], height=max(256, len(image_HW3)))
         mmcv.imwrite(both[..., ::-1], str(drawing))
 

@@ -30,7 +30,7 @@ from mmengine.runner import Runner
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from mmseg_instancenet.apis import init_model, segment_picture, shipped
+from mmseg_instancenet.apis import init_model, segment_image, shipped
 from mmseg_instancenet.engine import load_weights_only
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -92,7 +92,7 @@ def main() -> None:
     shipped.FOLDER = args.out  # init_model looks there
     half = init_model(args.name, device='cpu')
     for image in args.check:
-        first, second = (segment_picture(m, image).pred_instance_map.data[0].cpu().numpy() for m in (model, half))
+        first, second = (segment_image(m, image).pred_instance_map.data[0].cpu().numpy() for m in (model, half))
         share = share_of_equal_pixels(first, second)
         print(
             f'{image}: {first.max()} objects in float32, {second.max()} shipped, {100 * share:.3f} % of the pixels equal'

@@ -1,8 +1,8 @@
-"""Tests a checkpoint: the COCO table, the class IoU, and pictures if asked for.
+"""Tests a checkpoint: the COCO table, the class IoU, and images if asked for.
 
 ::
 
-    python tools/test.py configs/instancenet_digits.py work_dirs/instancenet_digits/epoch_5.pth --show-dir work_dirs/pictures
+    python tools/test.py configs/instancenet_digits.py work_dirs/instancenet_digits/epoch_5.pth --show-dir work_dirs/images
     python tools/test.py CONFIG CHECKPOINT --cfg-options model.test_cfg.classes=ground_truth
     python tools/test.py CONFIG CHECKPOINT --cfg-options model.grouper.mode=fixed model.grouper.threshold=1.0
     python tools/test.py CONFIG CHECKPOINT --tta                     # the flips of the config's tta_pipeline
@@ -24,7 +24,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file')
-    parser.add_argument('--show-dir', help='folder for pictures: input, class map, embedding, instances, ground truth')
+    parser.add_argument('--show-dir', help='folder for images: input, class map, embedding, instances, ground truth')
     parser.add_argument(
         '--out',
         help='pickle file for the detections alone: labels, scores, bounding boxes and masks as run lengths; see DetectionsDump',

@@ -13,7 +13,7 @@ default_hooks = dict(
 )
 custom_hooks = [dict(type='ClassCountHook'), dict(type='LoadReportHook')]
 env_cfg = dict(
-    cudnn_benchmark=False,  # pictures of many sizes
+    cudnn_benchmark=False,  # images of many sizes
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
     dist_cfg=dict(backend='nccl'),
 )

@@ -20,7 +20,7 @@ def gradient_by_loop(labelled: LabelledEmbeddings, loss: nn.Module, grouping: Me
     Peak memory: about ten times the embeddings of the grouped pixels for each loop, and that of the loss once.
 
     Args:
-        labelled: a picture's embeddings and ground truth.
+        labelled: an image's embeddings and ground truth.
         loss: a loss on embeddings, such as ``SphericalPairLoss``, without sampling; see :func:`.loss_on_embeddings`.
         grouping: of the loops.
         loops: T >= 0.

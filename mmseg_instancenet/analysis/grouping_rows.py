@@ -25,7 +25,7 @@ class GroupingRow:
         grouper, scorer: see the segmentor.
         classes: 'predicted' or 'ground_truth'.
         metric: a metric that no other row uses.
-        uses_embeddings: False groups the class map alone at the picture's own size, for the baselines.
+        uses_embeddings: False groups the class map alone at the image's own size, for the baselines.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class GroupingRow:
     def add(
         self, data_sample: DetDataSample, views: Sequence[View], classified: tuple[Tensor, Tensor], count: int
     ) -> None:
-        """Groups one picture; ``classified`` is its class map and probability, ``count`` the number of classes."""
+        """Groups one image; ``classified`` is its class map and probability, ``count`` the number of classes."""
         class_HW, probability_HW = classified
         if not self.uses_embeddings:
             views = [[class_map_pass(class_HW, count)]]
@@ -51,7 +51,7 @@ class GroupingRow:
         self.metric.process({}, [dict(data_sample.metainfo, pred_instances=instances)])
 
     def figures(self) -> dict:
-        """The COCO figures of all pictures so far."""
+        """The COCO figures of all images so far."""
         return self._compute(copy.deepcopy(self.metric.results))
 
     def _compute(self, results: list) -> dict:
@@ -75,7 +75,7 @@ class GroupingRow:
 
 
 def class_map_pass(class_HW: Tensor, count: int) -> NetworkPass:
-    """A pass at the picture's own size whose scores are a class map and whose embeddings are all alike."""
+    """A pass at the image's own size whose scores are a class map and whose embeddings are all alike."""
     size = tuple(class_HW.shape)
     return NetworkPass(
         _scores(class_HW, count), torch.zeros(1, *size, device=class_HW.device), MapPlacement(size, size, size)
@@ -98,7 +98,7 @@ def perfect_pass(class_HW: Tensor, instance_HW: Tensor, count: int, size: tuple[
 
 
 def classify_perfect(network_pass: NetworkPass) -> tuple[Tensor, Tensor]:
-    """The class map that a perfect pass gives at the picture's own size."""
+    """The class map that a perfect pass gives at the image's own size."""
     return average_classes([[network_pass]], network_pass.placement.image_size)
 
 

@@ -19,16 +19,16 @@ from ..structures import IGNORED_CLASS, IGNORED_INSTANCE
 
 
 class LabelledEmbeddings(NamedTuple):
-    """One picture, its embeddings and the ground truth under them.
+    """One image, its embeddings and the ground truth under them.
 
-    picture_HW3: uint8, RGB.
-    instance_HW: the ground truth's instances at the picture's size, numpy.
+    image_HW3: uint8, RGB.
+    instance_HW: the ground truth's instances at the image's size, numpy.
     embeddings_Dhw: at the size of the head's map.
     instance_hw: the ground truth's instance under each cell of it; -1 where nothing is known.
     class_hw: its class; 255 where nothing is known.
     """
 
-    picture_HW3: np.ndarray
+    image_HW3: np.ndarray
     instance_HW: np.ndarray
     embeddings_Dhw: Tensor
     instance_hw: Tensor
@@ -45,7 +45,7 @@ def load_looping_model(config: Config, checkpoint: str) -> tuple[EmbeddingSegmen
     Raises:
         TypeError: if the model's grouper has no loops.
     """
-    # The grouping sees a picture as a whole in training.
+    # The grouping sees an image as a whole in training.
     config.model.test_cfg = dict(config.model.get('test_cfg') or {}, mode='whole')
     model = init_model(config, checkpoint, device='cuda:0' if torch.cuda.is_available() else 'cpu')
     if not isinstance(model.grouper, MeanShiftGrouping):
@@ -72,15 +72,15 @@ def loss_on_embeddings(model: EmbeddingSegmentor) -> nn.Module:
 
 
 def labelled_embeddings(model: EmbeddingSegmentor, dataset: Dataset, count: int) -> Iterator[LabelledEmbeddings]:
-    """Runs the network over the first ``count`` pictures of a data set, or all if it has no more, one by one.
+    """Runs the network over the first ``count`` images of a data set, or all if it has no more, one by one.
 
     Args:
         model: see :func:`load_looping_model`.
-        dataset: for testing, with the ground truth at the pictures' own size.
-        count: pictures.
+        dataset: for testing, with the ground truth at the images' own size.
+        count: images.
 
     Raises:
-        ValueError: if the ground truth has not the picture's size.
+        ValueError: if the ground truth has not the image's size.
     """
     for index in range(min(count, len(dataset))):
         packed = dataset[index]
@@ -103,7 +103,7 @@ def shift_embeddings(grouping: MeanShiftGrouping, x_PD: Tensor, region_P: Tensor
 
     Args:
         grouping: its kernel is used.
-        x_PD: (P, D) embeddings of a picture.
+        x_PD: (P, D) embeddings of an image.
         region_P: (P,) numbers above 0; points with one number attract one another.
 
     Example:

@@ -1,4 +1,4 @@
-"""From Python: picture in, instances out."""
+"""From Python: image in, instances out."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,31 +41,31 @@ def init_model(
     return init_mmseg_model(config, checkpoint, device, cfg_options)
 
 
-def segment_picture(model: EmbeddingSegmentor | BoundarySegmentor, picture: str | Path | np.ndarray) -> DetDataSample:
-    """Finds the instances, or the boundaries, of one picture.
+def segment_image(model: EmbeddingSegmentor | BoundarySegmentor, image: str | Path | np.ndarray) -> DetDataSample:
+    """Finds the instances, or the boundaries, of one image.
 
     It runs the pipeline of the config's ``test_dataloader`` without the steps of annotations; of a wrapped data set that of the
     set in the wrapper, of several joined sets that of the first.
 
     Args:
         model: from ``init_model(config, checkpoint, device)``.
-        picture: a file, which the loading step of the pipeline reads, or an array as that step would have delivered it:
+        image: a file, which the loading step of the pipeline reads, or an array as that step would have delivered it:
             (H, W, C) with the channels of the network, in BGR as OpenCV reads them; or (H, W) or (H, W, 1) grey, which is
             repeated for each of them. uint8, or, where the step keeps more than 8 bits (:class:`LoadImageFromFile`) or the
             pipeline has ``NormalizePercentiles``, any integer or floating type.
 
     Returns:
-        mmdet's ``DetDataSample`` at the picture's size: ``pred_instances`` (bboxes, scores, labels, and masks as run lengths;
+        mmdet's ``DetDataSample`` at the image's size: ``pred_instances`` (bboxes, scores, labels, and masks as run lengths;
         ``pycocotools.mask.decode(list(masks))`` gives (H, W, K)),
         ``pred_instance_map`` (1, H, W; 0 = none, k = the k-th instance) and ``pred_sem_seg`` (1, H, W; 0 = background);
         of a :class:`BoundarySegmentor` ``pred_boundary`` (1, H, W), the probability of a boundary.
 
     Example::
 
-        from mmseg_instancenet.apis import init_model, segment_picture
+        from mmseg_instancenet.apis import init_model, segment_image
 
         model = init_model('configs/instancenet_digits.py', 'work_dirs/instancenet_digits/epoch_5.pth', device='cpu')
-        result = segment_picture(model, 'data/digits/val/00001.png')
+        result = segment_image(model, 'data/digits/val/00001.png')
         print(len(result.pred_instances), result.pred_instance_map.data.shape)
 
     Raises:
@@ -75,12 +75,12 @@ def segment_picture(model: EmbeddingSegmentor | BoundarySegmentor, picture: str 
     init_default_scope('mmseg')
     load, *others = image_steps(images_of(model.cfg.test_dataloader.dataset).pipeline)
     channels = _input_channels(model)
-    if isinstance(picture, (str, Path)):
-        path = str(picture)
+    if isinstance(image, (str, Path)):
+        path = str(image)
         results = run_on_image([load], dict(img_path=path, img_id=0))
     else:
         path = None
-        array = _as_loaded(np.asarray(picture), load, others, channels)
+        array = _as_loaded(np.asarray(image), load, others, channels)
         results = dict(img=array, img_path=None, img_id=0, img_shape=array.shape[:2], ori_shape=array.shape[:2])
     shape, dtype = results['img'].shape, results['img'].dtype
     if channels is not None and shape[2:] in ((), (1,)):

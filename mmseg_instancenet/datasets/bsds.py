@@ -13,12 +13,12 @@ from mmseg.registry import DATASETS
 class BSDSDataset(BaseSegDataset):
     """BSDS500 (or BSDS300) in its official layout: ``images/SPLIT/*.jpg`` and ``groundTruth/SPLIT/*.mat``.
 
-    A picture without ground truth, ground truth without a picture and a split that is not there stop with a line that
+    An image without ground truth, ground truth without an image and a split that is not there stop with a line that
     names them. What the ``.mat`` files hold is read by :class:`LoadBSDSBoundaries`.
 
     Args:
         data_root: the folder that holds ``images`` and ``groundTruth``.
-        splits: one or several of 'train', 'val', 'test'; their pictures follow one another.
+        splits: one or several of 'train', 'val', 'test'; their images follow one another.
         data_prefix: names of the two folders, ``dict(img_path='images/', seg_map_path='groundTruth/')`` unless given.
         **kwargs: those of mmseg's ``BaseSegDataset``.
     """
@@ -54,13 +54,13 @@ class BSDSDataset(BaseSegDataset):
         for split in self.splits:
             of_split = [info for info in of_all if PurePath(osp.relpath(info['img_path'], images)).parts[0] == split]
             if not of_split:
-                raise ValueError(f'no pictures (*.jpg) in {osp.join(images, split)}')
+                raise ValueError(f'no images (*.jpg) in {osp.join(images, split)}')
             self._check_pairs(split, [info['seg_map_path'] for info in of_split])
             data_list += [dict(info, img_id=PurePath(info['img_path']).stem) for info in of_split]
         return data_list
 
     def _check_pairs(self, split: str, expected: list[str]) -> None:
-        """Half a download shall stop the run before it starts: figures of fewer pictures would be other figures."""
+        """Half a download shall stop the run before it starts: figures of fewer images would be other figures."""
         folder = osp.join(self.data_prefix['seg_map_path'], split)
         if not isinstance(get_file_backend(folder, backend_args=self.backend_args), LocalBackend):
             return  # asking a remote store for every file would take minutes
@@ -68,10 +68,10 @@ class BSDSDataset(BaseSegDataset):
         missing, surplus = sorted(set(expected) - found), sorted(found - set(expected))
         if missing:
             raise FileNotFoundError(
-                f"{len(missing)} pictures of split '{split}' have no ground truth; the first that is missing is {missing[0]}"
+                f"{len(missing)} images of split '{split}' have no ground truth; the first that is missing is {missing[0]}"
             )
         if surplus:
             raise FileNotFoundError(
-                f"{len(surplus)} ground truths of split '{split}' have no picture under {self.data_prefix['img_path']}; the "
+                f"{len(surplus)} ground truths of split '{split}' have no image under {self.data_prefix['img_path']}; the "
                 f'first is {surplus[0]}'
             )

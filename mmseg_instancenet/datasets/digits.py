@@ -1,7 +1,7 @@
 """Handwritten digits on one canvas: a data set that needs no download.
 
 Modelled on the toy set of Kong & Fowlkes (CVPR 2018, figure 4): scikit-learn's handwritten digits (1797 real 8 x 8
-scans) on canvases of 64 x 64. Several digits of a picture often share their class and touch or overlap, so
+scans) on canvases of 64 x 64. Several digits of an image often share their class and touch or overlap, so
 that a class map alone does not separate them.
 """
 
@@ -29,7 +29,7 @@ _DESCRIPTION = "scikit-learn's handwritten digits"
 
 
 class Canvas(NamedTuple):
-    """One picture: image (64, 64) uint8; masks (K, 64, 64) bool, disjoint; classes (K,); touching (K,) bool."""
+    """One image: image (64, 64) uint8; masks (K, 64, 64) bool, disjoint; classes (K,); touching (K,) bool."""
 
     image: np.ndarray
     masks: np.ndarray
@@ -128,13 +128,13 @@ def _place(
 
 
 def write_digits(folder: Path, num_train: int = 5000, num_val: int = 500, seed: int = 0) -> None:
-    """Writes ``train.json``, ``val.json`` (COCO format, RLE masks) and the pictures under ``train/`` and ``val/``.
+    """Writes ``train.json``, ``val.json`` (COCO format, RLE masks) and the images under ``train/`` and ``val/``.
 
     A split whose json is there is whole, and is left as it is.
 
     Args:
         folder: made if absent.
-        num_train, num_val: number of pictures.
+        num_train, num_val: number of images.
         seed: of the generator; the same seed writes the same files.
 
     Raises:

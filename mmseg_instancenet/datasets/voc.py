@@ -21,7 +21,7 @@ CLASSES = VOCDataset.METAINFO['classes']
 
 
 class LabelMaps(NamedTuple):
-    """The annotation of one picture: two (H, W) integer maps.
+    """The annotation of one image: two (H, W) integer maps.
 
     classes: 0 = background, 1 .. 20 = VOC's classes, 255 = void.
     objects: 0 = none, 1 and above = the objects, 255 = void.
@@ -31,15 +31,15 @@ class LabelMaps(NamedTuple):
     objects: np.ndarray
 
 
-class AnnotatedPicture(NamedTuple):
-    """One picture of a set: its file, and its annotation, a PNG pair of VOC (classes, objects) or a file of SBD."""
+class AnnotatedImage(NamedTuple):
+    """One image of a set: its file, and its annotation, a PNG pair of VOC (classes, objects) or a file of SBD."""
 
     image: Path
     annotation: tuple[Path, ...]
 
 
 def read_voc(class_file: Path, object_file: Path) -> LabelMaps:
-    """The maps of a picture of VOC, from ``SegmentationClass/*.png`` and ``SegmentationObject/*.png``.
+    """The maps of an image of VOC, from ``SegmentationClass/*.png`` and ``SegmentationObject/*.png``.
 
     Raises:
         ValueError: if a file is no map of one channel, as where the palette's colours were saved for its indices.
@@ -56,7 +56,7 @@ def read_voc(class_file: Path, object_file: Path) -> LabelMaps:
 
 
 def read_sbd(file: Path) -> LabelMaps:
-    """The maps of a picture of SBD, which knows no void.
+    """The maps of an image of SBD, which knows no void.
 
     Reads ``GTinst`` (``Segmentation``, ``Categories``) of the release's ``inst/*.mat``, and ``gtMat`` (``instMap``,
     ``segMap``) as Kong & Fowlkes distribute it.
@@ -78,7 +78,7 @@ def read_sbd(file: Path) -> LabelMaps:
 
 
 def maps_to_annotations(maps: LabelMaps) -> tuple[list[dict], int]:
-    """COCO annotations, without ids, of the objects of a picture and of its void.
+    """COCO annotations, without ids, of the objects of an image and of its void.
 
     An object has the class that most of its pixels have. Void is one annotation of the category :data:`VOID` with
     ``iscrowd=1``; to it belong the pixels that either map calls void, and those on which the two maps do not agree.
@@ -130,59 +130,59 @@ def maps_to_annotations(maps: LabelMaps) -> tuple[list[dict], int]:
     return annotations, int(disagreed.sum())
 
 
-def find_voc(folder: Path) -> dict[str, AnnotatedPicture]:
-    """The annotated pictures of ``VOCdevkit/VOC2012`` by name, in the order of their names.
+def find_voc(folder: Path) -> dict[str, AnnotatedImage]:
+    """The annotated images of ``VOCdevkit/VOC2012`` by name, in the order of their names.
 
     Raises:
         FileNotFoundError: if there are none, or one lacks its objects or its photo.
     """
-    pictures = {}
+    images = {}
     for class_file in sorted(folder.glob('SegmentationClass/*.png')):
         name = class_file.stem
         annotation = (class_file, folder / 'SegmentationObject' / f'{name}.png')
-        pictures[name] = AnnotatedPicture(folder / 'JPEGImages' / f'{name}.jpg', annotation)
-    return _checked(pictures, f'{folder}/SegmentationClass/*.png, as in VOCdevkit/VOC2012')
+        images[name] = AnnotatedImage(folder / 'JPEGImages' / f'{name}.jpg', annotation)
+    return _checked(images, f'{folder}/SegmentationClass/*.png, as in VOCdevkit/VOC2012')
 
 
-def find_sbd(folder: Path) -> dict[str, AnnotatedPicture]:
-    """The pictures of SBD's ``benchmark_RELEASE/dataset`` (``inst/*.mat``, ``img/*.jpg``), or of one folder of .mat and .jpg.
+def find_sbd(folder: Path) -> dict[str, AnnotatedImage]:
+    """The images of SBD's ``benchmark_RELEASE/dataset`` (``inst/*.mat``, ``img/*.jpg``), or of one folder of .mat and .jpg.
 
     Raises:
         FileNotFoundError: if there are none, or one lacks its photo.
     """
     annotations, photos = (folder / name if (folder / name).is_dir() else folder for name in ('inst', 'img'))
-    pictures = {
-        file.stem: AnnotatedPicture(photos / f'{file.stem}.jpg', (file,)) for file in sorted(annotations.glob('*.mat'))
+    images = {
+        file.stem: AnnotatedImage(photos / f'{file.stem}.jpg', (file,)) for file in sorted(annotations.glob('*.mat'))
     }
-    return _checked(pictures, f'{annotations}/*.mat, as in benchmark_RELEASE/dataset')
+    return _checked(images, f'{annotations}/*.mat, as in benchmark_RELEASE/dataset')
 
 
-def _checked(pictures: dict[str, AnnotatedPicture], expected: str) -> dict[str, AnnotatedPicture]:
-    if not pictures:
+def _checked(images: dict[str, AnnotatedImage], expected: str) -> dict[str, AnnotatedImage]:
+    if not images:
         raise FileNotFoundError(f'found no annotations; expected {expected}')
-    for image, annotation in pictures.values():
+    for image, annotation in images.values():
         for file in (image, *annotation):
             if not file.is_file():
                 raise FileNotFoundError(f'{file} is missing, which belongs to {annotation[0]}')
-    return pictures
+    return images
 
 
-def convert(pictures: Iterable[AnnotatedPicture], root: Path) -> tuple[dict, Counter]:
-    """One COCO json for pictures, in their order.
+def convert(images: Iterable[AnnotatedImage], root: Path) -> tuple[dict, Counter]:
+    """One COCO json for images, in their order.
 
     Args:
-        pictures: of VOC, of SBD, or of both.
+        images: of VOC, of SBD, or of both.
         root: folder from which the json names the photos; the json shall lie there.
 
     Raises:
         ValueError: for an annotation that cannot be converted; names its files.
 
     Returns:
-        the json's content, and how many ``pictures``, ``objects``, ``void`` pixels, ``disagreed`` pixels (see
+        the json's content, and how many ``images``, ``objects``, ``void`` pixels, ``disagreed`` pixels (see
         :func:`maps_to_annotations`) and ``pixels`` it has.
     """
     entries, annotations, counts = [], [], Counter()
-    for image_id, (photo_file, annotation) in enumerate(pictures, 1):
+    for image_id, (photo_file, annotation) in enumerate(images, 1):
         maps = read_sbd(*annotation) if len(annotation) == 1 else read_voc(*annotation)
         height, width = maps.classes.shape
         with Image.open(photo_file) as photo:
@@ -190,15 +190,15 @@ def convert(pictures: Iterable[AnnotatedPicture], root: Path) -> tuple[dict, Cou
                 raise ValueError(f'{photo_file} has width and height {photo.size}, its annotation {(width, height)}')
         entries.append({'id': image_id, 'file_name': _relative(photo_file, root), 'height': height, 'width': width})
         try:
-            of_picture, disagreed = maps_to_annotations(maps)
+            of_image, disagreed = maps_to_annotations(maps)
         except ValueError as error:
             raise ValueError(f'{" and ".join(map(str, annotation))}: {error}') from error
-        for entry in of_picture:
+        for entry in of_image:
             annotations.append(dict(entry, id=len(annotations) + 1, image_id=image_id))
         counts.update(
-            pictures=1,
-            objects=sum(not entry['iscrowd'] for entry in of_picture),
-            void=sum(entry['area'] for entry in of_picture if entry['iscrowd']),
+            images=1,
+            objects=sum(not entry['iscrowd'] for entry in of_image),
+            void=sum(entry['area'] for entry in of_image if entry['iscrowd']),
             disagreed=disagreed,
             pixels=height * width,
         )

@@ -1,4 +1,4 @@
-"""Batches of pictures with their label maps."""
+"""Batches of images with their label maps."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,7 +15,7 @@ Size = tuple[int, int]
 
 
 def padded_size(largest: Size, size: Size | None = None, size_divisor: int | None = None) -> Size:
-    """(height, width) of a batch: at least its largest picture and ``size``, both sides multiples of ``size_divisor``.
+    """(height, width) of a batch: at least its largest image and ``size``, both sides multiples of ``size_divisor``.
 
     Example:
         >>> padded_size((30, 50), size_divisor=32)
@@ -34,9 +34,9 @@ class InstanceMapDataPreprocessor(ImgDataPreprocessor):
     It takes the words of MMEngine's ``ImgDataPreprocessor`` and those of mmseg's ``SegDataPreProcessor``, so that a config of
     mmseg becomes ours by its ``type`` alone.
 
-    Pictures are padded below and to the right, to the size of the largest one or more. The class map is padded with
+    Images are padded below and to the right, to the size of the largest one or more. The class map is padded with
     ``seg_pad_val``, the instance map with -1, mmseg's edge and depth maps with ``seg_pad_val``, as mmseg does. In testing the
-    maps keep the picture's original size, so they are left alone. Each data sample gets ``batch_input_shape`` (height, width),
+    maps keep the image's original size, so they are left alone. Each data sample gets ``batch_input_shape`` (height, width),
     and the same as ``pad_shape`` with ``padding_size`` (left, right, top, bottom), which mmseg's heads and segmentors read.
 
     Args:
@@ -51,7 +51,7 @@ class InstanceMapDataPreprocessor(ImgDataPreprocessor):
         channels_last: order the batch in memory as the convolutions of CPUs and tensor cores like it.
 
     Raises:
-        ValueError: where two words contradict each other; in training, where a label map and its picture differ in size.
+        ValueError: where two words contradict each other; in training, where a label map and its image differ in size.
 
     Example:
         >>> from mmengine.structures import PixelData
@@ -119,7 +119,7 @@ class InstanceMapDataPreprocessor(ImgDataPreprocessor):
             )
 
     def forward(self, data: dict, training: bool = False) -> dict[str, Any]:
-        sizes = [tuple(picture.shape[-2:]) for picture in data['inputs']]
+        sizes = [tuple(image.shape[-2:]) for image in data['inputs']]
         data = super().forward(data, training)
         inputs, samples = data['inputs'], data.get('data_samples')
         height, width = padded_size(inputs.shape[-2:], **(self.training_padding if training else self.test_padding))
@@ -144,9 +144,9 @@ class InstanceMapDataPreprocessor(ImgDataPreprocessor):
             label_1HW = sample.get(name).data
             if tuple(label_1HW.shape[-2:]) != size:
                 raise ValueError(
-                    f'expected {name} of the size of its picture, {size} pixels (height, width), got '
+                    f'expected {name} of the size of its image, {size} pixels (height, width), got '
                     f'{tuple(label_1HW.shape[-2:])}: a transform of the training pipeline resized, cropped, padded or turned '
-                    "the picture and not the map. mmdet's transforms come before MasksToMaps; after the loading of maps come "
+                    "the image and not the map. mmdet's transforms come before MasksToMaps; after the loading of maps come "
                     "those that move all maps in results['seg_fields'], mmseg's and this package's ..Maps; in place of mmcv's "
                     'Pad set size or size_divisor of the data_preprocessor'
                 )

@@ -10,7 +10,7 @@ from .class_counts import check_class_counts, check_iou_metric, classes_of
 from .contrast import check_percentiles, normalize_percentiles
 from .drawable import ClassMap, RunLengthMasks
 from .embeddings import (
-    SHORTEST,
+    MIN_LENGTH,
     Distance,
     EmbeddingMargins,
     GroupStatistics,
@@ -21,7 +21,7 @@ from .embeddings import (
     group_means,
     group_statistics,
     unit_vectors,
-    zero_of,
+    zero_loss,
 )
 from .image_files import decode_image
 from .labels import (
@@ -41,7 +41,7 @@ __all__ = [
     'BACKGROUND_INSTANCE',
     'IGNORED_CLASS',
     'IGNORED_INSTANCE',
-    'SHORTEST',
+    'MIN_LENGTH',
     'RunLengthMasks',
     'VOID',
     'BoxedMasks',
@@ -75,5 +75,5 @@ __all__ = [
     'sample_bilinear',
     'split_components',
     'unit_vectors',
-    'zero_of',
+    'zero_loss',
 ]

@@ -8,7 +8,7 @@ from torch import Tensor
 
 Distance = Literal['norm', 'cosine']
 
-SHORTEST = 1e-12
+MIN_LENGTH = 1e-12
 """A vector shorter than this has no direction that float32 could tell."""
 
 _HIGHEST_BANDWIDTH = 40.0
@@ -45,7 +45,7 @@ def unit_vectors(x: Tensor, dim: int) -> Tensor:
                 [0.0000, 0.0000]])
     """
     length = torch.linalg.vector_norm(x, dim=dim, keepdim=True)
-    return x / torch.where(length > SHORTEST, length, math.inf)
+    return x / torch.where(length > MIN_LENGTH, length, math.inf)
 
 
 def group_means(embeddings_Dhw: Tensor, labels_hw: Tensor, count: int) -> Tensor:
@@ -149,7 +149,7 @@ def check_embeddings(embeddings_NDHW: Tensor, instance_map_NHW: Tensor) -> None:
         )
 
 
-def zero_of(embeddings: Tensor) -> Tensor:
+def zero_loss(embeddings: Tensor) -> Tensor:
     """A zero that depends on every embedding, so that ignored pixels stay in the graph and every parameter gets a gradient.
 
     Raises:

@@ -11,7 +11,7 @@ from torch import Tensor
 def labels_to_rle(labels_HW: np.ndarray, count: int) -> list[dict]:
     """COCO run-length masks of the groups 1 .. count of a label map, in one walk through it.
 
-    Memory is linear in the pixels; no mask of the picture's size is made.
+    Memory is linear in the pixels; no mask of the image's size is made.
 
     Args:
         labels_HW: (H, W) integers, 0 = no group.

@@ -71,7 +71,7 @@ def input_size(meta: dict) -> tuple[int, int]:
 
 
 def sample_bilinear(map_Dhw: Tensor, row_H: Tensor, column_W: Tensor) -> Tensor:
-    """Reads a map at the grid of rows and columns, bilinearly, the rim continued outside: (D, H, W) float.
+    """Reads a map at the grid of rows and columns, bilinearly, the border continued outside: (D, H, W) float.
 
     Args:
         map_Dhw: (D, h, w).
@@ -89,7 +89,7 @@ def sample_bilinear(map_Dhw: Tensor, row_H: Tensor, column_W: Tensor) -> Tensor:
 
 
 def bilinear_neighbours(position_R: Tensor, length: int) -> list[tuple[Tensor, Tensor]]:
-    """The two cells between whose centres each position lies, each with its weight; beyond the rim the same cell twice.
+    """The two cells between whose centres each position lies, each with its weight; beyond the border the same cell twice.
 
     Example:
         >>> bilinear_neighbours(torch.tensor([1.25]), 4)

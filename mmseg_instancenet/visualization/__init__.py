@@ -1,6 +1,6 @@
 from .background_visualizer import BackgroundVisualizer
 from .curves import plot_curves
-from .drawing import class_map_to_color, embeddings_to_color, instances_over_picture, panel, read_for_display
+from .drawing import class_map_to_color, draw_instances, embeddings_to_color, panel, read_for_display
 from .output_paths import OutputPaths
 from .panel_hook import PanelHook
 
@@ -10,7 +10,7 @@ __all__ = [
     'PanelHook',
     'class_map_to_color',
     'embeddings_to_color',
-    'instances_over_picture',
+    'draw_instances',
     'panel',
     'plot_curves',
     'read_for_display',

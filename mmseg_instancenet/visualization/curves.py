@@ -13,12 +13,12 @@ def plot_curves(
     path: str,
     log_x: bool = False,
 ) -> None:
-    """Draws curves into one picture file; needs no display.
+    """Draws curves into one image file; needs no display.
 
     Args:
         curves: for each name (of the legend) the xs and the ys, equally many; a NaN leaves a gap.
         x_label, y_label: of the axes, with their units.
-        path: of the picture; its ending names the format ('.png', '.pdf', '.svg'). Missing folders are made.
+        path: of the image; its ending names the format ('.png', '.pdf', '.svg'). Missing folders are made.
         log_x: logarithmic x axis.
 
     Raises:

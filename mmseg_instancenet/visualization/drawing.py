@@ -1,4 +1,4 @@
-"""Pictures of what a model does. All images are (H, W, 3) uint8 in RGB."""
+"""Images of what a model does. All images are (H, W, 3) uint8 in RGB."""
 
 import colorsys
 from collections.abc import Sequence
@@ -73,8 +73,8 @@ def read_for_display(path: str | Path) -> np.ndarray:
     return np.ascontiguousarray(image_HW3[..., ::-1])
 
 
-def instances_over_picture(image_HW3: np.ndarray, instance_map_HW: np.ndarray, alpha: float = 0.55) -> np.ndarray:
-    """Each instance in a colour of its own over the picture, with its outline; -1 (ignored) is grey."""
+def draw_instances(image_HW3: np.ndarray, instance_map_HW: np.ndarray, alpha: float = 0.55) -> np.ndarray:
+    """Each instance in a colour of its own over the image, with its outline; -1 (ignored) is grey."""
     result = image_HW3.astype(np.float32)
     ids = instance_map_HW.astype(np.int64)
     colors = np.array([(0, 0, 0), *(distinct_color(index) for index in range(max(int(ids.max()), 0)))], np.float32)

@@ -1,4 +1,4 @@
-"""Pictures while testing."""
+"""Images while testing."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from mmengine.structures import PixelData
 from mmseg.registry import HOOKS
 from torch import Tensor
 
-from .drawing import class_map_to_color, embeddings_to_color, instances_over_picture, panel, read_for_display
+from .drawing import class_map_to_color, draw_instances, embeddings_to_color, panel, read_for_display
 from .output_paths import OutputPaths, image_folder_of
 
 
@@ -27,27 +27,27 @@ def draw_panel(data_sample: DetDataSample, palette: Sequence[Sequence[int]]) -> 
 
     For boundary detection: input, the embedding of each stage as colour, boundaries, and the mean of the annotators.
     """
-    picture = read_for_display(data_sample.img_path)
+    image = read_for_display(data_sample.img_path)
     if 'pred_boundary' in data_sample:
-        images = {'input': picture, **_boundary_images(data_sample)}
+        images = {'input': image, **_boundary_images(data_sample)}
     else:
-        images = {'input': picture, **_instance_images(data_sample, picture, palette)}
+        images = {'input': image, **_instance_images(data_sample, image, palette)}
     return panel(list(images.values()), list(images))
 
 
 def _instance_images(
-    data_sample: DetDataSample, picture: np.ndarray, palette: Sequence[Sequence[int]]
+    data_sample: DetDataSample, image: np.ndarray, palette: Sequence[Sequence[int]]
 ) -> dict[str, np.ndarray]:
     class_map = data_sample.pred_sem_seg.data[0].cpu().numpy()
     images = {'class map': class_map_to_color(class_map, palette)}
     title, embedding = _embedding_image(data_sample.pred_embeddings, class_map)
     images[title] = embedding
     instance_map = data_sample.pred_instance_map.data[0].cpu().numpy()
-    images[f'{len(data_sample.pred_instances)} instances'] = instances_over_picture(picture, instance_map)
+    images[f'{len(data_sample.pred_instances)} instances'] = draw_instances(image, instance_map)
     if 'gt_instance_map' in data_sample:
         truth = data_sample.gt_instance_map.data[0].cpu().numpy()
         count = len(np.unique(truth[truth > 0]))
-        images[f'ground truth ({count})'] = instances_over_picture(picture, truth)
+        images[f'ground truth ({count})'] = draw_instances(image, truth)
     return images
 
 
@@ -100,7 +100,7 @@ class PanelHook(Hook):
 
     Args:
         folder: made if absent.
-        count: pictures to draw on each process.
+        count: images to draw on each process.
     """
 
     def __init__(self, folder: str, count: int = 50) -> None:
@@ -126,4 +126,4 @@ class PanelHook(Hook):
             self._drawn += 1
 
     def after_test_epoch(self, runner: Runner, metrics=None) -> None:
-        runner.logger.info(f'{self._drawn} pictures in {self.folder}')
+        runner.logger.info(f'{self._drawn} images in {self.folder}')

@@ -105,7 +105,7 @@ def test_classes_are_shifted_apart_unless_class_agnostic():
 
 
 @pytest.mark.parametrize('loss', [SphericalPairLoss(), DiscriminativeLoss(push_distance=3.0)])
-def test_picture_without_instances_has_no_gradient(loss):
+def test_image_without_instances_has_no_gradient(loss):
     norm = gradient_by_loop(
         labelled(torch.randn(3, 4, 5), torch.zeros(4, 5, dtype=torch.long)), loss, MeanShiftGrouping(), 2
     )
@@ -118,10 +118,10 @@ def test_picture_without_instances_has_no_gradient(loss):
 def test_loops_focus_the_gradient_on_the_boundary(variant, noise, seed):
     """The paper: through mean shift the gradient focuses on uncertain regions, e.g. boundaries, and is small for errors that the
     loops will mend. So it is for embeddings whose groups lie beyond the margin and whose noise is the bandwidth or less."""
-    picture = two_groups(noise, seed)
+    image = two_groups(noise, seed)
     grouping = MeanShiftGrouping(concentration=25, class_agnostic=True)
-    norm = gradient_by_loop(picture, SphericalPairLoss(margin=0.5, variant=variant), grouping, loops=2)
-    near = torch.from_numpy(near_another_instance(picture.instance_hw.numpy(), 2))
+    norm = gradient_by_loop(image, SphericalPairLoss(margin=0.5, variant=variant), grouping, loops=2)
+    near = torch.from_numpy(near_another_instance(image.instance_hw.numpy(), 2))
     assert float(near.float().mean()) == pytest.approx(4 / 24)
     share = norm[:, near].sum(1) / norm.sum((1, 2))
     assert (share[1:] > share[0] + 0.05).all(), share

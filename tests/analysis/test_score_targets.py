@@ -33,7 +33,7 @@ def test_equals_loops(seed):
     np.testing.assert_allclose(best_iou_of_class(labels, class_K, instances, classes), expected)
 
 
-def test_a_picture_without_objects_and_one_without_instances():
+def test_an_image_without_objects_and_one_without_instances():
     nothing = np.zeros((2, 3), int)
     assert best_iou_of_class(nothing + 1, np.array([2]), nothing, nothing).tolist() == [0]
     assert best_iou_of_class(nothing, np.zeros(0, int), nothing + 1, nothing + 2).shape == (0,)

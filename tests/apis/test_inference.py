@@ -11,7 +11,7 @@ from mmcv.transforms import BaseTransform
 from mmengine.config import Config
 from mmseg.registry import TRANSFORMS
 
-from mmseg_instancenet.apis import init_model, segment_picture
+from mmseg_instancenet.apis import init_model, segment_image
 from mmseg_instancenet.datasets import MasksToMaps
 from mmseg_instancenet.models import BoundarySegmentor, EmbeddingSegmentor
 from mmseg_instancenet.structures import normalize_percentiles
@@ -31,12 +31,12 @@ def boundary_model() -> BoundarySegmentor:
 
 def test_boundaries_of_an_array_and_of_a_file(boundary_model, tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (40, 61, 3)).astype(np.uint8)
-    result = segment_picture(boundary_model, image)
+    result = segment_image(boundary_model, image)
     boundary = result.pred_boundary.data
     assert boundary.shape == (1, 40, 61) and 0 <= boundary.min() < boundary.max() <= 1
     assert 'gt_boundaries' not in result
     cv2.imwrite(str(tmp_path / 'image.png'), image)
-    from_file = segment_picture(boundary_model, tmp_path / 'image.png')
+    from_file = segment_image(boundary_model, tmp_path / 'image.png')
     assert from_file.pred_boundary.data.equal(boundary) and from_file.img_path == str(tmp_path / 'image.png')
 
 
@@ -50,7 +50,7 @@ def test_no_step_of_training_or_testing_needs_what_an_image_alone_has_not(name, 
     for pipeline in (config.train_pipeline, config.test_pipeline):
         deterministic = [step for step in pipeline if 'Random' not in step.type]
         monkeypatch.setitem(boundary_model.cfg.test_dataloader.dataset, 'pipeline', deterministic)
-        assert segment_picture(boundary_model, image).pred_boundary.data.shape == (1, 64, 96)
+        assert segment_image(boundary_model, image).pred_boundary.data.shape == (1, 64, 96)
 
 
 # Pipelines with NormalizePercentiles
@@ -84,7 +84,7 @@ def entering(model: EmbeddingSegmentor, image, monkeypatch) -> np.ndarray:
     seen = []
     with monkeypatch.context() as patch:
         patch.setattr(model, 'test_step', lambda data: [seen.append(data['inputs'][0])])
-        segment_picture(model, image)
+        segment_image(model, image)
     return seen[0].numpy().transpose(1, 2, 0)
 
 
@@ -117,13 +117,13 @@ def test_grey_array_is_repeated_for_each_channel_of_the_network(channels, shape,
 def test_result_at_the_size_of_the_image_and_independent_of_a_linear_change():
     model = make_model(5)
     image = draw('uint16', (24, 31, 5))
-    result = segment_picture(model, image)
+    result = segment_image(model, image)
     assert result.pred_instance_map.data.shape == (1, 24, 31) and result.ori_shape == (24, 31)
     assert result.img_path is None
-    changed = segment_picture(model, image.astype(np.int32) * 1000 - 7)
+    changed = segment_image(model, image.astype(np.int32) * 1000 - 7)
     torch.testing.assert_close(changed.pred_embeddings.data, result.pred_embeddings.data, rtol=1e-4, atol=1e-4)
     assert result.pred_embeddings.data.std() > 1e-4
-    other = segment_picture(model, image[::-1])
+    other = segment_image(model, image[::-1])
     assert (other.pred_embeddings.data - result.pred_embeddings.data).abs().max() > 1e-3
 
 
@@ -140,25 +140,25 @@ def test_result_at_the_size_of_the_image_and_independent_of_a_linear_change():
 )
 def test_array_that_does_not_fit(image, expected, got):
     with pytest.raises(ValueError, match=f'image: expected .*{expected}.*got {got}'):
-        segment_picture(make_model(), image)
+        segment_image(make_model(), image)
 
 
 def test_colour_does_not_fit_a_network_of_one_channel(tmp_path):
     path = tmp_path / 'colour.png'
     cv2.imwrite(str(path), draw('uint8', (4, 5, 3)))
     with pytest.raises(ValueError, match=r'colour.png: expected .*\(H, W, 1\).*got \(4, 5, 3\) uint8'):
-        segment_picture(make_model(1), path)
+        segment_image(make_model(1), path)
 
 
 def test_nan_names_the_file(tmp_path):
     image = draw('float32', (4, 5))
     image[1, 2] = np.nan
     with pytest.raises(ValueError, match='^image: expected finite pixels'):
-        segment_picture(make_model(), image)
+        segment_image(make_model(), image)
     path = tmp_path / 'float.tif'
     cv2.imwrite(str(path), image)
     with pytest.raises(ValueError, match='float.tif: expected finite pixels'):
-        segment_picture(make_model(load={'color_type': 'unchanged'}), path)
+        segment_image(make_model(load={'color_type': 'unchanged'}), path)
 
 
 @pytest.mark.parametrize('extension', ['png', 'tif'])
@@ -208,9 +208,9 @@ def test_floating_point_tif_with_unchanged(tmp_path, monkeypatch):
 def test_file_that_is_no_image(normalized, tmp_path):
     (tmp_path / 'text.png').write_text('not an image')
     with pytest.raises(ValueError, match=r'text\.png'):
-        segment_picture(make_model(normalized=normalized), tmp_path / 'text.png')
+        segment_image(make_model(normalized=normalized), tmp_path / 'text.png')
     with pytest.raises(FileNotFoundError, match=r'none\.png'):
-        segment_picture(make_model(normalized=normalized), tmp_path / 'none.png')
+        segment_image(make_model(normalized=normalized), tmp_path / 'none.png')
 
 
 def test_without_percentiles_eight_bits(tmp_path, monkeypatch):
@@ -219,9 +219,9 @@ def test_without_percentiles_eight_bits(tmp_path, monkeypatch):
         with pytest.raises(
             ValueError, match=r'expected uint8, \(H, W, 3\) for this network or \(H, W\) grey, got \(4, 5'
         ):
-            segment_picture(model, image)
+            segment_image(model, image)
     with pytest.raises(ValueError, match=r'expected \(H, W, 3\) for this network .* got \(4, 5, 4\) uint8'):
-        segment_picture(model, draw('uint8', (4, 5, 4)))
+        segment_image(model, draw('uint8', (4, 5, 4)))
     grey = draw('uint8', (24, 31))
     for array in (grey, grey[..., None]):
         np.testing.assert_array_equal(entering(model, array, monkeypatch), np.stack([grey] * 3, axis=2))
@@ -234,7 +234,7 @@ def test_a_file_of_more_than_eight_bits_is_never_cut(dtype, shape, tmp_path, mon
     image, path = draw(dtype, shape), tmp_path / 'image.tif'
     cv2.imwrite(str(path), image)
     with pytest.raises(ValueError, match=rf'image\.tif: expected 8 bits, got {dtype} up to'):
-        segment_picture(make_model(normalized=False), path)
+        segment_image(make_model(normalized=False), path)
     top = {'uint16': 2000, 'float32': 3}[dtype]
     found = entering(make_model(normalized=False, load={'max_value': top}), path, monkeypatch)
     expected = (image.reshape(24, 31, -1) * (255 / top)).clip(0, 255)
@@ -251,7 +251,7 @@ def test_a_grey_network_reads_any_file_as_its_loading_step_does(shape, tmp_path)
     image, path = draw('uint8', shape), tmp_path / 'image.png'
     cv2.imwrite(str(path), image)
     grey = image if image.ndim == 2 else cv2.cvtColor(image[..., :3].copy(), cv2.COLOR_BGR2GRAY)
-    of_file, of_array = segment_picture(model, path), segment_picture(model, cv2.imread(str(path), 0))
+    of_file, of_array = segment_image(model, path), segment_image(model, cv2.imread(str(path), 0))
     for key in ('pred_instance_map', 'pred_sem_seg', 'pred_embeddings'):
         assert of_file.get(key).data.equal(of_array.get(key).data)
     assert of_file.pred_sem_seg.data.shape == (1, 24, 31)
@@ -268,7 +268,7 @@ def test_a_network_of_many_channels_reads_a_file_of_them(channels, tmp_path, mon
     with pytest.raises(
         ValueError, match=rf'image\.tif: expected \(H, W, {channels + 1}\).* got \(24, 31, {channels}\)'
     ):
-        segment_picture(make_model(channels + 1, {'imdecode_backend': 'tifffile'}), path)
+        segment_image(make_model(channels + 1, {'imdecode_backend': 'tifffile'}), path)
 
 
 # The pipeline of the config, whatever its steps and wrappers
@@ -334,7 +334,7 @@ def test_steps_of_annotations_are_left_out_and_others_stay(kind, place, own_step
     np.testing.assert_array_equal(entering(model, image, monkeypatch), expected)
     cv2.imwrite(str(tmp_path / 'image.png'), image)
     np.testing.assert_array_equal(entering(model, tmp_path / 'image.png', monkeypatch), expected)
-    result = segment_picture(model, image)
+    result = segment_image(model, image)
     assert not any(key.startswith('gt_') for key in result.to_dict())
     assert result.pred_sem_seg.data.shape == (1, 24, 31)
 
@@ -367,9 +367,9 @@ def test_a_step_may_change_the_channels(own_steps, tmp_path, monkeypatch):
 )
 def test_a_wrapped_data_set(wrap, monkeypatch):
     model, image = make_model(), draw('uint16', (24, 31, 3))
-    expected = segment_picture(model, image).pred_embeddings.data
+    expected = segment_image(model, image).pred_embeddings.data
     monkeypatch.setitem(model.cfg.test_dataloader, 'dataset', wrap(model.cfg.test_dataloader.dataset))
-    assert segment_picture(model, image).pred_embeddings.data.equal(expected)
+    assert segment_image(model, image).pred_embeddings.data.equal(expected)
 
 
 @pytest.mark.parametrize('name', ['recurrent-embedding_efficientnet-lite0_bsds500', 'recurrent-embedding_r50_bsds500'])
@@ -381,5 +381,5 @@ def test_the_test_pipelines_of_the_boundary_models(name, boundary_model, tmp_pat
     np.testing.assert_array_equal(entering(boundary_model, image, monkeypatch), image)
     for shape in ((24, 31), (33, 20, 3), (8, 9, 4)):
         cv2.imwrite(str(tmp_path / 'image.png'), draw('uint8', shape))
-        boundary = segment_picture(boundary_model, tmp_path / 'image.png').pred_boundary.data
+        boundary = segment_image(boundary_model, tmp_path / 'image.png').pred_boundary.data
         assert boundary.shape == (1, *shape[:2]) and 0 <= boundary.min() <= boundary.max() <= 1

@@ -80,7 +80,7 @@ def test_bandwidth_has_the_kernels_variance():
 
 
 def test_loop_loss_is_discriminative_terms():
-    batch = make_batch(margin_groups, pictures=2, dims=3, side=12, num_instances=7, device='cpu')
+    batch = make_batch(margin_groups, images=2, dims=3, side=12, num_instances=7, device='cpu')
     batch.instance_map_NHW[0, :2], batch.class_map_NHW[1, 3] = -1, 255
     expected = discriminative_terms(*batch)
     terms = loop_discriminative_terms(*batch)
@@ -90,8 +90,8 @@ def test_loop_loss_is_discriminative_terms():
     torch.testing.assert_close(*gradients)
 
 
-def test_loop_loss_of_a_picture_without_instances():
-    batch = make_batch(margin_groups, pictures=1, dims=3, side=4, num_instances=1, device='cpu')
+def test_loop_loss_of_an_image_without_instances():
+    batch = make_batch(margin_groups, images=1, dims=3, side=4, num_instances=1, device='cpu')
     batch.instance_map_NHW[:] = 0
     terms = loop_discriminative_terms(*batch)
     assert terms == (0, 0, 0)
@@ -99,7 +99,7 @@ def test_loop_loss_of_a_picture_without_instances():
 
 
 def test_dense_pair_loss_is_spherical_pair_terms():
-    batch = make_batch(mixed_groups, pictures=2, dims=4, side=8, num_instances=5, device='cpu')
+    batch = make_batch(mixed_groups, images=2, dims=4, side=8, num_instances=5, device='cpu')
     expected = spherical_pair_terms(*batch, margin=0.6)
     terms = dense_pair_terms(*batch[:2], margin=0.6)
     torch.testing.assert_close(torch.stack(list(terms)), torch.stack(list(expected)))

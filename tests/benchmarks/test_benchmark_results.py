@@ -63,7 +63,7 @@ def test_seconds(seconds, text):
     assert format_seconds(seconds) == text
 
 
-def test_picture_only_of_what_grows(tmp_path):
+def test_image_only_of_what_grows(tmp_path):
     assert plot_cost(ROWS, tmp_path / 'b.png')
     assert (tmp_path / 'b.png').stat().st_size > 1000
     assert not plot_cost(ROWS[:2], tmp_path / 'c.png')

@@ -12,7 +12,7 @@ from untrained_digits import untrained_digits
 from benchmarks import __main__ as every_benchmark
 from benchmarks import grouping, write_embeddings
 from benchmarks.data import margin_groups, mixed_groups
-from benchmarks.embedding_files import PictureEmbeddings, TrainedEmbeddings, load_embeddings, save_embeddings
+from benchmarks.embedding_files import ImageEmbeddings, TrainedEmbeddings, load_embeddings, save_embeddings
 from benchmarks.networks import our_config
 from benchmarks.results import OURS, Row, read_rows, write_report
 from benchmarks.training import plain_config
@@ -53,21 +53,21 @@ def test_groupings_of_trained_models(tmp_path):
         ('sphere', mixed_groups, 8, dict(type='MeanShiftGrouping', concentration=100, class_agnostic=True)),
         ('margins', margin_groups, 4, dict(type='CenterGrouping', threshold=1.2)),
     ):
-        pictures = []
+        images = []
         for seed in range(2):
             data = draw(400, dims, 5, seed)
-            pictures.append(PictureEmbeddings(data.x_ND.T.reshape(dims, 20, 20), data.class_N.view(20, 20)))
+            images.append(ImageEmbeddings(data.x_ND.T.reshape(dims, 20, 20), data.class_N.view(20, 20)))
         files.append(tmp_path / f'{name}.pt')
-        save_embeddings(TrainedEmbeddings('a_config', grouper, pictures), files[-1])
+        save_embeddings(TrainedEmbeddings('a_config', grouper, images), files[-1])
     loaded = load_embeddings(files[0])
     assert loaded.config == 'a_config'
     assert loaded.grouper['concentration'] == 100
     by_file = {}
     for row in grouping.measure_rows([], files):
         by_file.setdefault(row.setting, {})[row.method] = row
-    assert by_file['sphere, 2 pictures, D=8'][OURS].agreement['index to exact'] >= 0.999
-    assert set(by_file['sphere, 2 pictures, D=8']) == {OURS, 'dense', 'hill climb', 'HDBSCAN', 'MeanShift, bins'}
-    assert by_file['margins, 2 pictures, D=4'][OURS].agreement == {'index to ours': 1.0}
+    assert by_file['sphere, 2 images, D=8'][OURS].agreement['index to exact'] >= 0.999
+    assert set(by_file['sphere, 2 images, D=8']) == {OURS, 'dense', 'hill climb', 'HDBSCAN', 'MeanShift, bins'}
+    assert by_file['margins, 2 images, D=4'][OURS].agreement == {'index to ours': 1.0}
 
 
 def test_other_files_are_refused(tmp_path):
@@ -84,17 +84,17 @@ def test_embeddings_of_a_model(tmp_path, capsys):
             str(CONFIG),
             str(tmp_path / 'untrained.pth'),
             str(out),
-            '--pictures',
+            '--images',
             '2',
             '--cfg-options',
             *options,
         ]
     )
-    assert '2 pictures of recurrent-embedding_digits' in capsys.readouterr().out
+    assert '2 images of recurrent-embedding_digits' in capsys.readouterr().out
     trained = load_embeddings(out)
-    assert len(trained.pictures) == 2
+    assert len(trained.images) == 2
     assert trained.grouper['type'] == 'MeanShiftGrouping'
-    for embeddings_Dhw, class_map_hw in trained.pictures:
+    for embeddings_Dhw, class_map_hw in trained.images:
         assert embeddings_Dhw.shape[1:] == class_map_hw.shape
         torch.testing.assert_close(embeddings_Dhw.norm(dim=0), torch.ones(class_map_hw.shape))
         assert 0 <= class_map_hw.min() <= class_map_hw.max() <= 10

@@ -28,7 +28,7 @@ def write_truth(path: Path, boundaries: list[np.ndarray]) -> None:
 
 
 def write_set(root: Path, names: list[str], size: tuple[int, int] = (30, 40), annotators: int = 3) -> np.ndarray:
-    """Pictures whose pixels say where they are; lines in row 10 (all annotators), row 20 (one) and a column (two)."""
+    """Images whose pixels say where they are; lines in row 10 (all annotators), row 20 (one) and a column (two)."""
     row, column = np.mgrid[: size[0], : size[1]]
     drawn = np.zeros((annotators, *size), bool)
     drawn[:, 10] = drawn[0, 20] = drawn[:2, :, 25] = True
@@ -56,24 +56,24 @@ def test_missing_folder(tmp_path):
         BSDSDataset(str(tmp_path), splits='val')
 
 
-def test_folder_without_pictures(tmp_path):
+def test_folder_without_images(tmp_path):
     write_set(tmp_path, ['train/1'])
     (tmp_path / 'images' / 'train' / '1.jpg').unlink()
-    with pytest.raises(ValueError, match='no pictures.*train'):
+    with pytest.raises(ValueError, match='no images.*train'):
         BSDSDataset(str(tmp_path), splits='train')
 
 
-def test_picture_without_ground_truth(tmp_path):
+def test_image_without_ground_truth(tmp_path):
     write_set(tmp_path, ['train/1', 'train/2'])
     (tmp_path / 'groundTruth' / 'train' / '2.mat').unlink()
-    with pytest.raises(FileNotFoundError, match=r"1 pictures of split 'train' have no ground truth.*train/2\.mat"):
+    with pytest.raises(FileNotFoundError, match=r"1 images of split 'train' have no ground truth.*train/2\.mat"):
         BSDSDataset(str(tmp_path), splits='train')
 
 
-def test_ground_truth_without_picture(tmp_path):
+def test_ground_truth_without_image(tmp_path):
     write_set(tmp_path, ['train/1', 'train/2'])
     (tmp_path / 'images' / 'train' / '1.jpg').unlink()
-    with pytest.raises(FileNotFoundError, match=r"1 ground truths of split 'train' have no picture.*train/1\.mat"):
+    with pytest.raises(FileNotFoundError, match=r"1 ground truths of split 'train' have no image.*train/1\.mat"):
         BSDSDataset(str(tmp_path), splits='train')
 
 
@@ -164,15 +164,15 @@ def test_testing_keeps_every_annotator_at_the_original_size(tmp_path):
         [{'type': 'RandomResize', 'resize_type': 'mmdet.Resize', 'scale': (80, 60), 'ratio_range': (1.0, 1.0)}],
     ],
 )
-def test_label_follows_the_picture(tmp_path, steps):
-    """Each pixel of the picture says where it was, and the label says the same as there."""
+def test_label_follows_the_image(tmp_path, steps):
+    """Each pixel of the image says where it was, and the label says the same as there."""
     drawn = write_set(tmp_path, ['train/1'])
     pipeline = [*TEST[:2], {'type': 'BoundaryConsensus'}, *steps, {'type': 'ClassesToInstances'}, TEST[2]]
     packed = BSDSDataset(str(tmp_path), splits='train', pipeline=pipeline)[0]
     label = packed['data_samples'].gt_sem_seg.data[0].numpy()
     assert label.shape == packed['inputs'].shape[1:]
     row, column = packed['inputs'][0].numpy().astype(int), packed['inputs'][1].numpy().astype(int)
-    if 'Resize' in steps[0]['type']:  # twice the size: interpolated pictures, repeated labels
+    if 'Resize' in steps[0]['type']:  # twice the size: interpolated images, repeated labels
         row, column = np.mgrid[:60, :80] // 2
         np.testing.assert_allclose(packed['inputs'][0].numpy(), row, atol=1)
     np.testing.assert_array_equal(label, boundary_consensus(drawn)[row, column])
@@ -189,7 +189,7 @@ def test_corners_of_a_rotation_are_ignored(tmp_path):
     np.testing.assert_array_equal(sample.gt_instance_map.data[0].numpy() == -1, class_map == 255)
 
 
-def test_config_on_real_pictures(test_data):
+def test_config_on_real_images(test_data):
     config = Config.fromfile(CONFIG)
     assert config.train_dataloader.dataset.splits == ['train', 'val']
     assert config.test_dataloader.dataset.splits == ['test']

@@ -32,11 +32,11 @@ def rle(mask: np.ndarray) -> dict:
     return {'size': encoded['size'], 'counts': encoded['counts'].decode()}
 
 
-def annotation(mask: np.ndarray, category: int = 1, picture: int = 1, **changes) -> dict:
+def annotation(mask: np.ndarray, category: int = 1, image: int = 1, **changes) -> dict:
     """An annotation of the mask, with some of its fields replaced; :func:`write_set` numbers them."""
     rows, columns = np.nonzero(mask)
     box = [int(columns.min()), int(rows.min()), int(np.ptp(columns)) + 1, int(np.ptp(rows)) + 1]
-    fields = {'image_id': picture, 'category_id': category, 'iscrowd': 0, 'area': int(mask.sum()), 'bbox': box}
+    fields = {'image_id': image, 'category_id': category, 'iscrowd': 0, 'area': int(mask.sum()), 'bbox': box}
     return {**fields, 'segmentation': rle(mask), **changes}
 
 
@@ -44,15 +44,15 @@ def write_set(
     folder: Path,
     annotations: list[dict],
     classes: tuple[str, ...] = ('cat', 'dog'),
-    pictures: int = 1,
+    images: int = 1,
     on_disk: int | None = None,
 ) -> None:
-    """A COCO-format set: ``instances.json`` with categories 1, 2, .. and pictures ``images/1.png``, .."""
+    """A COCO-format set: ``instances.json`` with categories 1, 2, .. and images ``images/1.png``, .."""
     (folder / 'images').mkdir()
     entries = []
-    for index in range(1, pictures + 1):
+    for index in range(1, images + 1):
         entries.append({'id': index, 'file_name': f'{index}.png', 'height': HEIGHT, 'width': WIDTH})
-        if index <= (pictures if on_disk is None else on_disk):
+        if index <= (images if on_disk is None else on_disk):
             cv2.imwrite(str(folder / 'images' / f'{index}.png'), np.full((HEIGHT, WIDTH, 3), 7 * index, np.uint8))
     for number, entry in enumerate(annotations, 1):
         entry['id'] = number
@@ -97,14 +97,14 @@ def test_some_of_the_classes_are_numbered_among_themselves(tmp_path):
     np.testing.assert_array_equal(maps['gt_seg_map'], expected)
 
 
-def test_picture_that_the_disk_lacks(tmp_path):
-    write_set(tmp_path, [annotation(rectangle(2, 2, 8, 8))], pictures=4, on_disk=2)
+def test_image_that_the_disk_lacks(tmp_path):
+    write_set(tmp_path, [annotation(rectangle(2, 2, 8, 8))], images=4, on_disk=2)
     with pytest.raises(FileNotFoundError, match=r'names 2 images that do not exist; the first is .*images/3\.png'):
         load(tmp_path)
 
 
-def test_json_without_pictures(tmp_path):
-    write_set(tmp_path, [], pictures=0)
+def test_json_without_images(tmp_path):
+    write_set(tmp_path, [], images=0)
     with pytest.raises(ValueError, match='names no images'):
         load(tmp_path)
 
@@ -139,7 +139,7 @@ def polygon_annotation(left: float, top: float, right: float, bottom: float) -> 
     )
 
 
-def test_polygon_outside_the_picture_is_clipped_with_a_warning(tmp_path):
+def test_polygon_outside_the_image_is_clipped_with_a_warning(tmp_path):
     outside = polygon_annotation(20, 10, 36, 25)
     write_set(tmp_path, [annotation(rectangle(2, 2, 8, 8)), outside, polygon_annotation(-9, 0, 4, 4)])
     with pytest.warns(
@@ -151,7 +151,7 @@ def test_polygon_outside_the_picture_is_clipped_with_a_warning(tmp_path):
     np.testing.assert_array_equal(instance_map == 2, rectangle(10, 20, HEIGHT, WIDTH) == 1)
 
 
-def test_polygon_rounded_over_the_rim_is_no_reason_to_warn(tmp_path):
+def test_polygon_rounded_over_the_border_is_no_reason_to_warn(tmp_path):
     write_set(tmp_path, [polygon_annotation(-0.5, -1, WIDTH + 1, HEIGHT + 0.5)])
     with warnings.catch_warnings():
         warnings.simplefilter('error')
@@ -205,8 +205,8 @@ def test_object_of_a_class_that_is_left_out_stays_background(tmp_path):
 
 
 @pytest.mark.parametrize('test_mode', [False, True])
-def test_picture_without_instances_is_a_normal_picture(tmp_path, test_mode):
-    write_set(tmp_path, [annotation(THING, picture=2)], pictures=3)
+def test_image_without_instances_is_a_normal_image(tmp_path, test_mode):
+    write_set(tmp_path, [annotation(THING, image=2)], images=3)
     dataset = load(tmp_path, test_mode=test_mode)
     assert len(dataset) == 3
     for index in (0, 2):
@@ -243,7 +243,7 @@ def test_annotations_that_cannot_be_mended_are_left_out_on_request(tmp_path, fau
 
 
 def expected_counts(json_file: Path) -> dict[int, Counter]:
-    """Objects and ignored objects of each picture, counted from the json alone."""
+    """Objects and ignored objects of each image, counted from the json alone."""
     content = json.loads(json_file.read_text())
     counts = {image['id']: Counter(objects=0, ignored=0) for image in content['images']}
     for entry in content['annotations']:
@@ -275,7 +275,7 @@ def test_real_sets_load_with_every_object(test_data, ann_file, classes):
     assert total['objects'] > 500
 
 
-def test_crowds_of_real_pictures_are_ignored_pixels(test_data):
+def test_crowds_of_real_images_are_ignored_pixels(test_data):
     content = json.loads((test_data / 'coco_mini' / 'train.json').read_text())
     crowds = {entry['image_id']: entry for entry in content['annotations'] if entry['iscrowd']}
     dataset = CocoInstanceDataset(
@@ -286,10 +286,10 @@ def test_crowds_of_real_pictures_are_ignored_pixels(test_data):
     )
     checked = 0
     for index in range(len(dataset)):
-        picture = dataset.get_data_info(index)['img_id']
-        if picture not in crowds or checked == 3:
+        image = dataset.get_data_info(index)['img_id']
+        if image not in crowds or checked == 3:
             continue
-        segmentation = crowds[picture]['segmentation']
+        segmentation = crowds[image]['segmentation']
         covered = coco_mask.decode(coco_mask.frPyObjects(segmentation, *segmentation['size'])) == 1
         maps = dataset[index]
         assert not (maps['gt_seg_map'][covered] == 0).any(), 'a crowd became background'

@@ -121,7 +121,7 @@ def read_all(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob('*') if path.is_file()}
 
 
-def test_same_seed_same_bytes_and_other_seed_other_pictures(tmp_path):
+def test_same_seed_same_bytes_and_other_seed_other_images(tmp_path):
     for name, seed in (('a', 3), ('b', 3), ('c', 4)):
         write_digits(tmp_path / name, num_train=6, num_val=3, seed=seed)
     a, b, c = (read_all(tmp_path / name) for name in 'abc')
@@ -151,9 +151,9 @@ def test_json_is_valid_coco_and_decodes_to_the_masks(tmp_path, monkeypatch):
         annotation_ids = [annotation['id'] for annotation in coco.dataset['annotations']]
         assert len(set(annotation_ids)) == len(annotation_ids) == sum(len(canvas.masks) for canvas in expected)
         for info, canvas in zip(coco.dataset['images'], expected, strict=True):
-            picture = cv2.imread(str(tmp_path / split / info['file_name']), cv2.IMREAD_UNCHANGED)
-            assert (info['height'], info['width']) == picture.shape == (CANVAS, CANVAS)
-            np.testing.assert_array_equal(picture, canvas.image)
+            image = cv2.imread(str(tmp_path / split / info['file_name']), cv2.IMREAD_UNCHANGED)
+            assert (info['height'], info['width']) == image.shape == (CANVAS, CANVAS)
+            np.testing.assert_array_equal(image, canvas.image)
             annotations = coco.imgToAnns[info['id']]
             assert len(annotations) == len(canvas.masks)
             for annotation, mask, digit in zip(annotations, canvas.masks, canvas.classes, strict=True):
@@ -168,7 +168,7 @@ def test_json_is_valid_coco_and_decodes_to_the_masks(tmp_path, monkeypatch):
 
 @pytest.fixture
 def few_digits(monkeypatch) -> list[Path]:
-    """Makes the data set write 6 + 3 pictures instead of 5500; returns the folders that were written."""
+    """Makes the data set write 6 + 3 images instead of 5500; returns the folders that were written."""
     written = []
 
     def write(folder, **kwargs):

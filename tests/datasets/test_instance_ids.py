@@ -84,10 +84,10 @@ def test_label_files_of_every_depth(tmp_path, name, dtype, highest):
 
 
 def test_palette_is_read_as_numbers(tmp_path):
-    picture = Image.fromarray(ids_of(np.uint8, 4))
-    picture.putpalette([255, 0, 0] * 256)  # every colour is the same
-    assert picture.mode == 'P'
-    picture.save(tmp_path / 'a.png')
+    image = Image.fromarray(ids_of(np.uint8, 4))
+    image.putpalette([255, 0, 0] * 256)  # every colour is the same
+    assert image.mode == 'P'
+    image.save(tmp_path / 'a.png')
     results = load({'img_path': str(write_image(tmp_path)), 'seg_map_path': str(tmp_path / 'a.png')}, rule='labels')
     # 4 // 2 is 2: one object in two pieces.
     np.testing.assert_array_equal(results['gt_instance_map'], ids_of(np.uint8, 4) // 2)

@@ -86,7 +86,7 @@ def test_random_masks_against_painting_pixel_by_pixel():
 
 
 def test_large_masks_against_painting_one_whole_mask_after_another():
-    """Blobs anywhere, at the rims as well, on top of each other, some ignored and some empty."""
+    """Blobs anywhere, at the borders as well, on top of each other, some ignored and some empty."""
     rng = np.random.default_rng(0)
     row, column = np.mgrid[:60, :80]
     covered = 0
@@ -161,9 +161,9 @@ def same_partition(a: np.ndarray, b: np.ndarray) -> bool:
     return len(pairs) == len({pair[0] for pair in pairs}) == len({pair[1] for pair in pairs})
 
 
-def test_whole_pipeline_on_a_real_picture(test_data):
+def test_whole_pipeline_on_a_real_image(test_data):
     dataset, all_annotations = coco_mini(test_data)
-    # The picture with a crowd that has the most objects.
+    # The image with a crowd that has the most objects.
     with_crowd = {annotation['image_id'] for annotation in all_annotations if annotation['iscrowd']}
     infos = [dataset.get_data_info(index) for index in range(len(dataset))]
     info = max((i for i in infos if i['img_id'] in with_crowd), key=lambda i: len(i['instances']))
@@ -209,7 +209,7 @@ def test_whole_pipeline_on_a_real_picture(test_data):
         np.testing.assert_array_equal(flipped_instances, np.flip(instance_map, axes))
 
 
-def test_in_testing_the_maps_keep_the_pictures_own_size(test_data):
+def test_in_testing_the_maps_keep_the_images_own_size(test_data):
     dataset, all_annotations = coco_mini(test_data)
     info = next(i for i in map(dataset.get_data_info, range(len(dataset))) if len(i['instances']) > 2)
     annotations = [annotation for annotation in all_annotations if annotation['image_id'] == info['img_id']]
@@ -219,9 +219,9 @@ def test_in_testing_the_maps_keep_the_pictures_own_size(test_data):
     assert same_partition(packed['data_samples'].gt_instance_map.data[0].numpy(), expected)
 
 
-def picture_with(tmp_path: Path, image: np.ndarray, masks: list[np.ndarray]) -> dict:
+def image_with(tmp_path: Path, image: np.ndarray, masks: list[np.ndarray]) -> dict:
     """What a data set hands to a pipeline."""
-    path = tmp_path / 'picture.png'
+    path = tmp_path / 'image.png'
     cv2.imwrite(str(path), image)
     instances = []
     for label, mask in enumerate(masks):
@@ -253,7 +253,7 @@ def test_object_that_a_crop_removed_leaves_no_trace(tmp_path):
         pipeline = Compose([*LOAD, crop, *FINISH])
         survivors, gone_though_box_stays = set(), 0
         for _ in range(60):
-            packed = pipeline(picture_with(tmp_path, image, masks))
+            packed = pipeline(image_with(tmp_path, image, masks))
             inputs, sample = packed['inputs'].numpy(), packed['data_samples']
             top, left = inputs[0, 0, 0], inputs[1, 0, 0]
             cropped = [mask[top : top + 20, left : left + 25] for mask in masks]
@@ -277,7 +277,7 @@ def test_object_that_a_resize_removed_leaves_no_trace(tmp_path):
     masks = [np.zeros((100, 100), bool) for _ in range(2)]
     masks[0][51, 51] = True  # every tenth row and column stay
     masks[1][10:60, 10:40] = True
-    info = picture_with(tmp_path, np.zeros((100, 100, 3), np.uint8), masks)
+    info = image_with(tmp_path, np.zeros((100, 100, 3), np.uint8), masks)
     packed = Compose([*LOAD, {'type': 'ResizeLongerSide', 'length': 10}, *FINISH])(info)
     expected = np.zeros((10, 10), int)
     expected[1:6, 1:4] = 2
@@ -286,11 +286,11 @@ def test_object_that_a_resize_removed_leaves_no_trace(tmp_path):
 
 
 @pytest.mark.parametrize('shape', [(1, 4000), (4000, 1), (3, 4000)])
-def test_thin_picture_keeps_both_sides(tmp_path, shape):
+def test_thin_image_keeps_both_sides(tmp_path, shape):
     mask = np.zeros(shape, bool)
     mask.reshape(-1)[mask.size // 2 :] = True
     expected = (1, 513) if shape[0] < shape[1] else (513, 1)
-    info = picture_with(tmp_path, np.full((*shape, 3), 9, np.uint8), [mask])
+    info = image_with(tmp_path, np.full((*shape, 3), 9, np.uint8), [mask])
     packed = Compose([*LOAD, {'type': 'ResizeLongerSide', 'length': 513}, *FINISH])(info)
     assert packed['inputs'].shape == (3, *expected)
     assert (packed['inputs'] == 9).all()
@@ -315,7 +315,7 @@ def test_length_below_one():
         ResizeLongerSide(0)
 
 
-def test_packing_grey_picture_without_maps():
+def test_packing_grey_image_without_maps():
     image = np.arange(6, dtype=np.uint8).reshape(2, 3)
     packed = PackInstanceMaps()({'img': image, 'img_id': 5, 'other': 1})
     assert packed['inputs'].tolist() == [image.tolist()]

@@ -158,7 +158,7 @@ def test_converted_by_hand():
     json.dumps(annotations)
 
 
-def test_picture_of_background_alone():
+def test_image_of_background_alone():
     assert maps_to_annotations(LabelMaps(np.zeros((3, 4), int), np.zeros((3, 4), int))) == ([], 0)
 
 
@@ -190,9 +190,9 @@ def samples(test_data, tmp_path_factory) -> Path:
         'sbd': find_sbd(test_data / 'voc_samples' / 'sbd_mat'),
     }
     sources['both'] = {**sources['voc'], **sources['sbd']}
-    for name, pictures in sources.items():
-        content, counts = convert(pictures.values(), folder)
-        assert counts['pictures'] == len(pictures) == {'voc': 3, 'sbd': 7, 'both': 10}[name]
+    for name, images in sources.items():
+        content, counts = convert(images.values(), folder)
+        assert counts['images'] == len(images) == {'voc': 3, 'sbd': 7, 'both': 10}[name]
         assert counts['objects'] == {'voc': 12, 'sbd': 24, 'both': 36}[name]
         (folder / f'{name}.json').write_text(json.dumps(content))
     return folder
@@ -204,14 +204,14 @@ def test_samples_pixel_by_pixel(test_data, samples, layout, void):
     assert [entry['id'] for entry in content['annotations']] == list(range(1, len(content['annotations']) + 1))
     assert [category['name'] for category in content['categories']] == [*CLASSES, 'void']
     counted = 0
-    for picture in content['images']:
-        name = Path(picture['file_name']).stem
-        assert (samples / picture['file_name']).samefile(next((test_data / 'voc_samples').glob(f'*/**/{name}.jpg')))
+    for image in content['images']:
+        name = Path(image['file_name']).stem
+        assert (samples / image['file_name']).samefile(next((test_data / 'voc_samples').glob(f'*/**/{name}.jpg')))
         classes, objects = plain_maps(name, test_data / 'voc_samples')
         found_classes, found_objects = np.zeros_like(classes), np.zeros_like(objects)
-        annotations = [entry for entry in content['annotations'] if entry['image_id'] == picture['id']]
+        annotations = [entry for entry in content['annotations'] if entry['image_id'] == image['id']]
         ids = np.unique(objects[(objects > 0) & (objects < 255)])
-        # A picture without void has no last annotation.
+        # An image without void has no last annotation.
         for entry, object_id in zip(annotations, [*ids, 255], strict=False):
             assert not found_objects[decoded(entry)].any()
             found_classes[decoded(entry)], found_objects[decoded(entry)] = entry['category_id'], object_id
@@ -282,7 +282,7 @@ def test_pipeline_of_the_recipe(samples):
 
 
 def test_trains_and_tests(samples):
-    """Two steps and the metrics, on a small network, with everything else as configured (two pictures a batch: its
+    """Two steps and the metrics, on a small network, with everything else as configured (two images a batch: its
     batch norm wants them)."""
     torch.manual_seed(0)
     np.random.seed(0)
@@ -309,7 +309,7 @@ def test_trains_and_tests(samples):
 
 
 @pytest.fixture(scope='module')
-def picture(samples) -> dict:
+def image(samples) -> dict:
     """The sample with most void: its data sample, and a prediction that is wrong in places."""
     init_default_scope('mmseg')
     dataset = DATASETS.build(load_config(samples, 'voc').val_dataloader.dataset)
@@ -334,9 +334,9 @@ LOSSES = {
 
 
 @pytest.mark.parametrize('name', LOSSES)
-def test_no_loss_looks_at_void(picture, name):
+def test_no_loss_looks_at_void(image, name):
     """Other values on void pixels: the same value, the same gradient, and none on void itself."""
-    sample, void = picture['sample'], picture['void']
+    sample, void = image['sample'], image['void']
     classes, objects = sample.gt_sem_seg.data, sample.gt_instance_map.data
     generator = torch.Generator().manual_seed(0)
     embedding = isinstance(LOSSES[name], (DiscriminativeLoss, SphericalPairLoss))
@@ -361,7 +361,7 @@ def test_no_loss_looks_at_void(picture, name):
     torch.testing.assert_close(other_gradient, gradient, rtol=1e-6, atol=1e-6 * float(gradient.abs().max()))
 
 
-def evaluate(picture: dict, metric: str, predicted: torch.Tensor) -> dict[str, float]:
+def evaluate(image: dict, metric: str, predicted: torch.Tensor) -> dict[str, float]:
     """Figures of a metric for a label map of instances; a label's class and score hang on its number alone."""
     count = 12
     classes = torch.tensor([0, *(15 if index in (1, 2) else index for index in range(1, count + 1))])
@@ -376,7 +376,7 @@ def evaluate(picture: dict, metric: str, predicted: torch.Tensor) -> dict[str, f
         instances[key] = instances[key][kept]
     instances['masks'] = [instances['masks'][index] for index in kept]
     sample = dict(
-        picture['sample'].to_dict(),
+        image['sample'].to_dict(),
         pred_instances=instances,
         pred_sem_seg={'data': classes[predicted][None]},
         pred_instance_map={'data': predicted[None]},
@@ -398,10 +398,10 @@ def evaluate(picture: dict, metric: str, predicted: torch.Tensor) -> dict[str, f
         'CountingMetric',
     ],
 )
-def test_no_metric_looks_at_void(picture, metric):
+def test_no_metric_looks_at_void(image, metric):
     """Void pixels given to the background, to an instance, to new instances, and at random."""
-    predicted, void = picture['predicted'], picture['void']
-    plain = evaluate(picture, metric, predicted)
+    predicted, void = image['predicted'], image['void']
+    plain = evaluate(image, metric, predicted)
     assert any(value > 0 for value in plain.values())
     generator = torch.Generator().manual_seed(0)
     rows = torch.arange(void.shape[0])[:, None].expand(void.shape)
@@ -412,6 +412,6 @@ def test_no_metric_looks_at_void(picture, metric):
         'random': torch.randint(0, 13, predicted.shape, generator=generator),
     }
     for name, filling in fillings.items():
-        found = evaluate(picture, metric, torch.where(void, filling, predicted))
+        found = evaluate(image, metric, torch.where(void, filling, predicted))
         assert found.keys() == plain.keys()
         np.testing.assert_equal(found, plain, err_msg=name)

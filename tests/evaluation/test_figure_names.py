@@ -50,12 +50,12 @@ def evaluated(tmp_path):
     sample['gt_boundaries'] = {'data': boundary['data'] > 0}
 
     def evaluate(metric) -> set[str]:
-        metric.dataset_meta = {'classes': ('cat', 'dog'), 'ann_file': str(file)}
+        metric.dataset_meta = {'classes': ('cat', 'dog')}
         known = figure_names([metric])
         if type(metric).__name__ == 'CocoMetric':  # mmdet's has no other way to the ground truth
             metric.process({}, [{**sample, 'instances': []}])
         else:
-            metric.process({}, [sample])
+            metric.process({}, [{**sample, 'ann_file': str(file)}])
         given = {name for name, value in metric.evaluate(1).items() if isinstance(value, Real)}
         return known, given, str(file)
 

@@ -1,4 +1,4 @@
-"""Batches of pictures with their label maps."""
+"""Batches of images with their label maps."""
 
 import copy
 
@@ -32,7 +32,7 @@ def build(**settings):
 
 
 @pytest.mark.parametrize('divisor, padded', [(1, (7, 9)), (8, (8, 16))])
-def test_training_pads_pictures_and_maps(divisor, padded):
+def test_training_pads_images_and_maps(divisor, padded):
     mean, std = [10.0, 20.0, 30.0], [2.0, 4.0, 8.0]
     original, batch = make_batch(), make_batch()
     preprocessor = build(mean=mean, std=std, bgr_to_rgb=True, pad_size_divisor=divisor)
@@ -40,12 +40,12 @@ def test_training_pads_pictures_and_maps(divisor, padded):
     result = preprocessor(batch, training=True)
     assert result['inputs'].shape == (2, 3, *padded)
     for index, (height, width) in enumerate(SIZES):
-        picture, sample = result['inputs'][index], result['data_samples'][index]
+        image, sample = result['inputs'][index], result['data_samples'][index]
         for channel in range(3):
             expected = (original['inputs'][index][2 - channel].float() - mean[channel]) / std[channel]
-            torch.testing.assert_close(picture[channel, :height, :width], expected)
-        assert not picture[:, height:].any()
-        assert not picture[:, :, width:].any()
+            torch.testing.assert_close(image[channel, :height, :width], expected)
+        assert not image[:, height:].any()
+        assert not image[:, :, width:].any()
         assert sample.batch_input_shape == padded
         assert sample.img_shape == SIZES[index]
         for name, padding in (('gt_sem_seg', 255), ('gt_instance_map', -1)):
@@ -70,7 +70,7 @@ def test_testing_leaves_the_maps_alone():
             assert torch.equal(sample.get(name).data, before.get(name).data)
 
 
-def test_pictures_without_data_samples():
+def test_images_without_data_samples():
     batch = {'inputs': make_batch()['inputs']}
     assert build()(batch, training=False)['inputs'].shape == (2, 3, 7, 9)
 
@@ -129,7 +129,7 @@ def test_instance_map_is_padded_to_size_with_ignore():
     assert (padded[:, 5:] == -1).all() and (padded[:, :, 9:] == -1).all()
 
 
-def test_a_picture_larger_than_size_makes_the_batch_larger():
+def test_an_image_larger_than_size_makes_the_batch_larger():
     result = build(size=(6, 8))(make_batch(), training=True)  # mmseg's own cannot stack these
     assert result['inputs'].shape == (2, 3, 7, 9)
     assert all(sample.gt_sem_seg.data.shape == (1, 7, 9) for sample in result['data_samples'])
@@ -202,7 +202,7 @@ def test_batch_augments_is_called_in_training_with_the_padded_batch():
 
 @pytest.mark.parametrize('label_size', [(7, 9), (4, 9), (5, 12), (9, 5)])  # larger, smaller, turned
 @pytest.mark.parametrize('name', ['gt_sem_seg', 'gt_instance_map', 'gt_edge_map', 'gt_depth_map'])
-def test_a_map_of_another_size_than_its_picture_stops_the_training(name, label_size):
+def test_a_map_of_another_size_than_its_image_stops_the_training(name, label_size):
     batch = mmseg_batch([(5, 9)])
     delattr(batch['data_samples'][0], name)
     batch['data_samples'][0].set_field(PixelData(data=torch.zeros(1, *label_size)), name, dtype=PixelData)

@@ -12,7 +12,7 @@ HEIGHT, WIDTH = 23, 31
 
 
 def scene(seed: int = 0, count: int = 9) -> np.ndarray:
-    """Masks of any place and size, some with holes, some at the rims, one empty, one of the whole image."""
+    """Masks of any place and size, some with holes, some at the borders, one empty, one of the whole image."""
     rng = np.random.default_rng(seed)
     masks = np.zeros((count, HEIGHT, WIDTH), np.uint8)
     for mask in masks:
@@ -41,7 +41,7 @@ OPERATIONS = {
     'pad': lambda masks: masks.pad((30, 40)),
     'pad with ones': lambda masks: masks.pad((30, 40), pad_val=1),
     'crop': lambda masks: masks.crop(np.array([4, 3, 20, 17])),
-    'crop over the rim': lambda masks: masks.crop(np.array([20, 10, 90, 90])),
+    'crop over the border': lambda masks: masks.crop(np.array([20, 10, 90, 90])),
     'crop of a pixel': lambda masks: masks.crop(np.array([7, 7, 7, 7])),
     'rescale by a factor': lambda masks: masks.rescale(1.7),
     'rescale into a size': lambda masks: masks.rescale((50, 19)),

@@ -1,4 +1,4 @@
-"""Where a map's cells lie in the whole picture, after mmdet's transforms."""
+"""Where a map's cells lie in the whole image, after mmdet's transforms."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ CPU = torch.device('cpu')
 
 
 def ramp():
-    """A picture that holds the coordinates of its own pixels: x, y and nothing."""
+    """An image that holds the coordinates of its own pixels: x, y and nothing."""
     x = (np.arange(WIDTH) + 0.5) / WIDTH * 2 - 1
     y = (np.arange(HEIGHT) + 0.5) / HEIGHT * 2 - 1
     x_HW, y_HW = np.meshgrid(x, y)
@@ -57,7 +57,7 @@ def run(steps):
 @pytest.mark.parametrize('name', PIPELINES)
 def test_coordinates_are_those_of_the_original_point(name):
     image, meta = run(PIPELINES[name])
-    # A flipped picture is one of its own, whose coordinates run from left to right and from top to bottom too.
+    # A flipped image is one of its own, whose coordinates run from left to right and from top to bottom too.
     if any(direction in name for direction in ('horizontal', 'diagonal')):
         image[0] *= -1
     if any(direction in name for direction in ('vertical', 'diagonal')):
@@ -66,7 +66,7 @@ def test_coordinates_are_those_of_the_original_point(name):
     assert (size != (HEIGHT, WIDTH)) == any(word in name for word in ('resize', 'stretch', 'crop'))
     result = image_coordinates([meta], size, size, CPU)[0]
     assert result.dtype == torch.float32
-    # At its rim mmcv's interpolation repeats the border instead of going on.
+    # At its border mmcv's interpolation repeats the border instead of going on.
     inner = (slice(None), slice(2, -2), slice(2, -2))
     torch.testing.assert_close(result[inner], image[inner], rtol=0, atol=2e-5)
 
@@ -80,7 +80,7 @@ def test_coordinates_are_those_of_the_original_point(name):
 
 
 @pytest.mark.parametrize('direction', ['horizontal', 'vertical', 'diagonal'])
-def test_a_flip_of_the_whole_picture_changes_no_coordinate(direction):
+def test_a_flip_of_the_whole_image_changes_no_coordinate(direction):
     for steps in ([], [RESIZE], [STRETCH]):
         plain, flipped = (
             image_coordinates([run([*first, *steps])[1]], (40, 50), (20, 25), CPU)
@@ -154,7 +154,7 @@ def test_a_rotation_counts_as_the_nearest_quarter_turn(degrees, stretch):
     torch.testing.assert_close(result, expected, rtol=0, atol=1e-5)
 
 
-def test_each_picture_has_its_own():
+def test_each_image_has_its_own():
     metas = [run(PIPELINES[name])[1] for name in ('horizontal', 'stretch', 'crop')] + [{}]
     together = image_coordinates(metas, (20, 30), (10, 15), CPU)
     for index, meta in enumerate(metas):
@@ -171,7 +171,7 @@ def test_corners_and_padding():
 
 
 @pytest.mark.parametrize('change', [{'img_shape': (30, 45)}, {'flip': True, 'flip_direction': 'horizontal'}])
-def test_a_changed_picture_without_its_matrix_is_an_error(change):
+def test_a_changed_image_without_its_matrix_is_an_error(change):
     meta = {'ori_shape': (HEIGHT, WIDTH), 'img_shape': (HEIGHT, WIDTH), **change}
     with pytest.raises(ValueError, match="needs 'homography_matrix'.*PackInstanceMaps.*got only.*img_shape"):
         image_coordinates([meta], (30, 45), (30, 45), CPU)

@@ -1,4 +1,4 @@
-"""Where the cells of picture, input and map lie on one another."""
+"""Where the cells of image, input and map lie on one another."""
 
 import itertools
 
@@ -70,9 +70,9 @@ def test_bilinear_neighbours():
 FLIPS = list(itertools.product([False, True], repeat=2))
 
 
-def physical_map(picture, factor, flipped, padded, origin, window, step):
-    """What becomes of a picture of labels: enlarged, flipped, padded with -1, cut, and seen in cells of step x step."""
-    result = picture.repeat_interleave(factor, 0).repeat_interleave(factor, 1)
+def physical_map(image, factor, flipped, padded, origin, window, step):
+    """What becomes of an image of labels: enlarged, flipped, padded with -1, cut, and seen in cells of step x step."""
+    result = image.repeat_interleave(factor, 0).repeat_interleave(factor, 1)
     for axis in (0, 1):
         if flipped[axis]:
             result = result.flip(axis)
@@ -83,23 +83,23 @@ def physical_map(picture, factor, flipped, padded, origin, window, step):
 
 @pytest.mark.parametrize('flipped', FLIPS)
 @pytest.mark.parametrize('origin, window', [((0, 0), (18, 27)), ((3, 6), (9, 15)), ((0, 12), (18, 15))])
-def test_map_to_picture_follows_the_pixels(flipped, origin, window):
-    picture = torch.arange(5 * 7).view(5, 7)
+def test_map_to_image_follows_the_pixels(flipped, origin, window):
+    image = torch.arange(5 * 7).view(5, 7)
     placement = MapPlacement((5, 7), (15, 21), window, origin, flipped)
-    seen = physical_map(picture, 3, flipped, (18, 27), origin, window, 3)
+    seen = physical_map(image, 3, flipped, (18, 27), origin, window, 3)
     row, row_inside = placement.map_to_image(0, seen.shape[0], CPU)
     column, column_inside = placement.map_to_image(1, seen.shape[1], CPU)
     inside = row_inside[:, None] & column_inside[None, :]
     assert torch.equal(inside, seen != -1)
-    assert torch.equal(picture[row[:, None], column[None, :]][inside], seen[inside])
+    assert torch.equal(image[row[:, None], column[None, :]][inside], seen[inside])
     assert inside.sum() > 0
 
 
 @pytest.mark.parametrize('flipped', FLIPS)
 @pytest.mark.parametrize('origin, window', [((0, 0), (16, 24)), ((4, 8), (8, 12)), ((0, 12), (16, 12))])
-def test_picture_to_map_reads_what_was_there(flipped, origin, window):
+def test_image_to_map_reads_what_was_there(flipped, origin, window):
     map_Dhw = torch.randn(2, window[0] // 2, window[1] // 2, dtype=torch.float64)
-    # The picture is 13 x 21, neither enlarged nor reduced, in an input of 16 x 24.
+    # The image is 13 x 21, neither enlarged nor reduced, in an input of 16 x 24.
     placement = MapPlacement((13, 21), (13, 21), window, origin, flipped)
     canvas = torch.full((2, 16, 24), float('nan'), dtype=torch.float64)
     # A cell whose centre lies in the padding is not looked at: the last one inside goes on.
@@ -128,7 +128,7 @@ def test_picture_to_map_reads_what_was_there(flipped, origin, window):
     [(37, 37, 37, 0, 10), (37, 61, 64, 0, 16), (100, 61, 64, 0, 16), (480, 513, 256, 257, 64), (333, 97, 40, 30, 11)],
 )
 def test_round_trip(original, image, input_, origin, length, flipped):
-    """A cell, taken to the picture's pixel under its centre, comes back to within half of that pixel."""
+    """A cell, taken to the image's pixel under its centre, comes back to within half of that pixel."""
     for axis in (0, 1):
         sizes = [(n, n) if axis == 0 else (1, n) for n in (original, image, input_)]
         placement = MapPlacement(

@@ -51,13 +51,13 @@ def run_tool(monkeypatch, capsys):
     return run
 
 
-def test_labelled_embeddings_lie_on_the_picture(digits):
+def test_labelled_embeddings_lie_on_the_image(digits):
     model, dataset = load_looping_model(copy.deepcopy(digits['config']), digits['checkpoint'])
-    pictures = list(labelled_embeddings(model, dataset, 9))
-    assert len(pictures) == 4, 'no more than there are'
-    for index, one in enumerate(pictures):
+    images = list(labelled_embeddings(model, dataset, 9))
+    assert len(images) == 4, 'no more than there are'
+    for index, one in enumerate(images):
         packed = dataset[index]
-        assert one.picture_HW3.shape == (64, 64, 3) and one.embeddings_Dhw.shape == (3, 64, 64)
+        assert one.image_HW3.shape == (64, 64, 3) and one.embeddings_Dhw.shape == (3, 64, 64)
         truth = packed['data_samples'].gt_instance_map.data[0]
         assert torch.equal(one.instance_hw.cpu(), truth) and np.array_equal(one.instance_HW, truth.numpy())
         # The very network's embeddings, of length 1, and the foreground alone is grouped.
@@ -69,8 +69,8 @@ def test_labelled_embeddings_lie_on_the_picture(digits):
         assert torch.equal(one.regions(model.grouper).cpu() > 0, truth > 0)
 
 
-def test_coarse_maps_with_padding_lie_on_the_picture(digits, monkeypatch):
-    """A picture of 64 x 64 resized to 32 x 32, padded to 40 x 48, and a map at half of that: cells lie 4 pixels apart."""
+def test_coarse_maps_with_padding_lie_on_the_image(digits, monkeypatch):
+    """An image of 64 x 64 resized to 32 x 32, padded to 40 x 48, and a map at half of that: cells lie 4 pixels apart."""
     model, dataset = load_looping_model(copy.deepcopy(digits['config']), digits['checkpoint'])
     device = next(model.parameters()).device
     embeddings = torch.randn(3, 20, 24, device=device)

@@ -188,7 +188,7 @@ def test_a_missing_annotation_file_beside_a_good_one(tmp_path, check):
     'faults',
     [
         ['area', 'box', 'no-crowd-flag'],
-        ['annotation-id', 'over-the-rim', 'flat-polygon'],
+        ['annotation-id', 'over-the-border', 'flat-polygon'],
         ['counts', 'image-id', 'no-pixel'],
     ],
 )

@@ -48,7 +48,7 @@ def fitted(tmp_path_factory):
     options = ['--work-dir', folder / 'work', '--cfg-options', 'model.test_cfg.classes=ground_truth']
     options += [f'{kind}_dataloader.dataset.data_root={folder}/data' for kind in ('train', 'val', 'test')]
     output = run(
-        'tools/fit_scorer.py', DIGITS, folder / 'old.pth', '--out', folder / 'new.pth', '--pictures', '15', *options
+        'tools/fit_scorer.py', DIGITS, folder / 'old.pth', '--out', folder / 'new.pth', '--images', '15', *options
     )
     return dict(folder=folder, options=options, output=output, old=old)
 
@@ -88,7 +88,7 @@ def test_the_scores_are_used(fitted):
     ('changes', 'message'),
     [
         ({'out': 'old.pth'}, '--out: expected another file'),
-        ({'pictures': '0'}, '--pictures: expected at least 1, got 0'),
+        ({'images': '0'}, '--images: expected at least 1, got 0'),
         ({'config': 'configs/recurrent-embedding_proposals_digits.py'}, 'expected an EmbeddingSegmentor'),
     ],
 )
@@ -97,7 +97,7 @@ def test_what_is_refused(fitted, changes, message, monkeypatch):
     folder = fitted['folder']
     arguments = [
         changes.get('config', DIGITS), folder / 'old.pth', '--out', folder / changes.get('out', 'other.pth'),
-        '--pictures', changes.get('pictures', '5'), *fitted['options'],
+        '--images', changes.get('images', '5'), *fitted['options'],
     ]  # fmt: skip
     monkeypatch.chdir(REPOSITORY)
     monkeypatch.setattr(sys, 'argv', ['fit_scorer.py', *map(str, arguments)])

@@ -13,7 +13,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 
-from mmseg_instancenet.apis import example_image, init_model, segment_picture, shipped
+from mmseg_instancenet.apis import example_image, init_model, segment_image, shipped
 
 TOOL = Path(__file__).parents[2] / 'tools/segment.py'
 CONFIGS = TOOL.parents[1] / 'configs'
@@ -67,7 +67,7 @@ def test_each_image_gets_a_line_and_a_drawing(folder, tmp_path, monkeypatch, cap
 
     model = init_model(str(folder / 'nuclei.py'), str(folder / 'nuclei.pth'), device='cpu')
     for line, path, (height, width), scale in zip(lines, (small, EXAMPLE), ((64, 96), (256, 256)), (4, 1), strict=True):
-        instances = segment_picture(model, path).pred_instance_map.data[0].numpy()
+        instances = segment_image(model, path).pred_instance_map.data[0].numpy()
         assert line == f'{path}: {len(np.unique(instances[instances > 0]))} objects'
         drawing = cv2.imread(str(tmp_path / 'new/drawings' / f'{path.stem}_instances.png'))
         assert drawing.shape == (24 + scale * height, 2 * scale * width + 4, 3)

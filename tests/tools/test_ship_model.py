@@ -17,7 +17,7 @@ from mmengine.hooks import EMAHook
 from mmseg.registry import MODELS
 from untrained_digits import untrained_digits
 
-from mmseg_instancenet.apis import init_model, segment_picture, shipped, shipped_models
+from mmseg_instancenet.apis import init_model, segment_image, shipped, shipped_models
 
 TOOL = Path(__file__).parents[2] / 'tools/ship_model.py'
 DIGITS = TOOL.parents[1] / 'configs/instancenet_digits.py'
@@ -102,7 +102,7 @@ def test_the_averaged_weights_go_into_the_package(trained, arguments, tmp_path, 
     full = init_model(str(folder / 'config.py'), device='cpu')
     full.load_state_dict(average)
     first, second = (
-        segment_picture(model, image).pred_instance_map.data for model in (full, init_model('tiny', device='cpu'))
+        segment_image(model, image).pred_instance_map.data for model in (full, init_model('tiny', device='cpu'))
     )
     assert f'{first.max()} objects in float32, {second.max()} shipped' in output
     if first.equal(second):

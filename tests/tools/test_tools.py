@@ -1,4 +1,4 @@
-"""The command-line tools, as real processes on real pictures."""
+"""The command-line tools, as real processes on real images."""
 
 import json
 import os
@@ -68,20 +68,20 @@ def test_training_falls_validates_and_resumes(digits):
     assert str(digits['folder']) not in str(state['meta'].get('dataset_meta'))
 
 
-def test_testing_gives_the_table_pictures_and_predictions(digits):
+def test_testing_gives_the_table_images_and_predictions(digits):
     folder = digits['folder']
     output = run(
         'tools/test.py', DIGITS, digits['checkpoint'], '--work-dir', folder / 'test',
-        '--show-dir', folder / 'pictures', '--out', folder / 'out.pkl', *digits['options'],
+        '--show-dir', folder / 'images', '--out', folder / 'out.pkl', *digits['options'],
         'model.test_cfg.classes=ground_truth',  # two epochs find no digit by themselves
     )  # fmt: skip
     assert re.search(r'Average Precision  \(AP\) @\[ IoU=0.50:0.95', output)
     assert 'segm_mAP_all' in output and 'mIoU' in output
     assert 'loaded' in output and 'tensors of the model' in output
-    pictures = sorted((folder / 'pictures').glob('*.png'))
-    assert [path.stem for path in pictures] == [f'{i:05d}' for i in range(1, 13)]
+    images = sorted((folder / 'images').glob('*.png'))
+    assert [path.stem for path in images] == [f'{i:05d}' for i in range(1, 13)]
     # Five images of 256 x 256 with a header, and four gaps.
-    assert cv2.imread(str(pictures[0])).shape == (256 + 24, 5 * 256 + 4 * 4, 3)
+    assert cv2.imread(str(images[0])).shape == (256 + 24, 5 * 256 + 4 * 4, 3)
     predictions = pickle.loads((folder / 'out.pkl').read_bytes())
     assert len(predictions) == 12
     assert [prediction['img_id'] for prediction in predictions] == list(range(1, 13))
@@ -120,7 +120,7 @@ def test_tables(digits):
     ]
     by_threshold = {row['grouping']: row for row in figures['Table 2']}
     assert by_threshold['1.2']['segm_mAP'] == figures['Table 1'][3]['segm_mAP']
-    # True classes in one group each are right wherever a class has one digit in its picture.
+    # True classes in one group each are right wherever a class has one digit in its image.
     one_group, components = (row for row in figures['Baselines'] if row['classes'] == 'ground_truth')
     assert 0.2 < one_group['segm_mAP'] < 0.7 and 0.2 < components['segm_mAP'] < 0.7
     assert len(figures['Scores'][0]['shuffled']) == 10
@@ -128,19 +128,19 @@ def test_tables(digits):
 
 
 def test_python_interface(digits):
-    from mmseg_instancenet.apis import init_model, segment_picture
+    from mmseg_instancenet.apis import init_model, segment_image
 
     model = init_model(str(REPOSITORY / DIGITS), str(digits['checkpoint']), device='cpu')
     path = digits['folder'] / 'data/val/00001.png'
-    from_file = segment_picture(model, path)
-    from_array = segment_picture(model, cv2.imread(str(path)))
-    grey = segment_picture(model, cv2.imread(str(path), cv2.IMREAD_GRAYSCALE))
+    from_file = segment_image(model, path)
+    from_array = segment_image(model, cv2.imread(str(path)))
+    grey = segment_image(model, cv2.imread(str(path), cv2.IMREAD_GRAYSCALE))
     assert model.dataset_meta['classes'][3] == '3'
     for result in (from_array, grey):
         assert torch.equal(result.pred_instance_map.data, from_file.pred_instance_map.data)
     assert len(from_file.pred_instances) == int(from_file.pred_instance_map.data.max())
     with pytest.raises(ValueError, match='expected uint8'):
-        segment_picture(model, np.zeros((4, 4, 3)))
+        segment_image(model, np.zeros((4, 4, 3)))
 
 
 def test_perfect_embeddings_lose_nothing_on_digits(digits):
@@ -149,7 +149,7 @@ def test_perfect_embeddings_lose_nothing_on_digits(digits):
 
 
 def test_perfect_embeddings_on_nuclei(test_data, tmp_path):
-    """On the ten smallest pictures of the validation set, to be quick; the whole set's figure is in the README."""
+    """On the ten smallest images of the validation set, to be quick; the whole set's figure is in the README."""
     coco = json.loads((test_data / 'dsb2018/val.json').read_text())
     coco['images'] = sorted(coco['images'], key=lambda image: image['height'] * image['width'])[:10]
     ids = {image['id'] for image in coco['images']}
@@ -173,7 +173,7 @@ def test_perfect_embeddings_on_nuclei(test_data, tmp_path):
     ],
 )
 def test_resnet_configs_train_and_test_on_real_data(test_data, tmp_path, config, folder, images, train, val):
-    """Three iterations on small pictures, then the COCO table; both phases of the paper's recipe in turn."""
+    """Three iterations on small images, then the COCO table; both phases of the paper's recipe in turn."""
     for split, name in (('train', train), ('val', val)):
         coco = json.loads((test_data / folder / name).read_text())
         coco['images'] = coco['images'][: 6 if split == 'train' else 3]
@@ -218,7 +218,7 @@ def test_resnet_configs_train_and_test_on_real_data(test_data, tmp_path, config,
     [
         (['train_dataloader.dataset.ann_file=nothing.json'], 'annotation file not found: .*nothing.json'),
         (['train_dataloader.dataset.metainfo.classes=seven,eight'], "has no class 'seven', 'eight'"),
-        (['train_dataloader.dataset.data_prefix.img=nowhere/'], 'names 64 pictures that do not exist.*nowhere'),
+        (['train_dataloader.dataset.data_prefix.img=nowhere/'], 'names 64 images that do not exist.*nowhere'),
         (['model.decode_head.embedding_dims=0'], 'expected embedding_dims >= 1, got 0'),
         (['model.grouper.threshold=-1.0'], 'expected a threshold > 0 .*got -1.0'),
         (['model.decode_head.num_classes=7'], r'num_classes=7, but the data have 10 classes: expected num_classes=11'),

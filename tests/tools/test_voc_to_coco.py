@@ -1,4 +1,4 @@
-"""``tools/convert/voc_to_coco.py``: which picture goes where, and what it says on screen."""
+"""``tools/convert/voc_to_coco.py``: which image goes where, and what it says on screen."""
 
 import json
 import runpy
@@ -59,15 +59,15 @@ def devkit(tmp_path) -> Path:
 
 
 def content(file: Path) -> dict[str, list[tuple[int, int]]]:
-    """For each picture, by name, the category and area of its annotations."""
+    """For each image, by name, the category and area of its annotations."""
     loaded = json.loads(file.read_text())
     found = {}
-    for picture in loaded['images']:
-        assert (file.parent / picture['file_name']).is_file()
-        found[Path(picture['file_name']).stem] = [
+    for image in loaded['images']:
+        assert (file.parent / image['file_name']).is_file()
+        found[Path(image['file_name']).stem] = [
             (entry['category_id'], int(coco_mask.area(entry['segmentation'])))
             for entry in loaded['annotations']
-            if entry['image_id'] == picture['id']
+            if entry['image_id'] == image['id']
         ]
     return found
 
@@ -75,7 +75,7 @@ def content(file: Path) -> dict[str, list[tuple[int, int]]]:
 COW, HORSE = [(10, 16), (255, 36 - 16)], [(13, 16)]
 
 
-def test_pictures_go_where_they_belong(devkit, convert, capsys):
+def test_images_go_where_they_belong(devkit, convert, capsys):
     convert(
         devkit / 'VOCdevkit/VOC2012',
         '--sbd',
@@ -87,7 +87,7 @@ def test_pictures_go_where_they_belong(devkit, convert, capsys):
     # b is VOC's val and no part of the training, though SBD has it; of a VOC's masks are taken.
     assert found == {'train': {'a': COW}, 'val': {'b': COW}, 'train_aug': {'a': COW, 'c': HORSE, 'd': HORSE}}
     output = capsys.readouterr().out
-    assert 'train_aug.json: 3 pictures (of the 10582 of the complete set), 3 objects, 3.5 % void' in output
+    assert 'train_aug.json: 3 images (of the 10582 of the complete set), 3 objects, 3.5 % void' in output
     assert 'is not there' not in output
 
 
@@ -102,7 +102,7 @@ def test_without_lists_all_are_train_and_it_says_so(devkit, convert, capsys):
         file.unlink()
     (voc / 'ImageSets' / 'Segmentation').rmdir()
     convert(voc, '--out', devkit / 'out')
-    assert 'is not there: all 2 annotated pictures of VOC go into train, none into val' in capsys.readouterr().out
+    assert 'is not there: all 2 annotated images of VOC go into train, none into val' in capsys.readouterr().out
     assert content(devkit / 'out' / 'train.json') == {'a': COW, 'b': COW}
     assert not (devkit / 'out' / 'val.json').exists()
 
@@ -114,11 +114,9 @@ def test_folder_behind_a_link(devkit, convert, tmp_path):
     assert content(devkit / 'link' / 'val.json') == {'b': COW}
 
 
-def test_listed_picture_without_annotation(devkit, convert):
+def test_listed_image_without_annotation(devkit, convert):
     (devkit / 'VOCdevkit/VOC2012/ImageSets/Segmentation/val.txt').write_text('b\nx\ny\n')
-    with pytest.raises(
-        SystemExit, match=r'val.txt names 2 pictures without .*SegmentationClass/\*.png; the first is x'
-    ):
+    with pytest.raises(SystemExit, match=r'val.txt names 2 images without .*SegmentationClass/\*.png; the first is x'):
         convert(devkit / 'VOCdevkit/VOC2012', '--out', devkit / 'out')
 
 
@@ -126,7 +124,7 @@ def test_listed_picture_without_annotation(devkit, convert):
     ('train', 'val', 'found'),
     [('a\nb\n', '', [2, 0]), ('', 'a\n', [0, 1]), ('\n', ' \n\n', [0, 0])],
 )
-def test_an_empty_list_gives_a_json_without_pictures_and_a_line(devkit, convert, capsys, train, val, found):
+def test_an_empty_list_gives_a_json_without_images_and_a_line(devkit, convert, capsys, train, val, found):
     lists = devkit / 'VOCdevkit/VOC2012/ImageSets/Segmentation'
     (lists / 'train.txt').write_text(train)
     (lists / 'val.txt').write_text(val)
@@ -136,7 +134,7 @@ def test_an_empty_list_gives_a_json_without_pictures_and_a_line(devkit, convert,
         loaded = json.loads((devkit / 'out' / f'{split}.json').read_text())
         assert (len(loaded['images']), len(loaded['annotations'])) == (count, 2 * count)  # a cow and its void
         assert len(loaded['categories']) == 21
-        assert (f'{split}.json: no pictures, as the list of {split} is empty' in output) == (count == 0)
+        assert (f'{split}.json: no images, as the list of {split} is empty' in output) == (count == 0)
 
 
 @pytest.mark.parametrize('names', [['train'], ['val'], ['train', 'val']])
@@ -150,14 +148,14 @@ def test_a_missing_list_is_named(devkit, convert, names):
 
 @pytest.mark.parametrize('name', ['a', 'b'])
 @pytest.mark.parametrize('label', [21, 25, 254])
-def test_a_class_that_voc_lacks_names_its_picture(devkit, convert, name, label):
+def test_a_class_that_voc_lacks_names_its_image(devkit, convert, name, label):
     file = devkit / f'VOCdevkit/VOC2012/SegmentationClass/{name}.png'
     Image.fromarray(square(label, True)).save(file)
     with pytest.raises(SystemExit, match=rf'{name}\.png and .*{name}\.png: expected classes 0 \.\. 20 .*\[{label}\]'):
         convert(devkit / 'VOCdevkit/VOC2012', '--out', devkit / 'out')
 
 
-def test_maps_of_two_sizes_name_their_picture(devkit, convert):
+def test_maps_of_two_sizes_name_their_image(devkit, convert):
     Image.fromarray(square(1, True)[:, :8]).save(devkit / 'VOCdevkit/VOC2012/SegmentationObject/b.png')
     with pytest.raises(SystemExit, match=r'SegmentationObject/b\.png: expected class and object maps of one shape'):
         convert(devkit / 'VOCdevkit/VOC2012', '--out', devkit / 'out')
@@ -172,6 +170,6 @@ def test_samples(test_data, convert, tmp_path, capsys):
     samples = test_data / 'voc_samples'
     convert(samples / 'voc_layout', '--sbd', samples / 'sbd_mat', '--out', tmp_path)
     output = capsys.readouterr().out
-    assert 'train.json: 3 pictures' in output and '12 objects, 1.9 % void; of it 0 pixels' in output
-    assert 'train_aug.json: 10 pictures' in output and '36 objects' in output
+    assert 'train.json: 3 images' in output and '12 objects, 1.9 % void; of it 0 pixels' in output
+    assert 'train_aug.json: 10 images' in output and '36 objects' in output
     assert len(content(tmp_path / 'train_aug.json')) == 10

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from mmseg_instancenet.visualization.curves import plot_curves
 
 
-def test_writes_a_picture_into_a_new_folder(tmp_path):
+def test_writes_an_image_into_a_new_folder(tmp_path):
     path = tmp_path / 'new' / 'curves.png'
     plot_curves({'a': ([1, 2], [0.1, 0.2])}, 'x', 'y', str(path))
     image = cv2.imread(str(path))

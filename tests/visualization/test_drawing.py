@@ -1,4 +1,4 @@
-"""Pictures, pixel by pixel."""
+"""Images, pixel by pixel."""
 
 from itertools import pairwise
 
@@ -11,8 +11,8 @@ from mmengine.structures import InstanceData, PixelData
 
 from mmseg_instancenet.visualization import (
     class_map_to_color,
+    draw_instances,
     embeddings_to_color,
-    instances_over_picture,
     panel,
     read_for_display,
 )
@@ -111,19 +111,19 @@ def test_instances_are_colored_and_the_background_stays_as_it_was():
     ids[6:20, 14:25] = 4
     ids[18:23, 1:8] = -1
     before = image.copy()
-    result = instances_over_picture(image, ids, alpha=0.4)
+    result = draw_instances(image, ids, alpha=0.4)
     np.testing.assert_array_equal(image, before)
     np.testing.assert_array_equal(result[ids == 0], image[ids == 0])
     np.testing.assert_allclose(result, painted(image, ids, 0.4), atol=0.51)
-    assert result[3:11, 4:13].std() > 0, 'the picture is seen through the instance'
+    assert result[3:11, 4:13].std() > 0, 'the image is seen through the instance'
     np.testing.assert_array_equal(result[2, 3], distinct_color(0))
     np.testing.assert_array_equal(result[8, 13], distinct_color(0))  # also where it touches another
 
 
 @pytest.mark.parametrize('value', [0, -1])
-def test_picture_without_instances(value):
+def test_image_without_instances(value):
     image = np.full((3, 4, 3), 100, np.uint8)
-    result = instances_over_picture(image, np.full((3, 4), value))
+    result = draw_instances(image, np.full((3, 4), value))
     assert (result == (100 if value == 0 else 114)).all()
 
 
@@ -146,9 +146,9 @@ def test_panel_has_the_widths_of_its_images_at_one_height():
 @pytest.mark.parametrize('with_truth', [False, True])
 def test_panel_of_a_result(tmp_path, with_truth):
     rng = np.random.default_rng(3)
-    picture = rng.integers(0, 256, (32, 48, 3)).astype(np.uint8)
-    path = tmp_path / 'picture.png'
-    cv2.imwrite(str(path), picture[..., ::-1])
+    image = rng.integers(0, 256, (32, 48, 3)).astype(np.uint8)
+    path = tmp_path / 'image.png'
+    cv2.imwrite(str(path), image[..., ::-1])
     ids = np.zeros((32, 48), np.int64)
     ids[4:20, 5:25] = 1
     sample = DetDataSample(metainfo={'img_path': str(path)})
@@ -161,11 +161,11 @@ def test_panel_of_a_result(tmp_path, with_truth):
         sample.set_field(PixelData(data=torch.from_numpy(ids * 3)[None]), 'gt_instance_map', dtype=PixelData)
     result = draw_panel(sample, [(1, 2, 3)])
     parts = [
-        picture,
+        image,
         class_map_to_color(ids, [(1, 2, 3)]),
         embeddings_to_color(embeddings, ids[2::4, 2::4] > 0),
-        instances_over_picture(picture, ids),
-        *([instances_over_picture(picture, ids * 3)] if with_truth else []),
+        draw_instances(image, ids),
+        *([draw_instances(image, ids * 3)] if with_truth else []),
     ]
     assert result.shape == (256 + 24, 384 * len(parts) + 4 * (len(parts) - 1), 3)
     for index, part in enumerate(parts):

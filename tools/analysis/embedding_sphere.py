@@ -1,4 +1,4 @@
-"""The embeddings on their sphere before and after mean shift, next to the picture (Kong & Fowlkes 2018, figure 4).
+"""The embeddings on their sphere before and after mean shift, next to the image (Kong & Fowlkes 2018, figure 4).
 
 ::
 
@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from mmseg_instancenet.analysis.labelled_embeddings import labelled_embeddings, load_looping_model, shift_embeddings
 from mmseg_instancenet.analysis.sphere import draw_sphere, sphere_axes
 from mmseg_instancenet.apis.command_line import add_common_arguments, load_config
-from mmseg_instancenet.visualization import instances_over_picture
+from mmseg_instancenet.visualization import draw_instances
 
 
 def parse_args() -> argparse.Namespace:
@@ -30,8 +30,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='config file, its grouper a MeanShiftGrouping')
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('--loops', type=int, default=10)
-    parser.add_argument('--count', type=int, default=4, help='pictures of the test data')
-    parser.add_argument('--out', help='picture file; WORK_DIR/embedding_sphere.png unless given')
+    parser.add_argument('--count', type=int, default=4, help='images of the test data')
+    parser.add_argument('--out', help='image file; WORK_DIR/embedding_sphere.png unless given')
     add_common_arguments(parser)
     args = parser.parse_args()
     if min(args.loops, args.count) < 1:
@@ -55,7 +55,7 @@ def main() -> None:
         before_PD, after_PD = (F.normalize(shifted[loop], dim=1).cpu().numpy() for loop in (0, -1))
         axes_3 = sphere_axes(before_PD)
         axes = figure.add_subplot(count, 3, 3 * row + 1)
-        axes.imshow(instances_over_picture(labelled.picture_HW3, labelled.instance_HW))
+        axes.imshow(draw_instances(labelled.image_HW3, labelled.instance_HW))
         axes.set(xticks=[], yticks=[])
         axes.set_title(f'{len(np.unique(instance_P[instance_P > 0]))} instances', fontsize=10)
         # After the loops many points lie on one spot.

@@ -7,8 +7,8 @@
 
 The config's embedding loss (that within a RecurrentLoss) is applied to the network's embeddings, or only after 1, 2, .. loops
 of the config's grouper over the pixels that it would group, were the classes known. Drawn: the length of the gradient at
-each initial embedding, as a share of the picture's. Printed: the share that goes to pixels near another instance,
-over all pictures, beside the share of these pixels.
+each initial embedding, as a share of the image's. Printed: the share that goes to pixels near another instance,
+over all images, beside the share of these pixels.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from mmseg_instancenet.analysis.embedding_gradient import gradient_by_loop, near_another_instance
 from mmseg_instancenet.analysis.labelled_embeddings import labelled_embeddings, load_looping_model, loss_on_embeddings
 from mmseg_instancenet.apis.command_line import add_common_arguments, load_config
-from mmseg_instancenet.visualization import instances_over_picture
+from mmseg_instancenet.visualization import draw_instances
 
 
 def parse_args() -> argparse.Namespace:
@@ -31,9 +31,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('--loops', type=int, default=3, help='the most loops')
     parser.add_argument('--radius', type=int, default=2, help='pixels of the map that count as near')
-    parser.add_argument('--count', type=int, default=50, help='pictures of the test data that are looked at')
+    parser.add_argument('--count', type=int, default=50, help='images of the test data that are looked at')
     parser.add_argument('--rows', type=int, default=4, help='of them that are drawn')
-    parser.add_argument('--out', help='picture file; WORK_DIR/gradient_with_loops.png unless given')
+    parser.add_argument('--out', help='image file; WORK_DIR/gradient_with_loops.png unless given')
     add_common_arguments(parser)
     args = parser.parse_args()
     if min(args.loops, args.radius, args.count, args.rows) < 1:
@@ -42,7 +42,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def draw(rows: list, path: str) -> None:
-    """``rows``: pictures with their instances, the grouped pixels (h, w) and the norms (T + 1, h, w) of their gradients."""
+    """``rows``: images with their instances, the grouped pixels (h, w) and the norms (T + 1, h, w) of their gradients."""
     loops = len(rows[0][2]) - 1
     figure = Figure(figsize=(2.4 * (loops + 2) + 0.8, 2.5 * len(rows)), layout='constrained')
     grid = figure.subplots(len(rows), loops + 2, squeeze=False)
@@ -50,7 +50,7 @@ def draw(rows: list, path: str) -> None:
         axes[0].imshow(image)
         total_T11 = norm_Thw.sum((1, 2), keepdims=True)
         percent_Thw = 100 * norm_Thw / np.where(total_T11 > 0, total_T11, 1)
-        # One scale for a picture; a few extreme pixels do not set it.
+        # One scale for an image; a few extreme pixels do not set it.
         highest = np.percentile(percent_Thw[:, grouped_hw], 99) if grouped_hw.any() else 1
         for one, percent_hw in zip(axes[1:], percent_Thw, strict=True):
             shown = one.imshow(
@@ -83,7 +83,7 @@ def main() -> None:
         all_T += norm_Thw.sum((1, 2))
         num_near, num_all = num_near + int(near_hw.sum()), num_all + int(grouped_hw.sum())
         if len(rows) < args.rows:
-            image = instances_over_picture(labelled.picture_HW3, labelled.instance_HW)
+            image = draw_instances(labelled.image_HW3, labelled.instance_HW)
             rows.append((image, grouped_hw.numpy(), norm_Thw.numpy()))
     print(
         f'{num_near} of {num_all} grouped pixels ({100 * num_near / max(num_all, 1):.1f} %) lie within {args.radius} of '

@@ -32,7 +32,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--loops', type=int, nargs='+', default=[1, 3, 5], help='of mean shift, one row each')
     parser.add_argument('--points', type=int, default=1000, help='of each cluster')
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--out', default='work_dirs/one_dimensional_toy.png', help='picture file')
+    parser.add_argument('--out', default='work_dirs/one_dimensional_toy.png', help='image file')
     args = parser.parse_args()
     if min(args.loops) < 1 or args.points < 1:
         parser.error(f'expected --loops and --points of at least 1, got {args.loops} and {args.points}')

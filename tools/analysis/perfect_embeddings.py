@@ -5,7 +5,7 @@
     python tools/analysis/perfect_embeddings.py configs/instancenet_digits.py
     python tools/analysis/perfect_embeddings.py configs/instancenet_r50_dsb2018.py --length 513 --stride 4
 
-At the pictures' own size only what masks hide of each other may be lost. Beside it: the masks resized to the network's
+At the images' own size only what masks hide of each other may be lost. Beside it: the masks resized to the network's
 input, and to the size of the head's map.
 """
 

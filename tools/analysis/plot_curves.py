@@ -4,7 +4,7 @@
 
     python tools/test.py CONFIG CHECKPOINT --work-dir work_dirs/test
     python tools/analysis/plot_curves.py work_dirs/test/20261201_120000/20261201_120000.json
-    python tools/analysis/plot_curves.py LOG --keys proposal/curve --log-x --out work_dirs/pictures
+    python tools/analysis/plot_curves.py LOG --keys proposal/curve --log-x --out work_dirs/images
 
 A curve of the log is a table of equally long columns, as ``TrimapIoUMetric`` and ``ProposalRecallMetric`` return under the
 key ``curve``: the first column is the x axis, the others are drawn against it. Each table becomes one file, trimap_curve.png

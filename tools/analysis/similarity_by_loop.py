@@ -38,10 +38,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='config file, its grouper a MeanShiftGrouping')
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('--loops', type=int, default=10)
-    parser.add_argument('--count', type=int, default=50, help='pictures of the test data')
-    parser.add_argument('--pairs', type=int, default=1000, help='of each kind and picture')
+    parser.add_argument('--count', type=int, default=50, help='images of the test data')
+    parser.add_argument('--pairs', type=int, default=1000, help='of each kind and image')
     parser.add_argument('--seed', type=int, default=0, help='of the pairs')
-    parser.add_argument('--out', help='picture file; WORK_DIR/similarity_by_loop.png unless given')
+    parser.add_argument('--out', help='image file; WORK_DIR/similarity_by_loop.png unless given')
     add_common_arguments(parser)
     args = parser.parse_args()
     if min(args.loops, args.count, args.pairs) < 1:
@@ -104,12 +104,12 @@ def main() -> None:
             shifted = shift_embeddings(model.grouper, x_PD, region_hw[grouped_hw], args.loops)
             for kind, pairs_M2 in zip(KINDS, pairs, strict=True):
                 parts[kind].append(torch.stack([calibrated_similarities(x, pairs_M2).cpu() for x in shifted]))
-    similarity_TM = {kind: torch.cat(of_pictures, dim=1) for kind, of_pictures in parts.items()}
+    similarity_TM = {kind: torch.cat(of_images, dim=1) for kind, of_images in parts.items()}
     print(f'{"similarity":<24}{"pairs":>8}{"mean":>8}' + ''.join(f'{f"{100 * q:g} %":>8}' for q in QUANTILES))
     for kind, values_TM in similarity_TM.items():
         for loop, values_M in enumerate(values_TM):
             if len(values_M) == 0:
-                print(f'{kind}: no such pair in these pictures')
+                print(f'{kind}: no such pair in these images')
                 break
             figures = [values_M.mean(), *np.quantile(values_M, QUANTILES)]
             print(f'{kind + f", loop {loop}":<24}{len(values_M):>8}' + ''.join(f'{value:8.3f}' for value in figures))

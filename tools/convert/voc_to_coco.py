@@ -1,12 +1,12 @@
-"""Turns PASCAL VOC 2012, and SBD's masks for more of its pictures, into COCO json files in which void stays void.
+"""Turns PASCAL VOC 2012, and SBD's masks for more of its images, into COCO json files in which void stays void.
 
 ::
 
     python tools/convert/voc_to_coco.py data/VOCdevkit/VOC2012 --out data/voc2012
     python tools/convert/voc_to_coco.py data/VOCdevkit/VOC2012 --sbd data/benchmark_RELEASE/dataset --out data/voc2012
 
-writes train.json (VOC's train, 1,464 pictures), val.json (1,449) and, with SBD, train_aug.json: VOC's train and all of SBD
-without VOC's val (10,582). Where both have a picture, VOC's masks are taken: SBD knows no void. The photos stay where
+writes train.json (VOC's train, 1,464 images), val.json (1,449) and, with SBD, train_aug.json: VOC's train and all of SBD
+without VOC's val (10,582). Where both have an image, VOC's masks are taken: SBD knows no void. The photos stay where
 they are; the json files name them relative to their own folder.
 """
 
@@ -14,10 +14,10 @@ import argparse
 import json
 from pathlib import Path
 
-from mmseg_instancenet.datasets.voc import AnnotatedPicture, convert, find_sbd, find_voc
+from mmseg_instancenet.datasets.voc import AnnotatedImage, convert, find_sbd, find_voc
 
 _USUAL = {'train': 1464, 'val': 1449, 'train_aug': 10582}
-"""Pictures of the complete sets."""
+"""Images of the complete sets."""
 
 
 def parse_args() -> argparse.Namespace:
@@ -30,25 +30,25 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def read_lists(folder: Path, pictures: dict[str, AnnotatedPicture]) -> dict[str, list[str]]:
-    """The names of the pictures of train and val; without VOC's lists all are train."""
+def read_lists(folder: Path, images: dict[str, AnnotatedImage]) -> dict[str, list[str]]:
+    """The names of the images of train and val; without VOC's lists all are train."""
     lists = folder / 'ImageSets' / 'Segmentation'
     if not lists.is_dir():
-        print(f'{lists} is not there: all {len(pictures)} annotated pictures of VOC go into train, none into val')
-        return {'train': list(pictures)}
+        print(f'{lists} is not there: all {len(images)} annotated images of VOC go into train, none into val')
+        return {'train': list(images)}
     sets = {}
     for split in ('train', 'val'):
         file = lists / f'{split}.txt'
         if not file.is_file():
             raise FileNotFoundError(
-                f'{file} is missing: expected train.txt and val.txt, one name of a picture a line, or no folder {lists} at all'
+                f'{file} is missing: expected train.txt and val.txt, one name of an image a line, or no folder {lists} at all'
             )
         sets[split] = file.read_text().split()
     for split, names in sets.items():
-        missing = [name for name in names if name not in pictures]
+        missing = [name for name in names if name not in images]
         if missing:
             raise FileNotFoundError(
-                f'{lists}/{split}.txt names {len(missing)} pictures without {folder}/SegmentationClass/*.png; the first is '
+                f'{lists}/{split}.txt names {len(missing)} images without {folder}/SegmentationClass/*.png; the first is '
                 f'{missing[0]}'
             )
     return sets
@@ -62,26 +62,26 @@ def main() -> None:
         sets = {split: [voc[name] for name in names] for split, names in lists.items()}
         if args.sbd:
             train = {name: voc[name] for name in lists['train']}
-            more = {name: picture for name, picture in find_sbd(args.sbd).items() if name not in voc}
-            sets['train_aug'] = [picture for _, picture in sorted({**train, **more}.items())]
+            more = {name: image for name, image in find_sbd(args.sbd).items() if name not in voc}
+            sets['train_aug'] = [image for _, image in sorted({**train, **more}.items())]
         args.out.mkdir(parents=True, exist_ok=True)
-        for split, pictures in sets.items():
-            write(split, pictures, args.out)
+        for split, images in sets.items():
+            write(split, images, args.out)
     except (FileNotFoundError, ValueError) as error:
         raise SystemExit(error) from error
 
 
-def write(split: str, pictures: list[AnnotatedPicture], folder: Path) -> None:
+def write(split: str, images: list[AnnotatedImage], folder: Path) -> None:
     """Writes one json, and says on screen what is in it."""
-    content, counts = convert(pictures, folder)
+    content, counts = convert(images, folder)
     file = folder / f'{split}.json'
     file.write_text(json.dumps(content))
-    if not pictures:
-        print(f'{file}: no pictures, as the list of {split} is empty; a training or test stops at this file')
+    if not images:
+        print(f'{file}: no images, as the list of {split} is empty; a training or test stops at this file')
         return
-    usual = '' if counts['pictures'] == _USUAL[split] else f' (of the {_USUAL[split]} of the complete set)'
+    usual = '' if counts['images'] == _USUAL[split] else f' (of the {_USUAL[split]} of the complete set)'
     print(
-        f'{file}: {counts["pictures"]} pictures{usual}, {counts["objects"]} objects, '
+        f'{file}: {counts["images"]} images{usual}, {counts["objects"]} objects, '
         f'{100 * counts["void"] / counts["pixels"]:.1f} % void; of it {counts["disagreed"]} pixels on which class map and '
         'object map do not agree'
     )

@@ -1,5 +1,5 @@
 # BSDS500 in its official layout: images/{train,val,test}/*.jpg, groundTruth/{train,val,test}/*.mat. As usual in the field, the
-# 300 pictures of train and val train, the 200 of test test. With train and val alone:
+# 300 images of train and val train, the 200 of test test. With train and val alone:
 #   --cfg-options train_dataloader.dataset.splits=train val_dataloader.dataset.splits=val test_dataloader.dataset.splits=val
 dataset_type = 'BSDSDataset'
 data_root = 'data/BSDS500/'
@@ -8,7 +8,7 @@ train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadBSDSBoundaries'),
     dict(type='BoundaryConsensus', consensus=0.5),
-    # Never smaller than the pictures (481 x 321): a resized label would lose pieces of its lines of one pixel.
+    # Never smaller than the images (481 x 321): a resized label would lose pieces of its lines of one pixel.
     dict(type='RandomResize', resize_type='mmdet.Resize', scale=(481, 321), ratio_range=(1.0, 1.5), keep_ratio=True),
     dict(type='mmdet.RandomFlip', prob=0.5),
     dict(type='ClassesToInstances'),
@@ -24,7 +24,7 @@ test_pipeline = [
 ]
 
 train_dataloader = dict(
-    batch_size=1,  # Kong & Fowlkes': every picture has a size of its own; the head's batch norm has to be fixed
+    batch_size=1,  # Kong & Fowlkes': every image has a size of its own; the head's batch norm has to be fixed
     num_workers=4,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=True),

@@ -12,7 +12,7 @@ train_pipeline = [
     dict(type='MasksToMaps'),
     dict(type='PackInstanceMaps'),
 ]
-# Annotations come after the resize, so that they keep the picture's original size.
+# Annotations come after the resize, so that they keep the image's original size.
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='ResizeLongerSide', length=length),

@@ -1,4 +1,4 @@
-# PASCAL VOC 2012 with SBD's masks for training (10,582 pictures), VOC's val for testing (1,449). The json files:
+# PASCAL VOC 2012 with SBD's masks for training (10,582 images), VOC's val for testing (1,449). The json files:
 #   python tools/convert/voc_to_coco.py data/VOCdevkit/VOC2012 --sbd data/benchmark_RELEASE/dataset --out data/voc2012
 dataset_type = 'VOCInstanceDataset'
 data_root = 'data/voc2012/'
@@ -36,7 +36,7 @@ tta_pipeline = [
 ]
 
 train_dataloader = dict(
-    batch_size=1,  # Kong & Fowlkes': every picture has a size of its own; the head's batch norm has to be fixed
+    batch_size=1,  # Kong & Fowlkes': every image has a size of its own; the head's batch norm has to be fixed
     num_workers=4,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=True),

@@ -29,7 +29,7 @@ model = dict(
         in_channels=(256, 512, 1024, 2048),
         in_index=(0, 1, 2, 3),
         embedding_dims=3,  # the paper's
-        # Two groups of a picture, boundary and not: the weights of the loss let both count alike, however rare boundaries are.
+        # Two groups of an image, boundary and not: the weights of the loss let both count alike, however rare boundaries are.
         loss_embedding=dict(
             type='SphericalPairLoss',
             margin=0.5,

@@ -90,7 +90,7 @@ CHECKS = {
               'multiply them by width and height'),
         Check('outside', 'annotations', 'polygon more than 10 pixels outside the image', _REFUSED,
               'is the size of the image in the json that of the file on which it was drawn? Else cut the polygon'),
-        Check('over-the-rim', 'annotations', 'polygon a few pixels outside the image', _MENDED,
+        Check('over-the-border', 'annotations', 'polygon a few pixels outside the image', _MENDED,
               'clipped, as run lengths'),
         Check('mask-size', 'annotations', 'run lengths of another size than the image', _REFUSED,
               'encode the mask at the size of the image'),

@@ -10,11 +10,11 @@ from . import polygons, run_lengths
 from .findings import Findings
 from .polygons import Unreadable, short
 
-_RIM = 1.0
-"""Polygons may reach this many pixels over the rim: annotation tools round that way, COCO's own too."""
+_BORDER = 1.0
+"""Polygons may reach this many pixels over the border: annotation tools round that way, COCO's own too."""
 
 _FAR = 10.0
-"""Polygons that reach farther over the rim, in pixels, are refused: they were drawn on another image or at another size."""
+"""Polygons that reach farther over the border, in pixels, are refused: they were drawn on another image or at another size."""
 
 _BOX_TOLERANCE = 2.0
 """Pixels by which a side of "bbox" may differ from the mask's: tools draw boxes around polygons or around pixels."""
@@ -100,13 +100,13 @@ class _Masks:
         self._refuse('coordinate', place_J[~finite_J], self._first_not_finite)
         self._refuse('shares', place_J[finite_J & shares_J])
         self._refuse('outside', place_J[finite_J & (over_J > _FAR)], extent)
-        over_the_rim = place_J[finite_J & ~shares_J & (over_J > _RIM) & (over_J <= _FAR)]
-        for place in over_the_rim:
-            self.findings.add('over-the-rim', f'{self.names[place]}: {extent(place)}')
+        over_the_border = place_J[finite_J & ~shares_J & (over_J > _BORDER) & (over_J <= _FAR)]
+        for place in over_the_border:
+            self.findings.add('over-the-border', f'{self.names[place]}: {extent(place)}')
         self.area_K[place_J], self.box_K4[place_J] = measures.area_K, measures.box_K4
-        # A polygon that is thin everywhere may pass between the centers of all pixels, one at the rim may lie outside.
+        # A polygon that is thin everywhere may pass between the centers of all pixels, one at the border may lie outside.
         self.perhaps_empty_K[place_J] = (measures.area_K <= measures.perimeter_K) | (over_J > 0)
-        for place in over_the_rim:
+        for place in over_the_border:
             # As run lengths: to clip the points would move the edges between them.
             mask = self._rasterized(place)
             self.entries[place]['segmentation'] = {'size': mask['size'], 'counts': mask['counts'].decode()}

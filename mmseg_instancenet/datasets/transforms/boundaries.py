@@ -63,8 +63,8 @@ def boundary_consensus(boundaries_AHW: np.ndarray, consensus: float = 0.5) -> np
 class LoadBSDSBoundaries(BaseTransform):
     """Reads what the annotators drew; see :func:`read_bsds_boundaries`.
 
-    The maps keep the picture's original size, wherever in a pipeline they are loaded: in testing they go to
-    ``BoundaryMetric``; in training :class:`BoundaryConsensus` comes next and makes a label that follows the picture.
+    The maps keep the image's original size, wherever in a pipeline they are loaded: in testing they go to
+    ``BoundaryMetric``; in training :class:`BoundaryConsensus` comes next and makes a label that follows the image.
 
     Required keys: seg_map_path, ori_shape. Added key: gt_boundaries (A, H, W) bool.
 
@@ -82,7 +82,7 @@ class LoadBSDSBoundaries(BaseTransform):
         boundaries_AHW = read_bsds_boundaries(get(path, backend_args=self.backend_args), path)
         if boundaries_AHW.shape[1:] != tuple(results['ori_shape'][:2]):
             raise ValueError(
-                f'{path} is {boundaries_AHW.shape[1:]} pixels (H, W), its picture {results["img_path"]} is '
+                f'{path} is {boundaries_AHW.shape[1:]} pixels (H, W), its image {results["img_path"]} is '
                 f'{tuple(results["ori_shape"][:2])}'
             )
         results['gt_boundaries'] = boundaries_AHW
@@ -113,7 +113,7 @@ class BoundaryConsensus(BaseTransform):
         size, now = results['gt_boundaries'].shape[1:], tuple(results['img_shape'][:2])
         if size != now:
             raise ValueError(
-                f'the boundaries have the size {size} of the original picture, but the picture is {now} by now: put '
+                f'the boundaries have the size {size} of the original image, but the image is {now} by now: put '
                 'BoundaryConsensus before resizes and crops'
             )
         results['gt_seg_map'] = boundary_consensus(results.pop('gt_boundaries'), self.consensus)

@@ -8,7 +8,7 @@ from mmseg.registry import TRANSFORMS
 class ResizeLongerSide(Resize):
     """mmdet's ``Resize`` to a longer side of ``length`` pixels with the aspect ratio kept, no side below one pixel.
 
-    mmdet's own ``keep_ratio`` rounds the shorter side of a 1 x 4000 picture to 0 and fails in OpenCV.
+    mmdet's own ``keep_ratio`` rounds the shorter side of a 1 x 4000 image to 0 and fails in OpenCV.
 
     Args:
         length: pixels of the longer side; 513 is InstanceNet's.

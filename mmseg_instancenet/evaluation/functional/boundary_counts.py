@@ -1,6 +1,6 @@
 """Precision and recall of boundaries as the Berkeley benchmark counts them (BSDS500 ``boundaryBench``).
 
-Counts of one picture are (T, 4) int64, one row a threshold, in the order of the benchmark's own files:
+Counts of one image are (T, 4) int64, one row a threshold, in the order of the benchmark's own files:
 matched pixels of the truth, pixels of the truth (both summed over the annotators), matched predicted pixels (with any annotator),
 predicted pixels.
 """
@@ -33,7 +33,7 @@ def count_matches(
     thin: bool = True,
     executor: Executor | None = None,
 ) -> np.ndarray:
-    """Counts of one picture, (T, 4) int64: see the top of this file.
+    """Counts of one image, (T, 4) int64: see the top of this file.
 
     At each threshold the pixels whose probability reaches it are thinned to lines and matched one to one with each annotator's
     pixels (:func:`match_boundaries`). A predicted pixel is right if any annotator's pixel is its partner; recall counts
@@ -43,11 +43,11 @@ def count_matches(
         probability_HW: (H, W) in [0, 1].
         truth_AHW: (A, H, W) bool, A >= 1.
         thresholds_T: (T,), ascending.
-        max_distance: of a match, as a share of the picture's diagonal.
+        max_distance: of a match, as a share of the image's diagonal.
         thin: False for maps that are thin already.
         executor: whose workers share the thresholds; without one this process counts.
 
-    Time: up to 99 thresholds x A matchings of 5 to 60 ms each for a picture of BSDS500, the less the fewer thresholds
+    Time: up to 99 thresholds x A matchings of 5 to 60 ms each for an image of BSDS500, the less the fewer thresholds
     change anything. Memory: T x H x W bytes.
     """
     if probability_HW.ndim != 2 or truth_AHW.ndim != 3 or truth_AHW.shape[1:] != probability_HW.shape:
@@ -86,14 +86,14 @@ def _count_one(
 
 
 def boundary_figures(counts_ST4: np.ndarray, thresholds_T: np.ndarray) -> dict[str, float]:
-    """ODS, OIS and AP of S pictures, as the benchmark's ``collect_eval_bdry`` has them.
+    """ODS, OIS and AP of S images, as the benchmark's ``collect_eval_bdry`` has them.
 
-    With the counts summed over the pictures, precision P = matched / all predicted pixels, recall R = matched / all pixels of
+    With the counts summed over the images, precision P = matched / all predicted pixels, recall R = matched / all pixels of
     the truth, F = 2 P R / (P + R); a ratio of nothing to nothing is 0.
 
-    - ``ODS``: the best F at one threshold for all pictures, between the thresholds too: P and R are interpolated linearly in
+    - ``ODS``: the best F at one threshold for all images, between the thresholds too: P and R are interpolated linearly in
       100 steps. ``ODS_threshold``, ``ODS_precision`` and ``ODS_recall`` belong to it.
-    - ``OIS``: F of the counts summed at each picture's own best threshold (without interpolation; the lowest of equals).
+    - ``OIS``: F of the counts summed at each image's own best threshold (without interpolation; the lowest of equals).
     - ``AP``: the sum over R = 0, 0.01, .., 1 of 0.01 P(R), P interpolated linearly over the recalls that occur and 0 outside
       them: a curve that starts at R > 0 loses that part, as in the benchmark.
 

@@ -26,7 +26,7 @@ def match_boundaries(
     A pair costs its Euclidean distance, at most ``max_distance``, and saves 100 times ``max_distance``. That is the problem of
     the Berkeley benchmark (``correspondPixels``; Martin, Fowlkes & Malik, TPAMI 2004, appendix), solved exactly here by
     scipy's sparse Jonker-Volgenant algorithm. The benchmark itself offers each pixel only a few outliers, drawn at random, and
-    rounds distances to 0.01 pixels: on its own five pictures it found 0.05 to 0.11 % fewer pairs than there are.
+    rounds distances to 0.01 pixels: on its own five images it found 0.05 to 0.11 % fewer pairs than there are.
 
     Args:
         predicted_HW, truth_HW: (H, W) bool.
@@ -36,7 +36,7 @@ def match_boundaries(
         Which predicted pixels and which true pixels have a partner, (H, W) bool each, equally many.
 
     Memory: 40 bytes for each pair of pixels within ``max_distance``, of which thin lines have about ten a pixel. Time: 5 to
-    60 ms for a picture of BSDS500 (481 x 321), more for more pixels that compete for a partner.
+    60 ms for an image of BSDS500 (481 x 321), more for more pixels that compete for a partner.
 
     Example:
         >>> predicted, truth = np.array([[1, 1, 0, 0, 0, 1]], bool), np.array([[0, 0, 1, 0, 0, 1]], bool)

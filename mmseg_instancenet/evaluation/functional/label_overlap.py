@@ -1,4 +1,4 @@
-"""Measures on two label maps of one picture, all from one sparse table of their overlaps.
+"""Measures on two label maps of one image, all from one sparse table of their overlaps.
 
 Shapes: G objects of the ground truth, K predicted objects, Q pairs of the two that share a pixel.
 """
@@ -38,7 +38,7 @@ def label_overlap(truth_HW: np.ndarray, prediction_HW: np.ndarray) -> LabelOverl
     """The table of overlaps of two label maps.
 
     Ignored pixels are left out of both: an object counts with its other pixels, and not at all if it has none. Memory is a
-    few int64 arrays of the picture's size, whatever the number of objects.
+    few int64 arrays of the image's size, whatever the number of objects.
 
     Args:
         truth_HW: (H, W) integers, -1 = ignored, 0 = background, objects from 1 (any labels, gaps do not matter).

@@ -13,7 +13,7 @@ def mask_iou(masks_K: Sequence[dict], objects_G: Sequence[dict], crowd: bool = F
     """IoU of every mask with every object.
 
     Args:
-        masks_K, objects_G: run-length encoded masks (``size``, ``counts``) of one picture; either may be empty.
+        masks_K, objects_G: run-length encoded masks (``size``, ``counts``) of one image; either may be empty.
         crowd: the objects are crowds: intersection / area of the mask, COCO's rule, in place of the IoU.
 
     Returns:
@@ -32,7 +32,7 @@ def mask_iou(masks_K: Sequence[dict], objects_G: Sequence[dict], crowd: bool = F
     if len(sizes) > 1:
         raise ValueError(
             f'expected masks of one size, got {sorted(sizes)}: predicted masks have to be of the original size of '
-            'their picture'
+            'their image'
         )
     if not masks_K or not objects_G:
         return np.zeros((len(masks_K), len(objects_G)))

@@ -15,7 +15,7 @@ from ...structures import VOID
 
 
 def void_masks(coco: COCO) -> dict[int, dict]:
-    """The void pixels of each picture that has any: picture id to run-length encoded mask.
+    """The void pixels of each image that has any: image id to run-length encoded mask.
 
     Args:
         coco: with the annotations of a data set; without a category ``void`` (COCO's own) the result is empty.
@@ -28,7 +28,7 @@ def void_masks(coco: COCO) -> dict[int, dict]:
     """
     categories = {category['id'] for category in coco.dataset['categories'] if category['name'] == VOID}
     regions: dict[int, list[dict]] = {}
-    for annotation in coco.dataset.get('annotations', []):  # COCO's lists of test pictures have none
+    for annotation in coco.dataset.get('annotations', []):  # COCO's lists of test images have none
         if annotation['category_id'] in categories:
             regions.setdefault(annotation['image_id'], []).append(coco.annToRLE(annotation))
     return {image_id: coco_mask.merge(masks) for image_id, masks in regions.items()}
@@ -40,8 +40,8 @@ def remove_void(masks: Sequence[dict], void: dict) -> list[dict]:
     Peak memory beside the masks: one (H, W) uint8 array.
 
     Args:
-        masks: run-length encoded masks (``size``, ``counts``) of one picture.
-        void: run-length encoded void pixels of the same picture.
+        masks: run-length encoded masks (``size``, ``counts``) of one image.
+        void: run-length encoded void pixels of the same image.
 
     Raises:
         ValueError: if a mask has another size than the void.
@@ -55,7 +55,7 @@ def remove_void(masks: Sequence[dict], void: dict) -> list[dict]:
         if list(mask['size']) != list(void['size']):
             raise ValueError(
                 f'expected masks of the size {list(void["size"])} of the void, got {list(mask["size"])}: predicted masks '
-                'have to be of the original size of their picture'
+                'have to be of the original size of their image'
             )
     known = coco_mask.encode(np.asfortranarray(1 - coco_mask.decode(void)))
     return [coco_mask.merge([mask, known], intersect=True) for mask in masks]

@@ -17,22 +17,22 @@ from ..functional.boundary_counts import boundary_figures, boundary_thresholds, 
 class BoundaryMetric(BaseMetric):
     """ODS, OIS and AP of boundaries drawn by several annotators, as the Berkeley benchmark (BSDS500) defines them.
 
-    Reads of each data sample, both at the picture's original size: ``pred_boundary.data`` (1, H, W), the probability of a
+    Reads of each data sample, both at the image's original size: ``pred_boundary.data`` (1, H, W), the probability of a
     boundary in [0, 1], and ``gt_boundaries.data`` (A, H, W) bool, one map an annotator (:class:`LoadBSDSBoundaries`). Returns
     ``boundary/ODS``, ``boundary/OIS``, ``boundary/AP`` and ``boundary/ODS_{threshold,precision,recall}``; the formulas
     are in :func:`boundary_figures`. A network that finds nothing gets 0, not NaN.
 
     Non-maximum suppression, which most published figures include, is the model's business: here lines are only thinned.
 
-    On the benchmark's own sample of five pictures and five thresholds it gives ODS .70469, OIS .70871 and AP .30754 where the
+    On the benchmark's own sample of five images and five thresholds it gives ODS .70469, OIS .70871 and AP .30754 where the
     official code gave .70463, .70870 and .30763; thinned maps have the same number of pixels.
 
-    Costs 2 to 11 seconds a picture of BSDS500 with 99 thresholds on one core (measured on five pictures, sharp and blurred),
-    hence 10 to 40 minutes for the 200 pictures of the test set. What is kept of a picture is 3 KB.
+    Costs 2 to 11 seconds an image of BSDS500 with 99 thresholds on one core (measured on five images, sharp and blurred),
+    hence 10 to 40 minutes for the 200 images of the test set. What is kept of an image is 3 KB.
 
     Args:
         thresholds: their number, evenly spaced inside (0, 1).
-        max_distance: of a match, as a share of the picture's diagonal.
+        max_distance: of a match, as a share of the image's diagonal.
         thin: whether to thin the thresholded maps.
         num_workers: processes that share the thresholds of an image; 0 works in this one. They start with the first image,
             import this package (seconds, half a GB each), and end with the evaluation. A script of your own that evaluates with
@@ -60,7 +60,7 @@ class BoundaryMetric(BaseMetric):
         self._executor: ProcessPoolExecutor | None = None
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Counts the matches of each picture."""
+        """Counts the matches of each image."""
         if self.num_workers > 0 and self._executor is None:
             # Not forked: after CUDA has started, a copy of this process cannot be relied upon.
             self._executor = ProcessPoolExecutor(self.num_workers, get_context('spawn'))
@@ -89,7 +89,7 @@ class BoundaryMetric(BaseMetric):
         return super().evaluate(size)
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """Figures from the counts of all pictures."""
+        """Figures from the counts of all images."""
         if not results:
             MMLogger.get_current_instance().warning('no image was evaluated: every metric of BoundaryMetric is 0')
         counts_ST4 = np.array(results, np.int64).reshape(-1, len(self.thresholds_T), 4)

@@ -17,7 +17,7 @@ from ..functional.map_objects import MapObjects, map_objects
 from ..functional.void import remove_void
 
 _COCO_LIMIT = 100
-"""Detections of a picture and class that COCO's AP looks at."""
+"""Detections of an image and class that COCO's AP looks at."""
 
 _AP_NAMES = ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')
 """What mmdet returns of each kind of AP unless told otherwise."""
@@ -32,12 +32,12 @@ class CocoInstanceMetric(CocoMetric):
     - Without either the objects are those of ``gt_instance_map`` and ``gt_sem_seg``, both (1, H, W) at the image's original size
       (see :func:`map_objects`); images without ``img_id`` are numbered in the order of the data set.
     - ``segm_mAP_all`` stands beside the official ``segm_mAP``: the same average over IoU 0.5:0.05:0.95, without COCO's limit of
-      100 detections a picture (nuclei pictures hold hundreds).
+      100 detections an image (nuclei images hold hundreds).
     - Only images that were evaluated count: a data set with ``indices`` is a part of its annotation file.
     - Where the whole set has no detection, as early in a training, the figures are COCO's for that, 0, and have their keys,
       so that ``save_best`` works; mmdet returns none. Where the ground truth has no object they are -1, as COCO's are, and
       where no image was evaluated NaN.
-    - Void (an annotation of the category ``void``, see ``evaluation/void.py``) is cut out of the predicted masks of its picture
+    - Void (an annotation of the category ``void``, see ``evaluation/void.py``) is cut out of the predicted masks of its image
       before they are matched. Their boxes are then those of what is left, and a mask of which nothing is left is no
       detection: what is predicted on void pixels changes no figure. In the maps void is -1 and 255.
 

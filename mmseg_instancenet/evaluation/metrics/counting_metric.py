@@ -31,14 +31,14 @@ _KEYS = (
 class CountingMetric(BaseMetric):
     r"""CVPPP's measures, StarDist's matching figures, and splits and merges, on label maps without regard to class.
 
-    Compares ``pred_instance_map`` with ``gt_instance_map``, both (1, H, W) at the picture's original size: in the test
+    Compares ``pred_instance_map`` with ``gt_instance_map``, both (1, H, W) at the image's original size: in the test
     pipeline ``LoadInstanceMasks`` and ``MasksToMaps`` come after the resize. Pixels with ground truth -1 (crowds, void)
     are left out of both maps. Where objects overlap, the ground truth is what ``MasksToMaps`` makes of them.
 
     Keys, t = 50, 55, .. 95 percent IoU:
 
-    - ``SBD``: symmetric best Dice, mean over the pictures (:func:`symmetric_best_dice`).
-    - ``DiC`` and ``abs_DiC``: predicted minus true count and its absolute value, mean over the pictures.
+    - ``SBD``: symmetric best Dice, mean over the images (:func:`symmetric_best_dice`).
+    - ``DiC`` and ``abs_DiC``: predicted minus true count and its absolute value, mean over the images.
     - ``precision_t`` = TP / (TP + FP), ``recall_t`` = TP / (TP + FN), ``F1_t`` = 2 TP / (2 TP + FP + FN), ``accuracy_t`` =
       TP / (TP + FP + FN), and ``mean_accuracy`` over t. TP are pairs with IoU >= t (:func:`match_objects`), counted over the
       whole data set, as in StarDist's ``matching_dataset(by_image=False)``; 0 where there is no pair.
@@ -75,7 +75,7 @@ class CountingMetric(BaseMetric):
                     f'expected gt_instance_map at the size {prediction_HW.shape} of pred_instance_map, the original size, got '
                     f'{truth_HW.shape}: in the test pipeline LoadInstanceMasks comes after the resize'
                 )
-            self.results.append(_figures_of_picture(label_overlap(truth_HW, prediction_HW)))
+            self.results.append(_figures_of_image(label_overlap(truth_HW, prediction_HW)))
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         if not results:
@@ -113,7 +113,7 @@ class CountingMetric(BaseMetric):
         return figures
 
 
-def _figures_of_picture(overlap: LabelOverlap) -> tuple:
+def _figures_of_image(overlap: LabelOverlap) -> tuple:
     pairs, iou_sums = zip(*(match_objects(overlap, threshold) for threshold in IOU_THRESHOLDS), strict=True)
     return (
         len(overlap.truth_area_G),

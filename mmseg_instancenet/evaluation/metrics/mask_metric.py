@@ -1,4 +1,4 @@
-"""What the metrics on masks share: predicted masks of a picture beside those of the annotation file."""
+"""What the metrics on masks share: predicted masks of an image beside those of the annotation file."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -10,8 +10,8 @@ from pycocotools import mask as coco_mask
 from .coco_metric import CocoInstanceMetric
 
 
-class PictureMasks(NamedTuple):
-    """Masks (run-length encoded, of the picture's size) of one picture; labels are classes from 0.
+class ImageMasks(NamedTuple):
+    """Masks (run-length encoded, of the image's size) of one image; labels are classes from 0.
 
     ``masks_K`` are the predicted ones in order of falling score, void cut out of them.
     """
@@ -26,12 +26,12 @@ class PictureMasks(NamedTuple):
 
 
 class MaskMetric(CocoInstanceMetric):
-    """Base of metrics that compare the predicted masks of each picture with an annotation file, picture by picture.
+    """Base of metrics that compare the predicted masks of each image with an annotation file, image by image.
 
     The prediction is ``pred_instances`` (scores, labels, boxes, masks run-length encoded or (K, H, W)), the ground truth
     the COCO json of the data set (:class:`CocoInstanceDataset`) or ``ann_file``. Void is cut out of the predicted masks as
-    in :class:`CocoInstanceMetric`; masks without a pixel are left out. What is kept of a picture and sent between
-    processes is what :meth:`compare` returns: numbers, no masks. Only pictures that were predicted count.
+    in :class:`CocoInstanceMetric`; masks without a pixel are left out. What is kept of an image and sent between
+    processes is what :meth:`compare` returns: numbers, no masks. Only images that were predicted count.
 
     Args:
         ann_file: COCO json; that of the data set unless given.
@@ -42,8 +42,8 @@ class MaskMetric(CocoInstanceMetric):
         super().__init__(ann_file=ann_file, metric='segm', collect_device=collect_device, prefix=prefix)
 
     @abstractmethod
-    def compare(self, masks: PictureMasks, image_id: Any) -> Any:
-        """What :meth:`compute_metrics` needs to know of a picture."""
+    def compare(self, masks: ImageMasks, image_id: Any) -> Any:
+        """What :meth:`compute_metrics` needs to know of an image."""
 
     def _process_sample(self, data_batch: dict, sample: dict, ann_file: str | None) -> None:
         if ann_file is None:
@@ -55,7 +55,7 @@ class MaskMetric(CocoInstanceMetric):
         _, prediction = self.results.pop()
         self.results.append(self.compare(self._image_masks(prediction), prediction['img_id']))
 
-    def _image_masks(self, prediction: dict) -> PictureMasks:
+    def _image_masks(self, prediction: dict) -> ImageMasks:
         coco, image_id = self._coco_api, prediction['img_id']
         self.cat_ids = coco.get_cat_ids(cat_names=self.dataset_meta['classes'])
         if len(self.cat_ids) != len(self.dataset_meta['classes']):
@@ -75,14 +75,14 @@ class MaskMetric(CocoInstanceMetric):
         for mask in masks_K:
             if list(mask['size']) != size:
                 raise ValueError(
-                    f'expected masks of the original size {size} of the picture, got {mask["size"]} (img_id {image_id!r})'
+                    f'expected masks of the original size {size} of the image, got {mask["size"]} (img_id {image_id!r})'
                 )
         # Falling score; among equals the earlier one first.
         order_K = [index for index in np.argsort(-scores_K, kind='stable') if coco_mask.area(masks_K[index]) > 0]
         objects, crowds = [], []
         for annotation in coco.load_anns(coco.get_ann_ids(img_ids=[image_id], cat_ids=self.cat_ids)):
             (crowds if annotation.get('iscrowd', 0) else objects).append(annotation)
-        return PictureMasks(
+        return ImageMasks(
             [masks_K[index] for index in order_K],
             scores_K[order_K],
             labels_K[order_K],

@@ -9,7 +9,7 @@ from mmengine.logging import MMLogger
 from mmseg.registry import METRICS
 
 from ..functional.mask_overlap import IOU_THRESHOLDS, mask_iou, match_greedily
-from .mask_metric import MaskMetric, PictureMasks
+from .mask_metric import ImageMasks, MaskMetric
 
 _SHUFFLES = 10
 """Random orders of the proposals, whose mean stands beside the figure of the scores."""
@@ -20,7 +20,7 @@ _CURVE_POINTS = 100
 
 @METRICS.register_module()
 class ProposalRecallMetric(MaskMetric):
-    r"""How many objects of any class the n best scored masks of each picture find, whatever class they claim.
+    r"""How many objects of any class the n best scored masks of each image find, whatever class they claim.
 
     .. math:: AR@n = \frac1{10} \sum_{t \in 0.5:0.05:0.95} \frac{\text{objects found at IoU} \ge t}{\text{objects}}
 
@@ -31,7 +31,7 @@ class ProposalRecallMetric(MaskMetric):
     (:func:`match_greedily`), as in COCO's AR (``COCOeval`` with ``useCats=0`` and ``maxDets=n``). MCG's benchmark, from which
     the published VOC figures come, asks for each object for its best proposal instead. Above IoU 0.5, where objects do not
     overlap each other, as in label maps and in VOC, the two agree: a proposal can exceed 0.5 with one object only.
-    n counts the proposals of each picture; MCG's curves have the mean number over the pictures on their axis.
+    n counts the proposals of each image; MCG's curves have the mean number over the images on their axis.
 
     ``AR@n_random`` and ``AR50@n_random`` are the mean of ten random orders of the same proposals: what a score is worth is
     the distance from them. Crowds and void are no objects; void is cut out of the proposals. Without any object all figures
@@ -64,9 +64,9 @@ class ProposalRecallMetric(MaskMetric):
             raise ValueError(f'expected num_proposals >= 1, got {num_proposals}')
         self.num_proposals = tuple(num_proposals)
 
-    def compare(self, masks: PictureMasks, image_id: Any) -> dict:
+    def compare(self, masks: ImageMasks, image_id: Any) -> dict:
         iou_KG = mask_iou(masks.masks_K, masks.objects_G)
-        # By the picture's id, so that the draw does not depend on which process has the picture.
+        # By the image's id, so that the draw does not depend on which process has the image.
         generator = np.random.default_rng(crc32(repr(image_id).encode()))
         shuffles = [match_greedily(generator.permutation(iou_KG), IOU_THRESHOLDS) for _ in range(_SHUFFLES)]
         return {
@@ -88,7 +88,7 @@ class ProposalRecallMetric(MaskMetric):
             found_TN = np.zeros((len(IOU_THRESHOLDS), longest))
             for result in results:
                 found_TN[:, : result[key].shape[1]] += result[key]
-            # A picture with fewer than n proposals has found all that it will.
+            # An image with fewer than n proposals has found all that it will.
             recall_TN = found_TN.cumsum(1) / (runs * objects or np.nan)
             for name, recall_N in {'AR': recall_TN.mean(0), 'AR50': recall_TN[0]}.items():
                 curve[f'{name}{suffix}'] = recall_N[numbers_P - 1].round(4).tolist()

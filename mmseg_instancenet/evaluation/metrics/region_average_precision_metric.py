@@ -9,14 +9,14 @@ from mmseg.registry import METRICS
 from terminaltables import AsciiTable
 
 from ..functional.mask_overlap import average_precision, mask_iou, match_greedily
-from .mask_metric import MaskMetric, PictureMasks
+from .mask_metric import ImageMasks, MaskMetric
 
 
 @METRICS.register_module()
 class RegionAveragePrecisionMetric(MaskMetric):
     """AP^r (Hariharan et al., Simultaneous Detection and Segmentation, ECCV 2014), of which the papers on VOC report 0.5.
 
-    The detections of a class over all pictures, by falling score; in its picture each takes the object of its class that it
+    The detections of a class over all images, by falling score; in its image each takes the object of its class that it
     overlaps most among those not yet taken (:func:`match_greedily`), and is right where that IoU *exceeds* the threshold.
     A second detection of an object is wrong. AP is the whole area under the interpolated precision-recall curve
     (:func:`average_precision`), not COCO's mean over 101 recalls, and nothing limits the number of detections.
@@ -53,7 +53,7 @@ class RegionAveragePrecisionMetric(MaskMetric):
             raise ValueError(f'expected iou_thresholds in (0, 1), got {iou_thresholds}')
         self.iou_thresholds, self.classwise = tuple(iou_thresholds), classwise
 
-    def compare(self, masks: PictureMasks, image_id: Any) -> dict:
+    def compare(self, masks: ImageMasks, image_id: Any) -> dict:
         above_T = np.nextafter(self.iou_thresholds, 1)  # at least this is more than the threshold
         hit_TK = np.zeros((len(above_T), len(masks.masks_K)), bool)
         excused_TK = np.zeros_like(hit_TK)

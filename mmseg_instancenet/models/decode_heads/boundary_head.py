@@ -22,8 +22,8 @@ class BoundaryHead(BaseDecodeHead):
 
     .. math:: z_i = b + \sum_{s=1}^S w_s \cdot x_i^{(s)}, \qquad |x_i^{(s)}| = 1
 
-    Maps are interpolated to where they are needed (the label's size in training, the picture's in testing) *before* they are
-    scaled to unit length and fused: a line of one pixel has no place on a map of a quarter of the picture's size, and the
+    Maps are interpolated to where they are needed (the label's size in training, the image's in testing) *before* they are
+    scaled to unit length and fused: a line of one pixel has no place on a map of a quarter of the image's size, and the
     nearest label of each of its cells would lose three pixels of four.
 
     Two phases (:meth:`set_phase`). In the phase ``'embedding'`` ``loss_embedding`` trains the embedding of each stage to tell two

@@ -82,7 +82,7 @@ class Grouper(nn.Module, metaclass=ABCMeta):
         return torch.where(grouped, 1 if self.class_agnostic else class_map, 0)
 
     def forward(self, embeddings_Dhw: Tensor, class_map_hw: Tensor | None = None) -> Tensor:
-        """Groups one picture.
+        """Groups one image.
 
         Args:
             embeddings_Dhw: (D, h, w) floating point.

@@ -111,7 +111,7 @@ class CenterGrouping(Grouper):
             given where it cannot be right for the margins of the loss (see :meth:`check_margins`).
         norm: order of the norm, as in the loss.
         distance: 'norm', or 'cosine' for embeddings trained on a sphere.
-        seed: of the random draws; the same picture always gives the same groups.
+        seed: of the random draws; the same image always gives the same groups.
         **kwargs: ``class_agnostic``, ``background_groups``, ``connected``, ``min_size``, ``max_instances`` and
             ``max_groups`` of :class:`Grouper`.
 

@@ -11,7 +11,7 @@ import torch
 from mmseg.registry import MODELS
 from torch import Tensor
 
-from ...structures import SHORTEST, EmbeddingMargins, check_finite, check_tensors
+from ...structures import MIN_LENGTH, EmbeddingMargins, check_finite, check_tensors
 from ..mean_shift.iteration import Kernel, KernelSettings, mean_shift, prepare, shift
 from ..mean_shift.modes import merge_cells, merge_modes, number_groups
 from ..mean_shift.pruning import Neighbourhood, neighbourhoods, reach_of
@@ -108,7 +108,7 @@ def _neighbourhoods(x_MD: Tensor, log_mass_M: Tensor | None, settings: KernelSet
         log_mass_M = x_MD.new_zeros(len(x_MD))
     # Pruning looks at distances. On unit vectors both kernels depend on these alone, but to the cosine kernel everything is
     # equally near to a vector without direction.
-    is_outlier_M = x_MD.norm(dim=1) <= SHORTEST if settings.kernel == 'cosine' else None
+    is_outlier_M = x_MD.norm(dim=1) <= MIN_LENGTH if settings.kernel == 'cosine' else None
     reach = reach_of(log_mass_M, settings.bandwidth)
     return neighbourhoods(x_MD, log_mass_M, settings.bandwidth, reach, _MAX_KEYS, is_outlier_M)
 
@@ -120,7 +120,7 @@ def _check_loops(max_loops: int, tolerance: float) -> None:
         raise ValueError(f'expected a tolerance >= 0 bandwidths, got {tolerance}')
 
 
-def kernel_reach(concentration: float, kernel: Kernel, margins: EmbeddingMargins, size_ratio: float) -> float:
+def attraction_ratio(concentration: float, kernel: Kernel, margins: EmbeddingMargins, size_ratio: float) -> float:
     r"""How strongly a group attracts the pixels of another one, over how strongly their own group does.
 
     .. math:: r \, e^{-\delta (1 - \cos\theta)} \quad\text{or}\quad r \, e^{-\delta g^2 / 2}
@@ -131,7 +131,7 @@ def kernel_reach(concentration: float, kernel: Kernel, margins: EmbeddingMargins
 
     Example:
         >>> margins = EmbeddingMargins('cosine', 0.0, 1.0)  # a margin of 0.5: right angles
-        >>> round(kernel_reach(6.0, 'cosine', margins, size_ratio=95), 2)
+        >>> round(attraction_ratio(6.0, 'cosine', margins, size_ratio=95), 2)
         0.24
     """
     if margins.distance == 'cosine':
@@ -154,7 +154,7 @@ class MeanShiftGrouping(Grouper):
     Args:
         concentration: delta. 100 is the authors' code for digits and proposals (kernel bandwidth 0.1), 25 for VOC (0.2). The
             paper's text says 3 / (1 - alpha), that is 6 for a margin of 0.5, at which a large group attracts small
-            ones across the margin and swallows them within a few iterations: a warning says so (see :func:`kernel_reach`).
+            ones across the margin and swallows them within a few iterations: a warning says so (see :func:`attraction_ratio`).
         kernel: 'cosine' for embeddings on a sphere (``SphericalPairLoss``), 'norm' for others (``DiscriminativeLoss``).
         step_size: eta in (0, 1]; 1 is the paper's.
         max_loops: largest number of iterations at test time.
@@ -190,7 +190,7 @@ class MeanShiftGrouping(Grouper):
 
     def group(self, x_ND: Tensor) -> Tensor:
         # The smallest group that is kept bounds the ratio of sizes; those of the groups are not known before.
-        self.warn_of_reach(len(x_ND) / self.min_size)
+        self.warn_if_groups_merge(len(x_ND) / self.min_size)
         return group_by_mean_shift(
             x_ND, **self.kernel_settings._asdict(), max_loops=self.max_loops, tolerance=self.tolerance
         )
@@ -232,15 +232,17 @@ class MeanShiftGrouping(Grouper):
         self._margins = margins
 
     def reaches_far(self, size_ratio: float) -> bool:
-        """Whether :meth:`warn_of_reach` would warn of this ratio of sizes."""
+        """Whether :meth:`warn_if_groups_merge` would warn of this ratio of sizes."""
         if self._margins is None or self._warned:
             return False
         return self._reach(size_ratio) > _FAR_REACH
 
     def _reach(self, size_ratio: float) -> float:
-        return kernel_reach(self.kernel_settings.concentration, self.kernel_settings.kernel, self._margins, size_ratio)
+        return attraction_ratio(
+            self.kernel_settings.concentration, self.kernel_settings.kernel, self._margins, size_ratio
+        )
 
-    def warn_of_reach(self, size_ratio: float) -> None:
+    def warn_if_groups_merge(self, size_ratio: float) -> None:
         """Warns, once, where groups as far apart as the loss makes them attract each other across the margin."""
         if self.reaches_far(size_ratio):
             self._warned = True

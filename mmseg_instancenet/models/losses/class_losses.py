@@ -15,7 +15,7 @@ from mmseg.models.losses.utils import get_class_weight
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from ...structures import IGNORED_CLASS, check_tensors, mask_ignored, zero_of
+from ...structures import IGNORED_CLASS, check_tensors, mask_ignored, zero_loss
 
 
 @MODELS.register_module()
@@ -117,12 +117,12 @@ class ClassDiceLoss(nn.Module):
 
 
 def balanced_logistic(logits_NHW: Tensor, label_NHW: Tensor, ignore_index: int = IGNORED_CLASS) -> Tensor:
-    r"""Logistic loss in which both classes of a picture weigh the same, averaged over the pictures.
+    r"""Logistic loss in which both classes of an image weigh the same, averaged over the images.
 
     .. math::
         L = \frac12 \Big( \frac1{|P|} \sum_{i \in P} \log(1 + e^{-z_i}) + \frac1{|B|} \sum_{i \in B} \log(1 + e^{z_i}) \Big)
 
-    with P the pixels of label 1 and B those of label 0. Up to a factor for each picture it is the class-balanced cross-entropy
+    with P the pixels of label 1 and B those of label 0. Up to a factor for each image it is the class-balanced cross-entropy
     of Xie & Tu, "Holistically-Nested Edge Detection" (ICCV 2015, equation 2), which divides by all pixels instead: there
     the loss fades with the share of the rare class. A class without pixels contributes 0.
 
@@ -154,7 +154,7 @@ def balanced_logistic(logits_NHW: Tensor, label_NHW: Tensor, ignore_index: int =
         )
     if logits_NHW.dtype != torch.float64:
         logits_NHW = logits_NHW.float()
-    loss = zero_of(logits_NHW)
+    loss = zero_loss(logits_NHW)
     for inside_NHW, sign in zip(is_class_NHW, (1, -1), strict=True):
         sum_N = (F.softplus(sign * logits_NHW) * inside_NHW).sum((1, 2))
         loss = loss + (sum_N / inside_NHW.sum((1, 2)).clamp(min=1)).mean() / 2

@@ -6,12 +6,12 @@ import torch
 from mmseg.registry import MODELS
 from torch import Tensor
 
-from ...structures import EmbeddingMargins, check_embeddings, zero_of
+from ...structures import EmbeddingMargins, check_embeddings, zero_loss
 from .instance_numbering import BatchInstances, EmbeddingLoss, box_gaps, instance_boxes, number_instances
 
 
 class DiscriminativeTerms(NamedTuple):
-    """The three terms, each a scalar: summed over the classes of a picture, averaged over the pictures."""
+    """The three terms, each a scalar: summed over the classes of an image, averaged over the images."""
 
     pull: Tensor
     push: Tensor
@@ -41,12 +41,12 @@ def discriminative_terms(
         L_{push} &= \frac1{K(K-1)} \sum_{k \neq l} [2 d_{push} - \|\mu_k - \mu_l\|_n]_+ \\
         L_{reg} &= \frac1K \sum_k \|\mu_k\|_n
 
-    Each is summed over the classes of a picture and averaged over the pictures of the batch. Push is 0 for K < 2; a
-    picture without instances gives 0; the result always depends on ``embeddings_NDHW``, so that every parameter
+    Each is summed over the classes of an image and averaged over the images of the batch. Push is 0 for K < 2; a
+    image without instances gives 0; the result always depends on ``embeddings_NDHW``, so that every parameter
     receives a gradient. Computed in float32 (float64 for float64 input), also under autocast.
 
     Peak memory above the inputs, backward pass included, is linear in the pixels (measured at D = 4, every pixel
-    labelled: 5.6 times the embeddings) plus, for every two instances of one class in one picture, some 3 D + 5 values (20
+    labelled: 5.6 times the embeddings) plus, for every two instances of one class in one image, some 3 D + 5 values (20
     more with ``push_distance``); nothing of size instances x pixels is made.
 
     Args:
@@ -58,7 +58,7 @@ def discriminative_terms(
         push_margin: d_push, in units of the embedding.
         norm: order n of the norm, at least 1; ``float('inf')`` is allowed.
         squared: square the two hinges, as De Brabandere et al. (2017) do.
-        class_agnostic: treat all classes as one, so that all instances of a picture are pushed apart.
+        class_agnostic: treat all classes as one, so that all instances of an image are pushed apart.
         background_is_instance: count the background as an instance (of class 0).
         push_distance: push only pairs whose bounding boxes lie at most this many pixels of the embedding map apart.
             The mean is then taken over these pairs. ``None`` pushes all pairs, as the paper.
@@ -70,7 +70,7 @@ def discriminative_terms(
         TypeError: if an argument is no tensor, or the class map is left out where classes are told apart.
 
     Example:
-        >>> embeddings = torch.tensor([[[[0.0, 0.0, 1.0, 1.0]]]])  # one picture, D = 1, 1 x 4 pixels
+        >>> embeddings = torch.tensor([[[[0.0, 0.0, 1.0, 1.0]]]])  # one image, D = 1, 1 x 4 pixels
         >>> ids, classes = torch.tensor([[[1, 1, 2, 2]]]), torch.tensor([[[5, 5, 5, 5]]])
         >>> discriminative_terms(embeddings, ids, classes).push  # 2 * 3 - |0 - 1|
         tensor(5.)
@@ -81,7 +81,7 @@ def discriminative_terms(
         if embeddings_NDHW.dtype != torch.float64:
             embeddings_NDHW = embeddings_NDHW.float()
         # A sum over every embedding costs little and keeps ignored pixels in the graph.
-        zero = zero_of(embeddings_NDHW)
+        zero = zero_loss(embeddings_NDHW)
         if instances is None:
             instances = number_instances(instance_map_NHW, class_map_NHW, background_is_instance, class_agnostic)
         count = len(instances.class_K)
@@ -94,7 +94,7 @@ def discriminative_terms(
         mu_DK = x_PD.new_zeros(dims, count).index_add(1, instances.instance_P, x_PD.T) / size_K
         mu_KD = mu_DK.T
 
-        # Weight 1 / K_c of each instance, K_c the number of instances of its class in its picture: they lie side by side.
+        # Weight 1 / K_c of each instance, K_c the number of instances of its class in its image: they lie side by side.
         class_span = int(instances.class_K.max()) + 1
         _, group_K, size_G = torch.unique_consecutive(
             instances.image_K * class_span + instances.class_K, return_inverse=True, return_counts=True
@@ -127,9 +127,9 @@ def _push(
     box_K4: Tensor | None,
     push_distance: float | None,
 ) -> Tensor:
-    """Equation (2) summed over the classes of all pictures: memory D times the pairs.
+    """Equation (2) summed over the classes of all images: memory D times the pairs.
 
-    group_K: the class of each instance in its picture, numbered 0, 1, .. over the batch, ascending.
+    group_K: the class of each instance in its image, numbered 0, 1, .. over the batch, ascending.
     size_G: its number of instances.
     """
     # Each instance k with those of its group that come after it.

@@ -11,11 +11,11 @@ from .misplaced import refuse_class_scores
 
 
 class BatchInstances(NamedTuple):
-    """The instances of a batch, numbered 0 .. K-1 over all its pictures (K in all, P labelled pixels).
+    """The instances of a batch, numbered 0 .. K-1 over all its images (K in all, P labelled pixels).
 
     pixel_P: index into the flattened (N, H, W) map of each pixel that belongs to an instance.
     instance_P: the instance of each of these pixels.
-    image_K: the picture of each instance, ascending.
+    image_K: the image of each instance, ascending.
     class_K: the class of each instance.
     size_K: its number of pixels (float).
     """
@@ -61,13 +61,13 @@ def number_instances(
 ) -> BatchInstances:
     """Numbers the instances of a batch without a loop over them; ids may be any integers and have gaps.
 
-    An instance is a set of pixels of one picture with one id *and* one class. Pixels with id -1 or class 255 are
+    An instance is a set of pixels of one image with one id *and* one class. Pixels with id -1 or class 255 are
     ignored; id 0 is background, left out unless ``background_is_instance``.
 
     Args:
         instance_map_NHW: (N, H, W) integers.
         class_map_NHW: (N, H, W) integers; may be left out where ``class_agnostic``.
-        background_is_instance: whether each picture's background counts as an instance.
+        background_is_instance: whether each image's background counts as an instance.
         class_agnostic: take all classes for one, 0.
 
     Example:
@@ -101,7 +101,7 @@ def number_instances(
             '(instance map) and 255 (class map) for pixels to ignore'
         )
 
-    # One sortable key a pixel: picture, then class, then id.
+    # One sortable key a pixel: image, then class, then id.
     num_classes, num_ids = highest_class + 1, highest_id + 1
     if num_images * num_classes * num_ids > torch.iinfo(torch.long).max:
         names, ids_P = torch.unique(ids_P, return_inverse=True)

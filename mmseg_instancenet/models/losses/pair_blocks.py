@@ -14,7 +14,7 @@ _GPU_BLOCK = 4096
 
 
 def instance_weights(count_K: Tensor, size_K: Tensor, image_K: Tensor, group_K: Tensor, variant: str) -> Tensor:
-    """w of each instance's pixels, the normaliser of its picture included: the product of two is the weight of a pair.
+    """w of each instance's pixels, the normaliser of its image included: the product of two is the weight of a pair.
 
     count_K: pixels of each instance that enter. size_K: all its pixels.
     """
@@ -25,7 +25,7 @@ def instance_weights(count_K: Tensor, size_K: Tensor, image_K: Tensor, group_K: 
         size_K, present_K = count_K.clamp(min=1).double(), (count_K > 0).long()
         _, index_K = torch.unique_consecutive(group_K, return_inverse=True)
         term_K = present_K * torch.zeros_like(count_K).index_add_(0, index_K, present_K)[index_K]
-    # term_K sums to the normaliser over the instances of a picture.
+    # term_K sums to the normaliser over the instances of an image.
     _, place_K = torch.unique_consecutive(image_K, return_inverse=True)
     normalizer_K = torch.zeros_like(count_K).index_add_(0, place_K, term_K)[place_K]
     return 1 / (size_K * normalizer_K.clamp(min=1).double().sqrt())
@@ -92,7 +92,7 @@ def hinged_pair_sum(
         unit_PD: (P, D) floating point, rows of length 1 (or 0: similarity 1/2 with everything), sorted by group and
             by instance within it.
         weight_P: (P,) the weights w; no gradient flows to them.
-        group_sizes: for each group (the instances of one picture, or of one class in it) the number of pixels of each of
+        group_sizes: for each group (the instances of one image, or of one class in it) the number of pixels of each of
             its instances, in the order of the rows.
         margin: alpha, a similarity in [0, 1].
         squared: square the hinge.

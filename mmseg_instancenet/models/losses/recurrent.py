@@ -20,7 +20,7 @@ class RecurrentLoss(nn.Module):
     with :math:`X^{(t)}` the embeddings after t loops of ``grouping`` and the gradient flowing through all of them, so that it
     concentrates on the pixels that the loops would send to the wrong group. Or :math:`L = \ell(X^{(T)})` alone.
 
-    Time: per picture of P pixels, T times P^2 D operations, and two and a half times that in the backward pass. Peak
+    Time: per image of P pixels, T times P^2 D operations, and two and a half times that in the backward pass. Peak
     memory: linear in P, about ten times the embeddings a loop, and that of the loss for each loop.
 
     Args:
@@ -32,7 +32,7 @@ class RecurrentLoss(nn.Module):
         every_loop: apply the loss after every loop and to the initial embeddings too, or only after the last.
         foreground_only: kernel and loss see the pixels of objects alone, as a grouper does that takes the foreground
             from the class map, at the cost of these pixels alone; otherwise all that are not ignored.
-        max_pixels: kernel and loss see a random choice of this many pixels of each picture, for speed; ``None`` takes
+        max_pixels: kernel and loss see a random choice of this many pixels of each image, for speed; ``None`` takes
             all, as the paper. Sizes of instances are then counted among these.
 
     Example:
@@ -71,7 +71,7 @@ class RecurrentLoss(nn.Module):
         if (foreground_only or max_pixels is not None) and getattr(self.loss, 'push_distance', None) is not None:
             raise ValueError(
                 'expected foreground_only=False and max_pixels=None with push_distance: a choice of pixels has no distances '
-                'in the picture'
+                'in the image'
             )
         self.loops, self.every_loop = loops, every_loop
         self.foreground_only, self.max_pixels = foreground_only, max_pixels
@@ -128,7 +128,7 @@ class RecurrentLoss(nn.Module):
                 embeddings_NDHW, instance_map_NHW, class_map_NHW
             )
         instances = self.loss.number(instance_map_NHW, class_map_NHW)
-        self._warn_of_reach(instance_map_NHW, class_map_NHW)
+        self._warn_if_groups_merge(instance_map_NHW, class_map_NHW)
         maps = self.grouping.loops(embeddings_NDHW, self._regions(instance_map_NHW, class_map_NHW))
         total, results = 0, {}
         for loop in range(self.loops + 1):
@@ -153,9 +153,9 @@ class RecurrentLoss(nn.Module):
         return torch.where(counts_NHW, 1 if self.grouping.class_agnostic else class_map_NHW + 1, 0)
 
     def _choose(self, embeddings_NDHW: Tensor, *maps_NHW: Tensor) -> list[Tensor]:
-        """The pixels that count, at most ``max_pixels`` of them drawn at random, as pictures of one row.
+        """The pixels that count, at most ``max_pixels`` of them drawn at random, as images of one row.
 
-        Pictures with fewer pixels than others are filled up with ignored ones.
+        Images with fewer pixels than others are filled up with ignored ones.
         """
         counts_NP = self._counts(*maps_NHW).flatten(1)
         longest = max(1, int(counts_NP.sum(1).max()))
@@ -172,7 +172,7 @@ class RecurrentLoss(nn.Module):
         instance_NM = instance_NM.masked_fill(fills_NM, IGNORED_INSTANCE)
         return [chosen_NDM[:, :, None], instance_NM[:, None], class_NM[:, None]]
 
-    def _warn_of_reach(self, instance_map_NHW: Tensor, class_map_NHW: Tensor) -> None:
+    def _warn_if_groups_merge(self, instance_map_NHW: Tensor, class_map_NHW: Tensor) -> None:
         """Looks at the largest ratio of sizes of two instances that attract each other, if any in the map could be too large."""
         if not self.grouping.reaches_far(instance_map_NHW[0].numel()):
             return
@@ -188,7 +188,7 @@ class RecurrentLoss(nn.Module):
             size_K.new_zeros(len(size_K)).scatter_reduce_(0, region_K, size_K, reduce=extreme, include_self=False)
             for extreme in ('amax', 'amin')
         )
-        self.grouping.warn_of_reach(float((largest_R / smallest_R)[region_K].max()))
+        self.grouping.warn_if_groups_merge(float((largest_R / smallest_R)[region_K].max()))
 
 
 def _with_loops(grouping: nn.Module) -> nn.Module:

@@ -11,7 +11,7 @@ import torch
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from ...structures import IGNORED_CLASS, IGNORED_INSTANCE, bandwidth_precision, check_embeddings, zero_of
+from ...structures import IGNORED_CLASS, IGNORED_INSTANCE, bandwidth_precision, check_embeddings, zero_loss
 from .instance_numbering import class_map_or_one_class, number_instances
 from .misplaced import refuse_class_scores
 
@@ -97,7 +97,7 @@ def soft_mask_terms(
         if embeddings_NDHW.dtype != torch.float64:
             embeddings_NDHW = embeddings_NDHW.float()
         # A sum over every value costs little and keeps ignored pixels in the graph.
-        zero = zero_of(embeddings_NDHW)
+        zero = zero_loss(embeddings_NDHW)
         instances = number_instances(instance_map_NHW, class_map_NHW, class_agnostic=True)
         instance_NHW = torch.full(instance_map_NHW.shape, -1, device=embeddings_NDHW.device)
         instance_NHW.view(-1)[instances.pixel_P] = instances.instance_P

@@ -8,7 +8,7 @@ import torch
 from mmseg.registry import MODELS
 from torch import Tensor
 
-from ...structures import SHORTEST, EmbeddingMargins, check_embeddings, unit_vectors, zero_of
+from ...structures import MIN_LENGTH, EmbeddingMargins, check_embeddings, unit_vectors, zero_loss
 from .instance_numbering import BatchInstances, EmbeddingLoss, number_instances
 from .margins import feasible_margin, margin_lower_bound
 from .pair_blocks import hinged_pair_sum, instance_weights, same_instance_sums, sizes_by_group
@@ -17,7 +17,7 @@ VARIANTS = ('paper', 'released')
 
 
 class SphericalPairTerms(NamedTuple):
-    """The positive and the negative part of the loss, each a scalar, averaged over the pictures."""
+    """The positive and the negative part of the loss, each a scalar, averaged over the images."""
 
     positive: Tensor
     negative: Tensor
@@ -38,22 +38,22 @@ def spherical_pair_terms(
     r"""Positive and negative part of Kong & Fowlkes' pair loss (2018, equation 2), over all pixels or a sample.
 
     With the calibrated cosine similarity :math:`s_{ij} = \frac12 (1 + \frac{x_i \cdot x_j}{|x_i| |x_j|})`, pixels i and j
-    of one picture and instances :math:`y_i`, the ``'paper'`` variant is
+    of one image and instances :math:`y_i`, the ``'paper'`` variant is
 
     .. math::
         L_+ &= \frac1P \sum_{i,j:\, y_i = y_j} w_i w_j (1 - s_{ij}) \\
         L_- &= \frac1P \sum_{i,j:\, y_i \neq y_j} w_i w_j [s_{ij} - \alpha]_+
 
-    where P is the number of the picture's pixels that enter and :math:`w_i` one over the size of pixel i's instance,
+    where P is the number of the image's pixels that enter and :math:`w_i` one over the size of pixel i's instance,
     counted over the whole map. ``'released'`` is what the authors' code optimises:
 
     .. math::
         L_+ &= \frac1W \sum_{i,j:\, y_i = y_j} w_i w_j (1 - s_{ij}^2) \\
         L_- &= \frac1W \sum_{i,j:\, y_i \neq y_j} w_i w_j [s_{ij} - \alpha]_+^2
 
-    with sizes counted within the sample and W such that the pair weights of a picture sum to 1. (Its layers give the
+    with sizes counted within the sample and W such that the pair weights of an image sum to 1. (Its layers give the
     gradient of :math:`-s^2`; the constant 1 makes the value at least 0 and changes no gradient.) Sums run over both orders
-    of a pair and over i = j. They are averaged over the pictures of the batch, those without pixels included as 0.
+    of a pair and over i = j. They are averaged over the images of the batch, those without pixels included as 0.
     Not ``class_agnostic``, only pairs of one class enter, into the same P or a W of these pairs.
 
     Exact over all pixels without a matrix of pixels by pixels: the positive part needs the moments of each instance
@@ -74,7 +74,7 @@ def spherical_pair_terms(
         margin: alpha, in [0, 1]: the similarity above which pixels of two instances are pushed apart. See
             :func:`~.margins.feasible_margin` for the smallest that can be met.
         variant: ``'paper'`` or ``'released'``.
-        class_agnostic: treat all classes as one, so that all instances of a picture are pushed apart.
+        class_agnostic: treat all classes as one, so that all instances of an image are pushed apart.
         background_is_instance: count the background as an instance like any other (of class 0).
         sample_NHW: (N, H, W) bool, the pixels that enter; ``None`` for all. Ignored pixels never enter.
         instances: of these maps, numbered as these settings ask, for a caller that evaluates the loss several times on them;
@@ -102,7 +102,7 @@ def spherical_pair_terms(
         if embeddings_NDHW.dtype != torch.float64:
             embeddings_NDHW = embeddings_NDHW.float()
         # A sum over every embedding costs little and keeps ignored pixels in the graph.
-        zero = zero_of(embeddings_NDHW)
+        zero = zero_loss(embeddings_NDHW)
         if instances is None:
             instances = number_instances(instance_map_NHW, class_map_NHW, background_is_instance, class_agnostic)
         pixel_P, instance_P = instances.pixel_P, instances.instance_P
@@ -148,7 +148,7 @@ def _unit_vectors(x_PD: Tensor) -> tuple[Tensor, Tensor]:
             f'expected embeddings of a finite length in {x_PD.dtype}, got one whose squares overflow; the training has '
             'diverged: lower the learning rate'
         )
-    return unit_vectors(x_PD, dim=1), length_P > SHORTEST
+    return unit_vectors(x_PD, dim=1), length_P > MIN_LENGTH
 
 
 @MODELS.register_module()
@@ -161,20 +161,20 @@ class SphericalPairLoss(EmbeddingLoss):
     Collapsed embeddings, all of one direction, get no gradient: every pull and push points along the embedding itself. So do
     two opposite directions. Nothing in the loss forbids these states, but they are unstable: any small spread is pushed
     apart (the gradient grows with the spread) while an instance's own pixels are drawn together. What keeps a network out
-    of them is that its embeddings vary over the picture at the start: do not initialise the last layer with zeros or
+    of them is that its embeddings vary over the image at the start: do not initialise the last layer with zeros or
     with a bias much larger than its output's variation, and look at the negative part, which in a collapse is at its
     largest and stands still. A ReLU before the embedding can give vectors of length 0, which get no gradient either.
 
     Args:
         margin: alpha, in [0, 1]; ``None`` takes :func:`~.margins.feasible_margin` of ``num_instances`` and the D of the
             embeddings.
-        num_instances: the largest number of instances that are pushed apart in a picture, the background counted if it is
+        num_instances: the largest number of instances that are pushed apart in an image, the background counted if it is
             one (in one class of it, if not ``class_agnostic``). Beside a ``margin`` it is used to warn once if so many
             cannot meet it.
         variant, class_agnostic, background_is_instance: as in :func:`spherical_pair_terms`.
         positive_weight, negative_weight: weights of the two parts.
-        sample_ratio: part of a picture's pixels that enters, drawn uniformly; ``None`` for all.
-        max_samples: at most so many pixels of a picture enter.
+        sample_ratio: part of an image's pixels that enters, drawn uniformly; ``None`` for all.
+        max_samples: at most so many pixels of an image enter.
         loss_weight: factor on the whole.
         loss_name: key of the total; it has to contain ``loss`` to be trained on.
 

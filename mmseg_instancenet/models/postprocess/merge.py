@@ -47,7 +47,7 @@ def stitch_windows(windows: Sequence[LabelledWindow], size: tuple[int, int]) -> 
     for labels_RS, score_K, weight_RS, rows, columns in windows:
         if labels_RS.numel() == 0:
             continue
-        name_K = name_groups(united_HW[rows, columns], labels_RS, found)
+        name_K = match_or_add(united_HW[rows, columns], labels_RS, found)
         # Groups that own no pixel of the image have no name there.
         parts.append((name_K[1:], score_K[: len(name_K) - 1]))
         found = max(found, int(name_K.max()))
@@ -160,7 +160,7 @@ def overlapping_groups(reference_HW: Tensor, labels_HW: Tensor) -> Overlaps:
     return Overlaps(label_Q[same_Q], reference_Q[same_Q], both_Q[same_Q] / either_Q[same_Q])
 
 
-def name_groups(reference_HW: Tensor, labels_HW: Tensor, found: int) -> Tensor:
+def match_or_add(reference_HW: Tensor, labels_HW: Tensor, found: int) -> Tensor:
     """The name of each group of a label map, (K + 1,): its partner in the reference, or a new name; entry 0 is 0.
 
     Args:

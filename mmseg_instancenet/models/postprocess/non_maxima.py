@@ -49,7 +49,7 @@ def suppress_non_maxima(probability_HW: Tensor) -> Tensor:
 
 
 def _smooth(map_HW: Tensor) -> Tensor:
-    """Triangle filter along both axes, the rim continued outside."""
+    """Triangle filter along both axes, the border continued outside."""
     weight = torch.cat([torch.arange(1, _RADIUS + 2), torch.arange(_RADIUS, 0, -1)]).to(map_HW) / (_RADIUS + 1) ** 2
     padded = F.pad(map_HW[None, None], (_RADIUS,) * 4, mode='replicate')
     return F.conv2d(F.conv2d(padded, weight[None, None, None, :]), weight[None, None, :, None])[0, 0]

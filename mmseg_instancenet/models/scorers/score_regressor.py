@@ -53,7 +53,7 @@ def vote_classes(
     return ClassVotes(size_K, class_K1.squeeze(1), *of_class)
 
 
-FEATURES = ('score', 'group_score', 'agreement', 'class_share', 'area', 'side', 'connectedness', 'extent', 'rim')
+FEATURES = ('score', 'group_score', 'agreement', 'class_share', 'area', 'side', 'connectedness', 'extent', 'border')
 """What a :class:`ScoreRegressor` looks at, in the order of its weights; see :func:`instance_features`."""
 
 
@@ -63,17 +63,17 @@ def simple_score(group_score_K: Tensor, votes: ClassVotes) -> Tensor:
 
 
 def instance_features(labels_HW: Tensor, box_K4: Tensor, group_score_K: Tensor, votes: ClassVotes) -> Tensor:
-    """Shape of the instances of a picture, and agreement with the class map, each from 0 to 1.
+    """Shape of the instances of an image, and agreement with the class map, each from 0 to 1.
 
     - ``score``: :func:`simple_score`
     - ``group_score``: of the group in the embedding
     - ``agreement``: mean probability of its class, pixels of other classes counting zero
     - ``class_share``: share of its pixels that have its class
-    - ``area``: share of the picture that it covers
+    - ``area``: share of the image that it covers
     - ``side``: the square root of that; with both, what is too small and what is too large can score low
     - ``connectedness``: share of its largest 8-connected component
     - ``extent``: share of its box that it covers
-    - ``rim``: 1 if it touches the rim of the picture, else 0
+    - ``border``: 1 if it touches the border of the image, else 0
 
     Args:
         labels_HW: (H, W) groups 1 .. K without gaps, 0 = none.
@@ -103,7 +103,7 @@ def instance_features(labels_HW: Tensor, box_K4: Tensor, group_score_K: Tensor, 
         'side': area_K.sqrt(),
         'connectedness': _largest_components(labels_HW, len(box_K4)) / size_K,
         'extent': size_K / ((right_K - left_K) * (bottom_K - top_K)),
-        'rim': (left_K == 0) | (top_K == 0) | (right_K == width) | (bottom_K == height),
+        'border': (left_K == 0) | (top_K == 0) | (right_K == width) | (bottom_K == height),
     }
     return torch.stack([features[name].float() for name in FEATURES], dim=1)
 

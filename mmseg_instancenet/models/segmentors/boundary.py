@@ -15,7 +15,7 @@ from ..postprocess import suppress_non_maxima
 class BoundarySegmentor(EncoderDecoder):
     """Boundary detection with a :class:`BoundaryHead` on any mmseg backbone.
 
-    Training is mmseg's. In testing the embeddings of each stage are interpolated to the picture's original size, without the
+    Training is mmseg's. In testing the embeddings of each stage are interpolated to the image's original size, without the
     padding, scaled to unit length and fused; the probability is thinned to its crests (:func:`suppress_non_maxima`).
 
     ``test_cfg``:
@@ -36,7 +36,7 @@ class BoundarySegmentor(EncoderDecoder):
         unknown = set(self.test_cfg) - {'non_maximum_suppression'}
         if unknown:
             raise ValueError(
-                f'expected test_cfg with non_maximum_suppression at most, got {sorted(unknown)} as well; pictures are '
+                f'expected test_cfg with non_maximum_suppression at most, got {sorted(unknown)} as well; images are '
                 'seen as a whole'
             )
 
@@ -45,7 +45,7 @@ class BoundarySegmentor(EncoderDecoder):
         if data_samples is None:
             data_samples = [DetDataSample(metainfo={'ori_shape': size, 'img_shape': size}) for _ in inputs]
         for sample, output_Ehw in zip(data_samples, self.decode_head(self.extract_feat(inputs)), strict=True):
-            output_EHW = _on_picture(output_Ehw.float(), sample.metainfo, size)
+            output_EHW = _on_image(output_Ehw.float(), sample.metainfo, size)
             probability_HW = self.decode_head.fuse(output_EHW[None])[0, 0].sigmoid()
             if self.test_cfg.get('non_maximum_suppression', True):
                 probability_HW = suppress_non_maxima(probability_HW)
@@ -58,8 +58,8 @@ class BoundarySegmentor(EncoderDecoder):
         return data_samples
 
 
-def _on_picture(map_Ehw: Tensor, meta: dict, input_size: tuple[int, int]) -> Tensor:
-    """The map at the picture's original size, (E, H, W), read at its pixels and never from the padding."""
+def _on_image(map_Ehw: Tensor, meta: dict, input_size: tuple[int, int]) -> Tensor:
+    """The map at the image's original size, (E, H, W), read at its pixels and never from the padding."""
     placement = MapPlacement.from_meta(meta, input_size)
     row_H, column_W = (
         placement.keep_inside(axis, length, placement.image_to_map(axis, length, map_Ehw.device)[0])

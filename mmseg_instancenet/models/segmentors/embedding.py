@@ -172,7 +172,7 @@ class EmbeddingSegmentor(OneHeadOrCascade):
         ]
 
     def views(self, inputs: Tensor, data_samples: Sequence[DetDataSample]) -> list[View]:
-        """Runs the network: for each picture of the batch the passes (one, or one a window) that cover it."""
+        """Runs the network: for each image of the batch the passes (one, or one a window) that cover it."""
         metas = [sample.metainfo for sample in data_samples]
         views: list[list[NetworkPass]] = [[] for _ in metas]
         for origin, window in self._windows(inputs):
@@ -225,11 +225,11 @@ class EmbeddingSegmentor(OneHeadOrCascade):
                 yield (top, left), inputs[:, :, top : top + height, left : left + width]
 
     def classify(self, data_sample: DetDataSample, views: Sequence[View], classes: str) -> tuple[Tensor, Tensor]:
-        """Class map (H, W) at the picture's size and the probability (H, W) of each class, 1 for the ground truth's.
+        """Class map (H, W) at the image's size and the probability (H, W) of each class, 1 for the ground truth's.
 
         Args:
-            data_sample: of the picture.
-            views: of the picture; not looked at for the ground truth.
+            data_sample: of the image.
+            views: of the image; not looked at for the ground truth.
             classes: 'predicted' or 'ground_truth'.
         """
         image_size = tuple(data_sample.metainfo['ori_shape'][:2])
@@ -238,7 +238,7 @@ class EmbeddingSegmentor(OneHeadOrCascade):
         return _true_classes(data_sample, image_size)
 
     def assemble(self, data_sample: DetDataSample, views: Sequence[View]) -> DetDataSample:
-        """Class map, groups and instances of one picture from one or several views of it (flips, scales)."""
+        """Class map, groups and instances of one image from one or several views of it (flips, scales)."""
         class_HW, probability_HW = self.classify(data_sample, views, self.test_cfg.get('classes', 'predicted'))
         instances, instance_map_HW = self.find_instances(views, class_HW, probability_HW)
         background = {'background': self.background}
@@ -264,7 +264,7 @@ class EmbeddingSegmentor(OneHeadOrCascade):
     def find_instances(
         self, views: Sequence[View], class_HW: Tensor, probability_HW: Tensor
     ) -> tuple[InstanceData, Tensor]:
-        """The instances of a picture and their map (H, W), 0 = none, k = the k-th instance."""
+        """The instances of an image and their map (H, W), 0 = none, k = the k-th instance."""
         return predict_instances(
             views,
             self.class_numbering.things(class_HW),

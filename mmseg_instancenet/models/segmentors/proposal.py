@@ -16,9 +16,9 @@ from .embedding import EmbeddingSegmentor
 
 @MODELS.register_module()
 class ProposalSegmentor(EmbeddingSegmentor):
-    """Proposes the objects of a picture, whatever their class (Kong & Fowlkes 2018, section 5.3).
+    """Proposes the objects of an image, whatever their class (Kong & Fowlkes 2018, section 5.3).
 
-    The picture is grouped at several bandwidths; the groups are pooled, put in order and freed of near-duplicates by
+    The image is grouped at several bandwidths; the groups are pooled, put in order and freed of near-duplicates by
     :func:`pool_proposals`, their own score being that of the group in the embedding x the agreement of its pixels that
     they are an object. Any class but the background is an object: the head is trained as the parent's, on the same data,
     and a checkpoint of the one fits the other.
@@ -70,7 +70,7 @@ class ProposalSegmentor(EmbeddingSegmentor):
     def find_instances(
         self, views: Sequence[View], class_HW: Tensor, probability_HW: Tensor
     ) -> tuple[InstanceData, Tensor]:
-        """The proposals of a picture, best first, and the best of each pixel (H, W), 0 = none."""
+        """The proposals of an image, best first, and the best of each pixel (H, W), 0 = none."""
         groupings = [
             group_image(views, class_HW, probability_HW, 2, grouper, self.group_scorer)
             for grouper in (self.grouper, *self.more_groupers)

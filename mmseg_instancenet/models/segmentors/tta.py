@@ -22,8 +22,8 @@ class EmbeddingTTAModel(BaseTTAModel):
         ]
         views = zip(*(self.module.views(batch['inputs'], batch['data_samples']) for batch in batches), strict=True)
         return [
-            self.module.assemble(sample, of_picture)
-            for sample, of_picture in zip(batches[0]['data_samples'], views, strict=True)
+            self.module.assemble(sample, of_image)
+            for sample, of_image in zip(batches[0]['data_samples'], views, strict=True)
         ]
 
     def merge_preds(self, data_samples_list: Sequence) -> None:

@@ -36,7 +36,7 @@ def neighbours(instance_map: np.ndarray, labels) -> set[tuple[int, int]]:
 @pytest.mark.parametrize(('height', 'width', 'count'), [(1, 1, 1), (1, 9, 3), (9, 1, 3), (7, 11, 6), (24, 17, 40)])
 def test_touching_pairs(seed, height, width, count):
     rng = np.random.default_rng(seed)
-    # Objects in columns at the rims too: the first pixel of a row is no neighbour of the last one of the row before.
+    # Objects in columns at the borders too: the first pixel of a row is no neighbour of the last one of the row before.
     instance_map = rng.integers(-1, count + 1, (height, width)) * (rng.random((height, width)) < 0.4)
     labels = rng.integers(0, 2, count)
     found = touching_pairs(instance_map, labels)

@@ -159,7 +159,7 @@ MENDED = {
         (change(segmentation=[[4, 4], SQUARE]), 1),
         (change(segmentation=[[4, 4, 5, 5], SQUARE, []]), 1),
     ],
-    'over-the-rim': [],
+    'over-the-border': [],
     'no-pixel': [],
     'byte-order-mark': [],
 }
@@ -427,7 +427,7 @@ def test_masks_without_a_pixel_are_left_out(segmentation, tmp_path):
     first(content)['segmentation'] = segmentation
     normal, findings = read_annotations(write(tmp_path, content))
     found = counts(findings)
-    found.pop('over-the-rim', None)
+    found.pop('over-the-border', None)
     assert found == {'no-pixel': 1}
     assert normal['annotations'] == small_set()['annotations'][1:]
 
@@ -441,7 +441,7 @@ def test_polygons_a_few_pixels_outside(box, clipped, tmp_path):
     top, left, bottom, right = clipped
     first(content).update(segmentation=[ring(*box)], bbox=[left, top, right - left, bottom - top])
     normal, findings = read_annotations(write(tmp_path, content))
-    assert counts(findings) == {'over-the-rim': 1}
+    assert counts(findings) == {'over-the-border': 1}
     np.testing.assert_array_equal(masks(normal)[0], expected)
 
 

@@ -104,12 +104,12 @@ def test_random_maps(seed):
 
 
 def test_maps_of_nuclei(test_data):
-    """A real picture against itself moved by two pixels, every fourth nucleus cut in two, others glued together."""
+    """A real image against itself moved by two pixels, every fourth nucleus cut in two, others glued together."""
     truth_json = json.loads((test_data / 'dsb2018' / 'val.json').read_text())
     counts = np.bincount([annotation['image_id'] for annotation in truth_json['annotations']])
-    picture = next(p for p in truth_json['images'] if 20 <= counts[p['id']] <= 60)
-    labels = np.zeros((picture['height'], picture['width']), int)
-    for number, annotation in enumerate(a for a in truth_json['annotations'] if a['image_id'] == picture['id']):
+    image = next(p for p in truth_json['images'] if 20 <= counts[p['id']] <= 60)
+    labels = np.zeros((image['height'], image['width']), int)
+    for number, annotation in enumerate(a for a in truth_json['annotations'] if a['image_id'] == image['id']):
         labels[coco_mask.decode(annotation['segmentation']) > 0] = number + 1
     moved = np.roll(labels, 2, axis=0)
     cut = np.where((moved % 4 == 1) & (np.arange(labels.shape[1]) % 16 < 8), moved + 1000, moved)
@@ -153,7 +153,7 @@ def test_empty_maps(truth, prediction, dice):
 
 
 def test_table_is_sparse():
-    """4000 objects in a picture: pairs that overlap, not 4000 x 4000."""
+    """4000 objects in an image: pairs that overlap, not 4000 x 4000."""
     labels = np.kron(np.arange(1, 4001).reshape(50, 80), np.ones((4, 4), int))
     overlap = label_overlap(labels, labels[:, ::-1].copy())
     assert len(overlap.pixels_Q) == 4000

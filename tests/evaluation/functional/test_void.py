@@ -26,7 +26,7 @@ def rectangle(top: int, left: int, bottom: int, right: int) -> np.ndarray:
 
 
 def write_json(folder: Path, entries: list[tuple[int, np.ndarray]], void_name: str = 'void') -> Path:
-    """One picture (id 7) with entries (category, mask); categories 1, 2 and 255 = void."""
+    """One image (id 7) with entries (category, mask); categories 1, 2 and 255 = void."""
     annotations = []
     for index, (category, mask) in enumerate(entries, 1):
         encoded = rle(mask)
@@ -50,7 +50,7 @@ def write_json(folder: Path, entries: list[tuple[int, np.ndarray]], void_name: s
     return folder / 'set.json'
 
 
-def test_size_of_another_picture():
+def test_size_of_another_image():
     with pytest.raises(ValueError, match=r'expected masks of the size \[12, 18\] of the void, got \[18, 12\]'):
         remove_void([rle(rectangle(0, 0, 3, 3).T)], rle(rectangle(0, 0, 2, 2)))
 
@@ -78,14 +78,14 @@ def test_void_of_a_json_is_found_by_its_name(tmp_path):
     assert void_masks(COCO(str(write_json(tmp_path, entries[:1])))) == {}
 
 
-def test_list_of_pictures_without_annotations():
+def test_list_of_images_without_annotations():
     coco = COCO()
     coco.dataset = {'images': [], 'categories': [{'id': 255, 'name': 'void'}]}
     assert void_masks(coco) == {}
 
 
 def coco_figures(ann_file: Path, detections: list[tuple[int, float, np.ndarray]]) -> dict[str, float]:
-    """Figures for detections (label, score, mask) of the picture."""
+    """Figures for detections (label, score, mask) of the image."""
     metric = CocoInstanceMetric(ann_file=str(ann_file))
     metric.dataset_meta = {'classes': ('a', 'b')}
     boxes = np.array([coco_mask.toBbox(rle(mask)) for _, _, mask in detections]).reshape(-1, 4)
@@ -101,17 +101,17 @@ def coco_figures(ann_file: Path, detections: list[tuple[int, float, np.ndarray]]
 
 
 def test_coco_figures_know_nothing_of_the_void(tmp_path):
-    """An object of 4 x 4 with a rim of void to its right: reaching into the rim must not cost, nor add."""
-    thing, rim = rectangle(2, 2, 6, 6), rectangle(2, 6, 6, 10)
-    ann_file = write_json(tmp_path, [(1, thing), (255, rim)])
+    """An object of 4 x 4 with a border of void to its right: reaching into the border must not cost, nor add."""
+    thing, border = rectangle(2, 2, 6, 6), rectangle(2, 6, 6, 10)
+    ann_file = write_json(tmp_path, [(1, thing), (255, border)])
     exact = coco_figures(ann_file, [(0, 0.9, thing)])
     assert exact['coco/segm_mAP'] == exact['coco/bbox_mAP'] == exact['coco/segm_mAP_all'] == 1
     # IoU 1/2 in mask and in box if the void counted.
-    assert coco_figures(ann_file, [(0, 0.9, thing | rim)]) == exact
-    # A mask in the void alone, better scored and of a class that is not in the picture, is no detection.
-    assert coco_figures(ann_file, [(0, 0.9, thing), (1, 0.95, rim), (0, 0.99, rim)]) == exact
+    assert coco_figures(ann_file, [(0, 0.9, thing | border)]) == exact
+    # A mask in the void alone, better scored and of a class that is not in the image, is no detection.
+    assert coco_figures(ann_file, [(0, 0.9, thing), (1, 0.95, border), (0, 0.99, border)]) == exact
     # Without a category void the same is half right.
-    plain = coco_figures(write_json(tmp_path, [(1, thing)]), [(0, 0.9, thing | rim)])
+    plain = coco_figures(write_json(tmp_path, [(1, thing)]), [(0, 0.9, thing | border)])
     assert plain['coco/segm_mAP'] == plain['coco/bbox_mAP'] == 0.1  # right at IoU 0.5 alone, of ten
 
 

@@ -146,7 +146,7 @@ def test_no_pool_without_workers(executors):
 
 
 def test_ods_and_ois():
-    # One annotator. The first picture is best at the lower threshold, the second at the higher one.
+    # One annotator. The first image is best at the lower threshold, the second at the higher one.
     first = [[8, 10, 8, 10], [2, 10, 2, 2]]
     second = [[10, 10, 10, 90], [9, 10, 9, 9]]
     counts, thresholds = np.array([first, second]), np.array([0.3, 0.6])
@@ -203,14 +203,14 @@ def test_nothing_found_or_nothing_drawn_is_finite(value, drawn):
         assert {key: found[f'boundary/{key}'] for key in EMPTY} == EMPTY
 
 
-def test_no_picture_at_all():
+def test_no_image_at_all():
     found = BoundaryMetric(thresholds=3).compute_metrics([])
     assert {key: found[key] for key in EMPTY} == EMPTY
 
 
 @pytest.fixture(scope='module')
 def official_sample(test_data):
-    """Berkeley's five pictures: figures of ours, counts of ours (5, 5, 4), and the folder."""
+    """Berkeley's five images: figures of ours, counts of ours (5, 5, 4), and the folder."""
     folder = test_data / 'bsds_bench'
     metric = BoundaryMetric(thresholds=5)
     for path in sorted((folder / 'png').glob('*.png'), key=lambda path: int(path.stem)):
@@ -246,7 +246,7 @@ def test_official_counts_at_each_threshold(official_sample):
         assert right == pytest.approx(precision * predicted, rel=0.001)
 
 
-def test_official_best_of_each_picture(official_sample):
+def test_official_best_of_each_image(official_sample):
     _, counts, folder = official_sample
     thresholds = boundary_thresholds(5)
     for counts_T4, (_, threshold, recall, precision, f) in zip(

@@ -17,14 +17,14 @@ OFFICIAL = {'mAP': 0.320, 'mAP_50': 0.562, 'mAP_75': 0.299, 'AR@100': 0.417}
 """``instances_val2014_fakesegm100_results.json`` by the official cocoapi."""
 
 
-def prediction(picture: dict, detections: list[dict], label_of: dict[int, int]) -> dict:
+def prediction(image: dict, detections: list[dict], label_of: dict[int, int]) -> dict:
     """A data sample as the evaluator hands it to a metric."""
     masks = [dict(detection['segmentation']) for detection in detections]
     boxes = np.array([coco_mask.toBbox(mask) for mask in masks]).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
     return {
-        'img_id': picture['id'],
-        'ori_shape': (picture['height'], picture['width']),
+        'img_id': image['id'],
+        'ori_shape': (image['height'], image['width']),
         'pred_instances': {
             'bboxes': torch.from_numpy(boxes),
             'scores': torch.tensor([detection['score'] for detection in detections]),
@@ -36,14 +36,14 @@ def prediction(picture: dict, detections: list[dict], label_of: dict[int, int]) 
 
 @pytest.fixture(scope='module')
 def fakesegm(test_data) -> tuple[Path, list[dict]]:
-    """Annotation file and data samples of cocoapi's 100 pictures."""
+    """Annotation file and data samples of cocoapi's 100 images."""
     ann_file = test_data / 'coco_fakesegm' / 'instances_val2014_100.json'
     truth = json.loads(ann_file.read_text())
     detections = json.loads((test_data / 'coco_fakesegm' / 'instances_val2014_fakesegm100_results.json').read_text())
     label_of = {category['id']: label for label, category in enumerate(truth['categories'])}
     samples = [
-        prediction(picture, [d for d in detections if d['image_id'] == picture['id']], label_of)
-        for picture in truth['images']
+        prediction(image, [d for d in detections if d['image_id'] == image['id']], label_of)
+        for image in truth['images']
     ]
     assert sum(len(sample['pred_instances']['masks']) for sample in samples) == 734
     return ann_file, samples
@@ -87,7 +87,7 @@ def test_uncapped_figure_does_not_depend_on_which_others_are_asked_for(fakesegm)
     assert figures['segm_mAP_all'] == pytest.approx(OFFICIAL['mAP'], abs=0.0005)
 
 
-# A set of our own: discs like nuclei, as many as one likes in a picture.
+# A set of our own: discs like nuclei, as many as one likes in an image.
 
 
 def discs(rows: int, columns: int) -> np.ndarray:
@@ -102,18 +102,16 @@ def discs(rows: int, columns: int) -> np.ndarray:
 
 
 def write_truth(folder: Path, maps: list[np.ndarray]) -> Path:
-    """A COCO json of one class with a picture for each label map."""
+    """A COCO json of one class with an image for each label map."""
     images, annotations = [], []
-    for picture, labels in enumerate(maps, 1):
-        images.append(
-            {'id': picture, 'file_name': f'{picture}.png', 'height': labels.shape[0], 'width': labels.shape[1]}
-        )
+    for image, labels in enumerate(maps, 1):
+        images.append({'id': image, 'file_name': f'{image}.png', 'height': labels.shape[0], 'width': labels.shape[1]})
         for index in range(1, int(labels.max()) + 1):
             encoded = coco_mask.encode(np.asfortranarray((labels == index).astype(np.uint8)))
             annotations.append(
                 {
                     'id': len(annotations) + 1,
-                    'image_id': picture,
+                    'image_id': image,
                     'category_id': 1,
                     'iscrowd': 0,
                     'area': float(coco_mask.area(encoded)),
@@ -127,10 +125,10 @@ def write_truth(folder: Path, maps: list[np.ndarray]) -> Path:
     return path
 
 
-def sample_of(picture: int, labels: np.ndarray, scores: np.ndarray) -> dict:
+def sample_of(image: int, labels: np.ndarray, scores: np.ndarray) -> dict:
     count = len(scores)
     return {
-        'img_id': picture,
+        'img_id': image,
         'ori_shape': labels.shape,
         'pred_instances': {
             'bboxes': labels_to_boxes(torch.from_numpy(labels), count),
@@ -194,7 +192,7 @@ def test_without_detections_every_key_is_there_and_zero(tmp_path, capsys, settin
     assert 'Average Precision  (AP) @[ IoU=0.50:0.95 | area=   all | maxDets=100 ] = 0.000' in capsys.readouterr().out
 
 
-def test_one_picture_without_detections_among_others(tmp_path):
+def test_one_image_without_detections_among_others(tmp_path):
     maps = [discs(1, 3), discs(1, 3)]
     metric = CocoInstanceMetric(ann_file=str(write_truth(tmp_path, maps)))
     metric.dataset_meta = NUCLEUS

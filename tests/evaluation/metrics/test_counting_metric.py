@@ -39,7 +39,7 @@ def test_missing_truth_and_resized_truth_are_named():
 
 
 def test_by_hand():
-    """Picture 1: object 1 found with IoU 3 / 4, object 2 cut into halves. Picture 2: two objects glued together. The
+    """Image 1: object 1 found with IoU 3 / 4, object 2 cut into halves. Image 2: two objects glued together. The
     last pixel of each is ignored.
     """
     figures = evaluate(
@@ -48,12 +48,12 @@ def test_by_hand():
             sample([4, 4, 7, 7, -1], [1, 1, 1, 1, 2]),
         ]
     )
-    # Picture 1: of truth 6/7 and 2/3, of prediction 6/7, 2/3, 2/3. Picture 2: 2 * 2 / 6 both ways.
+    # Image 1: of truth 6/7 and 2/3, of prediction 6/7, 2/3, 2/3. Image 2: 2 * 2 / 6 both ways.
     assert figures['SBD'] == pytest.approx((min((6 / 7 + 2 / 3) / 2, (6 / 7 + 2 * 2 / 3) / 3) + 2 / 3) / 2)
     assert figures['DiC'] == 0  # one too many, one too few
     assert figures['abs_DiC'] == 1
     assert (figures['splits'], figures['merges']) == (1, 1)
-    # 4 objects, 4 predicted. At 0.5: 3 / 4, one half of object 2, and one object of picture 2: three pairs.
+    # 4 objects, 4 predicted. At 0.5: 3 / 4, one half of object 2, and one object of image 2: three pairs.
     assert figures['precision_50'] == figures['recall_50'] == figures['F1_50'] == 3 / 4
     assert figures['accuracy_50'] == 3 / 5
     assert figures['PQ_50'] == pytest.approx((3 / 4 + 1 / 2 + 1 / 2) / 4)
@@ -68,7 +68,7 @@ def test_by_hand():
 
 
 def test_counts_are_summed_over_the_data_set():
-    """One picture with one object found, one with three missed: recall 1/4, not the mean of 1 and 0."""
+    """One image with one object found, one with three missed: recall 1/4, not the mean of 1 and 0."""
     figures = evaluate([sample([1, 1, 0, 0], [1, 1, 0, 0]), sample([1, 2, 3, 0], [0, 0, 0, 9])])
     assert figures['recall_50'] == 1 / 4
     assert figures['precision_50'] == 1 / 2
@@ -79,7 +79,7 @@ def test_counts_are_summed_over_the_data_set():
     assert (figures['DiC'], figures['abs_DiC']) == (-1, 1)
 
 
-def test_empty_pictures():
+def test_empty_images():
     figures = evaluate([sample([0, 0], [0, 0])])
     assert figures['SBD'] == 1
     assert figures['abs_DiC'] == figures['accuracy_50'] == figures['PQ_50'] == 0
@@ -88,7 +88,7 @@ def test_empty_pictures():
     assert (figures['DiC'], figures['abs_DiC']) == (0, pytest.approx(2 / 3))
 
 
-def test_perfect_picture_of_many_objects():
+def test_perfect_image_of_many_objects():
     labels = np.arange(300).repeat(2).tolist()
     figures = evaluate([sample(labels, [0 if label == 0 else 300 - label for label in labels])])
     assert all(figures[f'{name}_95'] == 1 for name in ('precision', 'recall', 'F1', 'accuracy', 'PQ'))

@@ -17,8 +17,8 @@ from mmengine.registry import init_default_scope
 
 from mmseg_instancenet.evaluation import CocoInstanceMetric
 
-PICTURES, WIDTH = 7, 48  # an odd number: DefaultSampler fills up with the first picture
-EMPTY, NOT_FOUND = 2, 5  # pictures without an object, without a prediction
+IMAGES, WIDTH = 7, 48  # an odd number: DefaultSampler fills up with the first image
+EMPTY, NOT_FOUND = 2, 5  # images without an object, without a prediction
 CLASSES = ('cat', 'dog')
 METRICS = {
     'region': dict(type='RegionAveragePrecisionMetric', iou_thresholds=(0.3, 0.5), classwise=True),
@@ -52,18 +52,18 @@ def label_rows(number: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def write_truth(folder: Path) -> str:
-    pictures = {}
-    for number in range(PICTURES):
+    images = {}
+    for number in range(IMAGES):
         rows = object_rows(label_rows(number)[0])
-        pictures[number] = [(CLASSES[class_of(label)], row) for label, row in rows.items()]
-    return write_rows(folder, pictures, CLASSES, (1, WIDTH))
+        images[number] = [(CLASSES[class_of(label)], row) for label, row in rows.items()]
+    return write_rows(folder, images, CLASSES, (1, WIDTH))
 
 
 def data_sample(number: int) -> dict:
-    """What the metrics read of a picture."""
+    """What the metrics read of an image."""
     truth_W, predicted_W = label_rows(number)
     rng = np.random.default_rng(100 + number)
-    # Three scores for all pictures: among equals it matters which picture comes first.
+    # Three scores for all images: among equals it matters which image comes first.
     detections = [
         (class_of(label), float(rng.integers(1, 4) / 4), row) for label, row in object_rows(predicted_W).items()
     ]
@@ -79,8 +79,8 @@ def data_sample(number: int) -> dict:
     return sample
 
 
-def evaluate(ann_file: str, numbers: list[int], size: int = PICTURES) -> dict[str, float]:
-    """Figures of the pictures that this process is given, picture by picture as the loop of the runner does it."""
+def evaluate(ann_file: str, numbers: list[int], size: int = IMAGES) -> dict[str, float]:
+    """Figures of the images that this process is given, image by image as the loop of the runner does it."""
     init_default_scope('mmseg')
     evaluator = Evaluator(list(METRICS.values()))
     evaluator.dataset_meta = {'classes': CLASSES}
@@ -97,7 +97,7 @@ def evaluate_rank(rank: int, directory: Path) -> None:
     torch.distributed.init_process_group('gloo', init_method=f'file://{directory}/store', rank=rank, world_size=2)
     found = {}
     for round_up in (True, False):
-        numbers = list(DefaultSampler(range(PICTURES), shuffle=False, round_up=round_up))
+        numbers = list(DefaultSampler(range(IMAGES), shuffle=False, round_up=round_up))
         found[str(round_up)] = [numbers, evaluate(str(directory / 'rows.json'), numbers)]
     (directory / f'rank_{rank}.json').write_text(json.dumps(found))
     # The group goes with the process. destroy_process_group would join gloo's thread while holding Python's lock, for which that
@@ -111,7 +111,7 @@ def truth(tmp_path_factory) -> str:
 
 @pytest.fixture(scope='module')
 def two_ranks(truth) -> list[dict]:
-    """For each rank, with and without rounding up: its pictures and the figures that it has in the end."""
+    """For each rank, with and without rounding up: its images and the figures that it has in the end."""
     directory = Path(truth).parent
     tests = str(Path(__file__).resolve().parents[2])  # where mask_cases lies
     search = os.pathsep.join(filter(None, [tests, os.environ.get('PYTHONPATH')]))
@@ -142,30 +142,30 @@ def of_metric(figures: dict[str, float], name: str) -> dict[str, float]:
 @pytest.mark.parametrize('name', [*METRICS, *OF_MAPS])
 def test_two_processes_give_what_one_gives(two_ranks, truth, name, round_up, shares):
     assert [rank[round_up][0] for rank in two_ranks] == shares
-    expected = of_metric(evaluate(truth, list(range(PICTURES))), name)
+    expected = of_metric(evaluate(truth, list(range(IMAGES))), name)
     for rank in two_ranks:
         assert of_metric(rank[round_up][1], name) == expected
 
 
 @pytest.mark.parametrize('name', [*METRICS, *OF_MAPS])
-def test_a_picture_counted_twice_or_left_out_would_show(truth, name):
-    """The check above can fail: the picture that fills up, and each rank's own share, change the figures."""
-    expected = of_metric(evaluate(truth, list(range(PICTURES))), name)
-    for numbers in ([*range(PICTURES), 0], [0, 2, 4, 6], [1, 3, 5]):
+def test_an_image_counted_twice_or_left_out_would_show(truth, name):
+    """The check above can fail: the image that fills up, and each rank's own share, change the figures."""
+    expected = of_metric(evaluate(truth, list(range(IMAGES))), name)
+    for numbers in ([*range(IMAGES), 0], [0, 2, 4, 6], [1, 3, 5]):
         assert of_metric(evaluate(truth, numbers, len(numbers)), name) != expected
 
 
 def test_figures_of_maps_are_those_of_the_annotation_file(truth):
     metric = CocoInstanceMetric(ann_file=truth, metric='segm')
     metric.dataset_meta = {'classes': CLASSES}
-    metric.process({}, [data_sample(number) for number in range(PICTURES)])
-    assert metric.evaluate(PICTURES) == of_metric(evaluate(truth, list(range(PICTURES))), 'coco')
+    metric.process({}, [data_sample(number) for number in range(IMAGES)])
+    assert metric.evaluate(IMAGES) == of_metric(evaluate(truth, list(range(IMAGES))), 'coco')
 
 
-def test_pictures_in_another_order_would_show(truth):
-    """One rank's pictures after the other's, not in turn: among equal scores others come first."""
+def test_images_in_another_order_would_show(truth):
+    """One rank's images after the other's, not in turn: among equal scores others come first."""
     expected, found = (
-        evaluate(truth, numbers)['region/APr_30'] for numbers in (list(range(PICTURES)), [0, 2, 4, 6, 1, 3, 5])
+        evaluate(truth, numbers)['region/APr_30'] for numbers in (list(range(IMAGES)), [0, 2, 4, 6, 1, 3, 5])
     )
     assert found != expected
 

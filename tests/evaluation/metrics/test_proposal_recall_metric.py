@@ -28,13 +28,13 @@ def evaluate(metric: ProposalRecallMetric, samples: list[dict]) -> dict[str, flo
     return {key[len('proposal/') :]: value for key, value in figures.items()}
 
 
-def two_pictures(folder) -> tuple[str, list[dict]]:
-    pictures = {1: [('cat', '####......'), ('dog', '.....#####')], 2: [('cat', '##########')]}
+def two_images(folder) -> tuple[str, list[dict]]:
+    images = {1: [('cat', '####......'), ('dog', '.....#####')], 2: [('cat', '##########')]}
     samples = [
         predict_rows(1, [(1, 0.7, '.....####.'), (1, 0.9, '####......'), (0, 0.8, '###.......')]),
         predict_rows(2, [(0, 0.1, '######....')]),
     ]
-    return write_rows(folder, pictures, CLASSES), samples
+    return write_rows(folder, images, CLASSES), samples
 
 
 def test_numbers_are_checked():
@@ -43,11 +43,11 @@ def test_numbers_are_checked():
 
 
 def test_by_hand(tmp_path):
-    """Of three objects the best proposal of each picture finds the first at all ten IoU (it is perfect, of another class)
-    and the third at 0.5, 0.55 and 0.6 (its IoU). The second of picture 1 finds nothing that is new, the third the second
+    """Of three objects the best proposal of each image finds the first at all ten IoU (it is perfect, of another class)
+    and the third at 0.5, 0.55 and 0.6 (its IoU). The second of image 1 finds nothing that is new, the third the second
     object (IoU 0.8) at seven.
     """
-    ann_file, samples = two_pictures(tmp_path)
+    ann_file, samples = two_images(tmp_path)
     figures = evaluate(metric_of(ann_file, num_proposals=(1, 2, 3, 60)), samples)
     assert figures['AR@1'] == figures['AR@2'] == pytest.approx((10 + 3) / 30)
     assert figures['AR@3'] == figures['AR@60'] == pytest.approx((10 + 3 + 7) / 30)
@@ -72,14 +72,14 @@ def test_random_order(tmp_path):
     assert figures['AR@1_random'] == pytest.approx(0.1, abs=0.07)
     assert figures['AR50@5_random'] == pytest.approx(0.5, abs=0.12)
     assert figures['AR@10_random'] == 1
-    # The draw is a matter of the picture, not of when its turn comes.
+    # The draw is a matter of the image, not of when its turn comes.
     again = evaluate(metric_of(ann_file, num_proposals=(1, 5, 10)), samples[::-1])
     assert again.pop('curve') == figures.pop('curve')
     assert again == pytest.approx(figures)
 
 
 def test_the_curve_of_every_number(tmp_path):
-    ann_file, samples = two_pictures(tmp_path)
+    ann_file, samples = two_images(tmp_path)
     metrics = evaluate(metric_of(ann_file, num_proposals=(2,)), samples)
     curve = metrics['curve']
     assert list(curve) == ['proposals an image', 'AR', 'AR50', 'AR_random', 'AR50_random']
@@ -100,14 +100,14 @@ def test_the_curve_of_many_proposals_has_a_hundred_points(tmp_path):
 
 
 def test_void_is_cut_out_and_crowds_are_no_objects(tmp_path):
-    pictures = {1: [('cat', '####......'), ('void', '....##....', True), ('cat', '.......###', True)]}
-    ann_file = write_rows(tmp_path, pictures, (*CLASSES, 'void'))
+    images = {1: [('cat', '####......'), ('void', '....##....', True), ('cat', '.......###', True)]}
+    ann_file = write_rows(tmp_path, images, (*CLASSES, 'void'))
     # The first two lie in the void alone and take no place.
     proposals = [(0, 0.9, '....##....'), (0, 0.8, '....#.....'), (0, 0.7, '######....')]
     assert evaluate(metric_of(ann_file, num_proposals=(1,)), [predict_rows(1, proposals)])['AR@1'] == 1
 
 
-def test_pictures_without_objects_or_proposals(tmp_path):
+def test_images_without_objects_or_proposals(tmp_path):
     ann_file = write_rows(tmp_path, {1: [('cat', '##........')], 2: [], 3: [('cat', '##........')]}, CLASSES)
     found = (0, 0.5, '##........')
     samples = [predict_rows(1, [found]), predict_rows(2, [found]), predict_rows(3, [])]

@@ -50,7 +50,7 @@ def test_bad_input_is_named(tmp_path):
         (predict_rows(2, []), 'expected an image of .*rows.json, got img_id 2'),
         (predict_rows(1, [(3, 0.5, '##........')]), r'labels 0 \.\. 2, got 3'),
         (predict_rows(1, [(0, math.nan, '##........')]), 'finite scores'),
-        (predict_rows(1, [(1, 0.5, '##.......')]), r'original size \[1, 10\] of the picture, got \[1, 9\]'),
+        (predict_rows(1, [(1, 0.5, '##.......')]), r'original size \[1, 10\] of the image, got \[1, 9\]'),
     ):
         with pytest.raises(ValueError, match=message):
             metric.process({}, [sample])
@@ -58,7 +58,7 @@ def test_bad_input_is_named(tmp_path):
         metric_of(ann_file, classes=('cat', 'cow')).process({}, [predict_rows(1, [])])
 
 
-def two_pictures(folder) -> tuple[str, list[dict]]:
+def two_images(folder) -> tuple[str, list[dict]]:
     ann_file = write_rows(
         folder,
         {
@@ -79,7 +79,7 @@ def test_by_hand(tmp_path):
     """Three cats. By falling score: 0.9 finds the first (IoU 1); 0.8 is a second detection of it, wrong; 0.7 overlaps the
     third by 6 / 10; 0.6 the second by 4 / 5.
     """
-    ann_file, samples = two_pictures(tmp_path)
+    ann_file, samples = two_images(tmp_path)
     figures = evaluate(metric_of(ann_file, classwise=True), samples)
     # At 0.5 right, wrong, right, right: precisions 1, 1/2, 2/3, 3/4, the later ones lifted to 3/4; recall by thirds.
     cat_50 = (1 + 3 / 4 + 3 / 4) / 3
@@ -99,7 +99,7 @@ def test_by_hand(tmp_path):
 
 
 def test_without_classwise_only_means_are_returned(tmp_path):
-    ann_file, samples = two_pictures(tmp_path)
+    ann_file, samples = two_images(tmp_path)
     assert list(evaluate(metric_of(ann_file), samples)) == ['APr', 'APr_50', 'APr_60', 'APr_70', 'APr_80', 'APr_90']
     volume = evaluate(metric_of(ann_file, iou_thresholds=[0.1 * step for step in range(1, 10)]), samples)
     assert volume['APr_10'] == volume['APr_50']
@@ -109,7 +109,7 @@ def test_without_classwise_only_means_are_returned(tmp_path):
 def test_table_of_the_classes_is_printed(tmp_path, monkeypatch):
     lines = []
     monkeypatch.setattr('mmengine.logging.MMLogger.info', lambda self, message: lines.append(message))
-    ann_file, samples = two_pictures(tmp_path)
+    ann_file, samples = two_images(tmp_path)
     evaluate(metric_of(ann_file, classwise=True), samples)
     table = [
         [cell.strip() for cell in line.strip('|').split('|')] for line in '\n'.join(lines).splitlines() if '|' in line
@@ -120,7 +120,7 @@ def test_table_of_the_classes_is_printed(tmp_path, monkeypatch):
 
 
 def test_masks_as_tensor_and_as_run_lengths_are_the_same(tmp_path):
-    ann_file, samples = two_pictures(tmp_path)
+    ann_file, samples = two_images(tmp_path)
     expected = evaluate(metric_of(ann_file), samples)
     for sample in samples:
         instances = sample['pred_instances']
@@ -131,7 +131,7 @@ def test_masks_as_tensor_and_as_run_lengths_are_the_same(tmp_path):
 
 
 def test_data_samples_of_the_runner(tmp_path):
-    ann_file, samples = two_pictures(tmp_path)
+    ann_file, samples = two_images(tmp_path)
     expected = evaluate(metric_of(ann_file), samples)
     evaluator = Evaluator([dict(type='RegionAveragePrecisionMetric')])
     evaluator.dataset_meta = {'classes': CLASSES}
@@ -145,17 +145,17 @@ def test_data_samples_of_the_runner(tmp_path):
 
 def test_void_counts_for_nobody(tmp_path):
     """Without the void the first mask has IoU 1, with it 1/2; the second lies in the void alone and is no detection."""
-    pictures = {1: [('cat', '####......'), ('void', '....####..', True)]}
-    ann_file = write_rows(tmp_path, pictures, (*CLASSES, 'void'))
+    images = {1: [('cat', '####......'), ('void', '....####..', True)]}
+    ann_file = write_rows(tmp_path, images, (*CLASSES, 'void'))
     sample = predict_rows(1, [(CAT, 0.8, '########..'), (CAT, 0.9, '.....##...')])
     assert evaluate(metric_of(ann_file), [sample])['APr'] == 1
-    pictures[1].pop()
-    assert evaluate(metric_of(write_rows(tmp_path, pictures, CLASSES)), [sample])['APr'] == 0
+    images[1].pop()
+    assert evaluate(metric_of(write_rows(tmp_path, images, CLASSES)), [sample])['APr'] == 0
 
 
 def test_crowd_excuses_detections_of_its_own_class(tmp_path):
-    pictures = {1: [('cat', '###.......'), ('cat', '.....#####', True), ('dog', '###.......')]}
-    ann_file = write_rows(tmp_path, pictures, CLASSES)
+    images = {1: [('cat', '###.......'), ('cat', '.....#####', True), ('dog', '###.......')]}
+    ann_file = write_rows(tmp_path, images, CLASSES)
     in_crowd = [(CAT, 0.9, '......##..'), (CAT, 0.8, '###.......'), (DOG, 0.8, '......##..'), (DOG, 0.7, '###.......')]
     figures = evaluate(metric_of(ann_file, classwise=True), [predict_rows(1, in_crowd)])
     assert figures['APr_cat'] == 1
@@ -165,7 +165,7 @@ def test_crowd_excuses_detections_of_its_own_class(tmp_path):
     assert evaluate(metric_of(ann_file, classwise=True), [predict_rows(1, at_rim)])['APr_50_cat'] == 1 / 2
 
 
-def test_pictures_without_truth_or_detections(tmp_path):
+def test_images_without_truth_or_detections(tmp_path):
     ann_file = write_rows(tmp_path, {1: [('cat', '####......')], 2: [], 3: [], 4: [('cat', '####......')]}, CLASSES)
     found, wrong = (CAT, 0.5, '####......'), (CAT, 0.9, '####......')
     samples = [predict_rows(1, [found]), predict_rows(2, [wrong]), predict_rows(3, []), predict_rows(4, [])]
@@ -185,7 +185,7 @@ def test_more_than_a_hundred_objects(tmp_path):
 
 
 def test_no_masks_are_kept(tmp_path):
-    ann_file, samples = two_pictures(tmp_path)
+    ann_file, samples = two_images(tmp_path)
     metric = metric_of(ann_file)
     metric.process({}, samples)
     assert len(metric.results) == len(samples)
@@ -217,12 +217,12 @@ def area_of_coco_matches(ann_file: str, samples: list[dict], thresholds: list[fl
     evaluation.evaluate()
     areas = {}
     for category in categories:
-        pictures = [found for found in evaluation.evalImgs if found is not None and found['category_id'] == category]
-        count = sum(int((np.array(found['gtIgnore']) == 0).sum()) for found in pictures)
+        images = [found for found in evaluation.evalImgs if found is not None and found['category_id'] == category]
+        count = sum(int((np.array(found['gtIgnore']) == 0).sum()) for found in images)
         for row, threshold in enumerate(thresholds):
             ranked = [
                 (-score, place, bool(match))
-                for place, found in enumerate(pictures)
+                for place, found in enumerate(images)
                 for score, match, ignored in zip(
                     found['dtScores'], found['dtMatches'][row], found['dtIgnore'][row], strict=True
                 )

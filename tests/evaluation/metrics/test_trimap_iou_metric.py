@@ -25,18 +25,18 @@ def figures(metric, pairs: list[tuple[np.ndarray, np.ndarray]], count: int) -> d
 def loop_distance(truth: np.ndarray) -> np.ndarray:
     """Every pixel against every other."""
     height, width = truth.shape
-    rim = []
+    border = []
     for y in range(height):
         for x in range(width):
             near = [(y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)]
             near = [truth[a, b] for a, b in near if 0 <= a < height and 0 <= b < width]
             if truth[y, x] != 255 and any(label != truth[y, x] for label in near):
-                rim.append((y, x))
+                border.append((y, x))
     distance = np.full(truth.shape, np.inf)
     for y in range(height):
         for x in range(width):
-            if truth[y, x] != 255 and rim:
-                distance[y, x] = 1 + min(np.hypot(y - a, x - b) for a, b in rim)
+            if truth[y, x] != 255 and border:
+                distance[y, x] = 1 + min(np.hypot(y - a, x - b) for a, b in border)
     return distance
 
 
@@ -123,7 +123,7 @@ def test_what_is_predicted_on_void_does_not_count():
     assert figures(TrimapIoUMetric(), pairs, 4) == figures(TrimapIoUMetric(), changed, 4)
 
 
-def test_a_picture_without_a_boundary_has_no_band():
+def test_an_image_without_a_boundary_has_no_band():
     plain = (np.ones((9, 9), int), np.zeros((9, 9), int))
     assert np.isinf(boundary_distance(plain[1])).all()
     assert np.isnan(figures(TrimapIoUMetric(), [plain], 2)['trimap/mIoU_40'])

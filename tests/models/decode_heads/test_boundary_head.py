@@ -167,7 +167,7 @@ def test_second_phase_is_the_balanced_logistic_loss_of_the_fused_embeddings(devi
 @pytest.mark.parametrize('value', [None, 0, 1, 255])
 @pytest.mark.parametrize('fused', [False, True])
 def test_every_parameter_that_is_trained_gets_a_gradient(fused, value, device):
-    """Also of pictures without boundaries, without background, and without any label."""
+    """Also of images without boundaries, without background, and without any label."""
     head, inputs = build(fused).to(device), features(device=device)
     label = label_map() if value is None else torch.full((2, *SIZE), value)
     losses = head.loss(inputs, make_samples(label.to(device)), None)

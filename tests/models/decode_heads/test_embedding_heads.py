@@ -336,7 +336,7 @@ def test_coordinates_enter_the_embedding_branch_alone():
     head = build('EmbeddingFCNHead', coordinates=True).eval()
     to_scores, to_embeddings = recorded(head)
     scores, embeddings = run(head)
-    # Without a position the input is the whole picture; the range is -10 to 10.
+    # Without a position the input is the whole image; the range is -10 to 10.
     torch.testing.assert_close(to_embeddings[0], torch.cat([to_scores[0], grid(20 * X - 10, 20 * Y - 10)], dim=1))
     weight, bias = head.conv_embedding.weight[:, :, 0, 0], head.conv_embedding.bias
     expected = torch.einsum('dc,nchw->ndhw', weight, to_embeddings[0]) + bias[None, :, None, None]
@@ -349,13 +349,13 @@ def test_coordinates_enter_the_embedding_branch_alone():
 def test_coordinates_of_a_window():
     head = build('EmbeddingFCNHead', coordinates=True).eval()
     to_scores, to_embeddings = recorded(head)
-    # The right half of a picture of 16 x 24 that is seen at twice its size.
+    # The right half of an image of 16 x 24 that is seen at twice its size.
     meta = {'homography_matrix': [[2, 0, 0], [0, 2, 0], [0, 0, 1]], 'ori_shape': (16, 24), 'img_shape': (32, 48)}
     run(head, metas=[meta, meta], size=(32, 24), origin=(0, 24))
     torch.testing.assert_close(to_embeddings[0], torch.cat([to_scores[0], grid(10 * X, 20 * Y - 10)], dim=1))
 
 
-# A picture of 32 x 48, of which the lower right quarter was cropped.
+# An image of 32 x 48, of which the lower right quarter was cropped.
 CROPPED = {'homography_matrix': [[1, 0, -24], [0, 1, -16], [0, 0, 1]], 'ori_shape': (32, 48), 'img_shape': (16, 24)}
 
 
@@ -371,7 +371,7 @@ def test_coordinates_come_from_the_data_samples():
         torch.testing.assert_close(seen[:, -2:], grid(scale * 10 * X, scale * 10 * Y))
 
 
-def test_each_picture_of_a_batch_has_its_own_coordinates():
+def test_each_image_of_a_batch_has_its_own_coordinates():
     head = build('EmbeddingFCNHead', coordinates=True).eval()
     _, to_embeddings = recorded(head)
     run(head, metas=[CROPPED, {'ori_shape': (16, 24), 'img_shape': (16, 24)}], size=(16, 24))

@@ -75,7 +75,7 @@ def test_cosine_distance_ignores_length():
     assert labels[1] == labels[3] == labels[5]
 
 
-def test_same_picture_same_groups_whatever_came_before():
+def test_same_image_same_groups_whatever_came_before():
     torch.manual_seed(0)
     embeddings, classes = torch.randn(4, 20, 20) * 2, torch.randint(0, 3, (20, 20))
     grouper = CenterGrouping(seed=3)

@@ -15,7 +15,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from mmseg_instancenet.models import DiscriminativeLoss, MeanShiftGrouping
 from mmseg_instancenet.models.groupers import group_by_mean_shift
-from mmseg_instancenet.models.groupers.mean_shift import _iteration, _neighbourhoods, kernel_reach
+from mmseg_instancenet.models.groupers.mean_shift import _iteration, _neighbourhoods, attraction_ratio
 from mmseg_instancenet.models.losses import SphericalPairLoss
 from mmseg_instancenet.models.mean_shift.iteration import KernelSettings, shift
 from mmseg_instancenet.structures import EmbeddingMargins
@@ -152,9 +152,9 @@ def test_reach_is_the_ratio_of_two_attractions():
     ):
         log_kernel = 5 * float(big @ small) if kernel == 'cosine' else -2.5 * float((big - small).square().sum())
         own = 5 * float(small @ small) if kernel == 'cosine' else 0.0
-        assert kernel_reach(5.0, kernel, margins, 95) == pytest.approx(95 * math.exp(log_kernel - own))
-    assert kernel_reach(5.0, 'cosine', EmbeddingMargins('norm', 0.1, 6.0), 95) == 0
-    assert kernel_reach(5.0, 'norm', EmbeddingMargins('norm', 3.0, 1.0), 95) == 95  # groups that may overlap
+        assert attraction_ratio(5.0, kernel, margins, 95) == pytest.approx(95 * math.exp(log_kernel - own))
+    assert attraction_ratio(5.0, 'cosine', EmbeddingMargins('norm', 0.1, 6.0), 95) == 0
+    assert attraction_ratio(5.0, 'norm', EmbeddingMargins('norm', 3.0, 1.0), 95) == 95  # groups that may overlap
 
 
 def test_a_hundred_and_fifty_groups_whatever_the_order_of_the_pixels():

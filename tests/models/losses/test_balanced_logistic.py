@@ -15,15 +15,15 @@ from mmseg_instancenet.models.losses import balanced_logistic
 
 def by_hand(logits, label):
     """The formula, pixel by pixel."""
-    pictures = []
-    for picture, truth in zip(logits.tolist(), label.tolist(), strict=True):
+    images = []
+    for image, truth in zip(logits.tolist(), label.tolist(), strict=True):
         of_class = {0: [], 1: []}
-        for row, true_row in zip(picture, truth, strict=True):
+        for row, true_row in zip(image, truth, strict=True):
             for z, y in zip(row, true_row, strict=True):
                 if y != 255:
                     of_class[y].append(math.log1p(math.exp(-z if y == 1 else z)))
-        pictures.append(sum(sum(values) / len(values) / 2 for values in of_class.values() if values))
-    return sum(pictures) / len(pictures)
+        images.append(sum(sum(values) / len(values) / 2 for values in of_class.values() if values))
+    return sum(images) / len(images)
 
 
 def make_case(images=3):
@@ -76,7 +76,7 @@ def test_is_holistically_nested_edge_detections_loss_up_to_a_factor():
 
 
 @pytest.mark.parametrize(('value', 'expected'), [(255, 0.0), (0, math.log(2) / 2), (1, math.log(2) / 2)])
-def test_pictures_of_one_label(value, expected, device):
+def test_images_of_one_label(value, expected, device):
     logits = torch.zeros(2, 4, 5, requires_grad=True, device=device)
     loss = balanced_logistic(logits, torch.full((2, 4, 5), value, device=device))
     loss.backward()
@@ -94,9 +94,9 @@ def test_gradient(device):
     # Both classes pull alike where the network knows nothing yet.
     zero = torch.zeros_like(logits, requires_grad=True)
     (gradient,) = torch.autograd.grad(balanced_logistic(zero, label), zero)
-    for of_picture, truth in zip(gradient, label, strict=True):
-        assert of_picture[truth == 1].sum().item() == pytest.approx(-1 / 4 / len(label))
-        assert of_picture[truth == 0].sum().item() == pytest.approx(1 / 4 / len(label))
+    for of_image, truth in zip(gradient, label, strict=True):
+        assert of_image[truth == 1].sum().item() == pytest.approx(-1 / 4 / len(label))
+        assert of_image[truth == 0].sum().item() == pytest.approx(1 / 4 / len(label))
 
 
 def test_extreme_logits_stay_finite_also_in_half_precision():

@@ -47,7 +47,7 @@ def reference_terms(
     background_is_instance=False,
     push_distance=None,
 ):
-    """Formulas (1), (2), (3), summed over the classes of a picture and averaged over the pictures, in Python floats."""
+    """Formulas (1), (2), (3), summed over the classes of an image and averaged over the images, in Python floats."""
     totals = [0.0, 0.0, 0.0]
     num_images = len(embeddings)
     for x_DHW, ids, classes in zip(
@@ -200,7 +200,7 @@ def test_ignored_pixels_have_no_influence(class_agnostic, device):
     assert_same(both['loss_embedding'], expected['loss_embedding'])
 
 
-def test_batch_is_the_mean_over_pictures():
+def test_batch_is_the_mean_over_images():
     x, ids, classes = random_batch(images=3)
     ids[1] = 0
     alone = [discriminative_terms(x[i : i + 1], ids[i : i + 1], classes[i : i + 1]) for i in range(3)]
@@ -209,7 +209,7 @@ def test_batch_is_the_mean_over_pictures():
         torch.testing.assert_close(together, sum(parts) / 3)
 
 
-def test_picture_is_the_sum_over_classes():
+def test_image_is_the_sum_over_classes():
     x, ids, classes = random_batch(images=1)
     alone = [discriminative_terms(x, torch.where(classes == c, ids, -1), classes) for c in (0, 1, 2)]
     for together, *parts in zip(discriminative_terms(x, ids, classes), *alone, strict=True):
@@ -306,7 +306,7 @@ def test_nothing_to_do_is_zero_and_touches_the_input(ids, class_, device):
 
 def test_pixels_without_instance_are_in_the_graph():
     x, ids, classes = random_batch(images=2)
-    first, second = (picture[None].clone().requires_grad_() for picture in x)
+    first, second = (image[None].clone().requires_grad_() for image in x)
     ids[1] = -1
     discriminative_terms(torch.cat([first, second]), ids, classes).push.backward()
     assert first.grad.any()

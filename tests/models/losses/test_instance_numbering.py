@@ -18,14 +18,14 @@ def random_maps(ids, classes=(1, 2, 7), shape=(3, 5, 6), seed=0):
 
 
 def reference(instance_map, class_map, background_is_instance):
-    """(picture, class, id) -> flat positions, in the order in which they should be numbered."""
+    """(image, class, id) -> flat positions, in the order in which they should be numbered."""
     pixels = {}
     flat = enumerate(zip(instance_map.flatten().tolist(), class_map.flatten().tolist(), strict=True))
-    picture_size = instance_map[0].numel()
+    image_size = instance_map[0].numel()
     for position, (id_, class_) in flat:
         if id_ == -1 or class_ == 255 or (id_ == 0 and not background_is_instance):
             continue
-        pixels.setdefault((position // picture_size, class_, id_), []).append(position)
+        pixels.setdefault((position // image_size, class_, id_), []).append(position)
     return dict(sorted(pixels.items()))
 
 
@@ -53,7 +53,7 @@ def test_against_a_dictionary(ids, background_is_instance):
     assert len(boxes) == len(expected)
 
 
-def test_one_id_in_two_classes_or_pictures_is_two_instances():
+def test_one_id_in_two_classes_or_images_is_two_instances():
     ids = torch.full((2, 2, 2), 9)
     classes = torch.tensor([[[1, 1], [2, 2]], [[1, 1], [1, 1]]])
     result = number_instances(ids, classes)

@@ -66,7 +66,7 @@ def counts_of(ids, classes, foreground_only=False):
 
 
 def dense_maps(name, embeddings, counts, loops, region=None):
-    """Maps (N, D, H, W) float64 before and after each loop, picture by picture and region by region, by the reference.
+    """Maps (N, D, H, W) float64 before and after each loop, image by image and region by region, by the reference.
 
     Pixels that do not count are 0.
     """
@@ -190,7 +190,7 @@ def test_classes_that_are_grouped_apart_do_not_attract_each_other(name, device):
 
 @pytest.mark.parametrize('name', LOSSES)
 def test_foreground_only_is_the_loss_on_the_foreground_alone(name):
-    """Pictures with different numbers of foreground pixels, each against its foreground cut out as a row by hand."""
+    """Images with different numbers of foreground pixels, each against its foreground cut out as a row by hand."""
     embeddings, ids, classes = batch(images=3)
     ids[1, 3:], classes[1, 3:] = 0, 0
     embeddings.requires_grad_()
@@ -288,7 +288,7 @@ def test_the_choice_of_pixels_is_uniform():
     assert times.min() > 75 and times.max() < 165
 
 
-def test_every_pixel_of_max_pixels_is_the_whole_picture():
+def test_every_pixel_of_max_pixels_is_the_whole_image():
     embeddings, ids, classes = batch(images=1)
     count = int(counts_of(ids, classes).sum())
     whole = build('DiscriminativeLoss')(embeddings, ids, classes)
@@ -365,7 +365,7 @@ def test_nothing_to_do_is_zero_and_touches_the_embeddings(name, content, max_pix
     assert torch.isfinite(alone) and torch.isfinite(one.grad).all()
 
 
-def test_a_picture_of_nothing_beside_others():
+def test_an_image_of_nothing_beside_others():
     embeddings, ids, classes = batch()
     ids[1], classes[1] = -1, 255
     together = build()(embeddings, ids, classes)['loss_embedding']

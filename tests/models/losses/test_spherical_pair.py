@@ -31,7 +31,7 @@ def reference(
     background_is_instance=True,
     sample_NHW=None,
 ):
-    """Both parts and their gradients (N, D, H, W), averaged over the pictures: Python floats, pair by pair.
+    """Both parts and their gradients (N, D, H, W), averaged over the images: Python floats, pair by pair.
 
     The gradients are not derived from the values but written down: of 'paper' that of -s and of s above the margin, of
     'released' that of -s^2 and of [s - margin]+^2.
@@ -226,7 +226,7 @@ def test_switches_change_the_loss():
         assert abs(other.negative - plain.negative) > 1e-3
 
 
-def test_pictures_of_unequal_numbers_are_averaged():
+def test_images_of_unequal_numbers_are_averaged():
     x, ids, classes = random_batch(images=4)
     ids[1], ids[2], ids[3, :2] = -1, 7, -1
     for variant in VARIANTS:
@@ -414,7 +414,7 @@ def test_one_pixel_and_single_pixel_instances(variant):
 
 def test_ignored_pixels_are_in_the_graph():
     x, ids, classes = random_batch(images=2)
-    first, second = (picture[None].clone().requires_grad_() for picture in x)
+    first, second = (image[None].clone().requires_grad_() for image in x)
     ids[1] = -1
     sum(spherical_pair_terms(torch.cat([first, second]), ids, classes, margin=0.5)).backward()
     assert first.grad.any()

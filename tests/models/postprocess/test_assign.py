@@ -1,4 +1,4 @@
-"""How the picture's pixels join the groups of the head's map, against loops over the pixels."""
+"""How the image's pixels join the groups of the head's map, against loops over the pixels."""
 
 import math
 
@@ -30,7 +30,7 @@ TIE = 1e-4
 def covered(axis: int, length: int, placement: MapPlacement) -> dict[int, tuple[float, float]]:
     """Pixels that the map covers along an axis: where each lies on the map, and where its embedding is read.
 
-    Nothing is read beyond the centre of the last cell that lies inside the picture.
+    Nothing is read beyond the centre of the last cell that lies inside the image.
     """
     scale = placement.input_size[axis] / length
     inside = sum((cell + 0.5) * scale + placement.origin[axis] < placement.resized_size[axis] for cell in range(length))
@@ -46,7 +46,7 @@ def covered(axis: int, length: int, placement: MapPlacement) -> dict[int, tuple[
 
 
 def between(position: float, length: int) -> list[tuple[int, float]]:
-    """The cells around a position and their shares; the rim is continued outside."""
+    """The cells around a position and their shares; the border is continued outside."""
     lower = math.floor(position - 0.5)
     offset = position - 0.5 - lower
     if offset == 0:
@@ -94,8 +94,8 @@ def allowed_labels(x_Dhw, labels_hw, region_hw, region_HW, placement) -> dict[tu
     return result
 
 
-def random_scene(rng: np.random.Generator, size: tuple[int, int], picture_size: tuple[int, int], dims: int = 3):
-    """Regions 1 (groups 1 to 3) and 2 (groups 4, 5) on the map; on the picture also region 3, which has no group."""
+def random_scene(rng: np.random.Generator, size: tuple[int, int], image_size: tuple[int, int], dims: int = 3):
+    """Regions 1 (groups 1 to 3) and 2 (groups 4, 5) on the map; on the image also region 3, which has no group."""
     region_hw = rng.choice([0, 1, 2], size, p=[0.4, 0.4, 0.2])
     while True:
         labels_hw = np.where(region_hw == 1, rng.integers(0, 4, size), np.where(rng.random(size) < 0.5, 4, 5))
@@ -104,7 +104,7 @@ def random_scene(rng: np.random.Generator, size: tuple[int, int], picture_size: 
             break
         region_hw = rng.choice([0, 1, 2], size, p=[0.4, 0.4, 0.2])
     x_Dhw = rng.normal(size=(dims, *size)).astype(np.float32)
-    region_HW = rng.choice([0, 1, 2, 3], picture_size, p=[0.2, 0.4, 0.3, 0.1])
+    region_HW = rng.choice([0, 1, 2, 3], image_size, p=[0.2, 0.4, 0.3, 0.1])
     return x_Dhw, labels_hw, region_hw, region_HW
 
 
@@ -147,7 +147,7 @@ def test_random_maps_against_loops(placement, device):
 
 
 @pytest.mark.parametrize('flipped', [(False, True), (True, False), (True, True)])
-def test_a_flipped_map_labels_the_picture_as_the_map_itself_does(flipped):
+def test_a_flipped_map_labels_the_image_as_the_map_itself_does(flipped):
     rng = np.random.default_rng(3)
     embeddings = torch.from_numpy(rng.normal(size=(3, 9, 12)))
     labels_hw = torch.from_numpy(rng.integers(1, 6, (9, 12)))
@@ -271,7 +271,7 @@ def test_group_means():
         np.testing.assert_allclose(means[label - 1], x_Dhw[:, labels_hw == label].mean(1), atol=1e-12)
 
 
-# Two objects that touch: the interpolated embeddings along their rim belong to neither.
+# Two objects that touch: the interpolated embeddings along their border belong to neither.
 
 
 SIDE = 64
@@ -288,8 +288,8 @@ def touching_squares(third: bool) -> np.ndarray:
     return objects
 
 
-def at_cells(picture: np.ndarray) -> np.ndarray:
-    return picture[2::4, 2::4]
+def at_cells(image: np.ndarray) -> np.ndarray:
+    return image[2::4, 2::4]
 
 
 def iou(a: np.ndarray, b: np.ndarray) -> float:
@@ -315,11 +315,11 @@ def test_touching_squares_are_two_groups_without_a_rim(third):
         _, pieces = ndimage.label(found == label, np.ones((3, 3)))
         assert pieces == 1
     squares = (objects == 1) | (objects == 2)
-    assert len(set(found[squares].tolist())) == 2, 'a group of its own along the rim'
+    assert len(set(found[squares].tolist())) == 2, 'a group of its own along the border'
 
 
 def test_the_rim_would_be_captured_without_the_restriction_to_near_cells():
-    """That the test above can fail: on the rim the nearest of all centres is the third object's."""
+    """That the test above can fail: on the border the nearest of all centres is the third object's."""
     objects = touching_squares(True)
     x_Dhw = torch.from_numpy(EMBEDDINGS[at_cells(objects)]).permute(2, 0, 1).float()
     x_DHW = torch.nn.functional.interpolate(x_Dhw[None], size=(SIDE, SIDE), mode='bilinear')[0].numpy()
@@ -328,7 +328,7 @@ def test_the_rim_would_be_captured_without_the_restriction_to_near_cells():
     assert ((nearest == 3) & (objects > 0) & (objects < 3)).sum() > 20
 
 
-def test_padded_picture_ignores_what_lies_under_the_padding():
+def test_padded_image_ignores_what_lies_under_the_padding():
     """Cells under the padding belong to other groups; at most the pixels next to them can see one."""
     labels_hw = torch.tensor([[1, 1, 2, 2], [1, 1, 2, 2]])
     x_Dhw = labels_hw[None].float()

@@ -6,8 +6,8 @@ import torch
 
 from mmseg_instancenet.models.postprocess.merge import (
     LabelledView,
+    match_or_add,
     match_views,
-    name_groups,
     overlapping_groups,
     unite_views,
 )
@@ -38,7 +38,7 @@ def test_matches_are_those_above_half_iou():
         assert {k: (r, iou) for k, r, iou in triples} == {
             k: (r, pytest.approx(iou)) for k, (r, iou) in expected.items()
         }
-        names = name_groups(torch.from_numpy(reference), torch.from_numpy(labels), found=10).tolist()
+        names = match_or_add(torch.from_numpy(reference), torch.from_numpy(labels), found=10).tolist()
         new = iter(range(11, 20))
         assert names == [0, *(expected[k][0] if k in expected else next(new) for k in range(1, labels.max() + 1))]
         found += len(expected)

@@ -19,8 +19,8 @@ from mmseg_instancenet.models.scorers.score_regressor import (
 from mmseg_instancenet.structures import labels_to_boxes
 
 
-def random_picture(seed, count=5, classes=4):
-    """Labels in which groups of several pieces and groups at the rim occur, classes, probabilities, group scores."""
+def random_image(seed, count=5, classes=4):
+    """Labels in which groups of several pieces and groups at the border occur, classes, probabilities, group scores."""
     rng = np.random.default_rng(seed)
     labels = np.kron(rng.integers(0, count + 1, (6, 5)), np.ones((3, 4), int))
     labels[0, :count] = np.arange(1, count + 1)  # without gaps
@@ -49,7 +49,7 @@ def plain_features(labels, classes, probability, group_score, num_classes):
                 'side': (len(pixels) / (height * width)) ** 0.5,
                 'connectedness': parts.max() / len(pixels),
                 'extent': len(pixels) / box,
-                'rim': float(min(rs) == 0 or min(cs) == 0 or max(rs) == height - 1 or max(cs) == width - 1),
+                'border': float(min(rs) == 0 or min(cs) == 0 or max(rs) == height - 1 or max(cs) == width - 1),
             }
         )
     return np.array([[row[name] for name in FEATURES] for row in rows])
@@ -64,13 +64,13 @@ def features_of(labels, classes, probability, group_score, num_classes=4):
 def test_smoke():
     regressor = ScoreRegressor()
     regressor.fit(torch.rand(20, len(FEATURES)), torch.rand(20))
-    picture = random_picture(0)
-    assert make_instances(*reorder(picture), regressor).scores.shape == (5,)
+    image = random_image(0)
+    assert make_instances(*reorder(image), regressor).scores.shape == (5,)
 
 
-def reorder(picture):
+def reorder(image):
     """As make_instances takes them."""
-    labels, classes, probability, group_score = picture
+    labels, classes, probability, group_score = image
     return labels, group_score, vote_classes(labels, classes, probability, len(group_score), 4)
 
 
@@ -92,16 +92,16 @@ def test_what_cannot_be_fitted(features, target, ridge, message):
 
 @pytest.mark.parametrize('seed', range(4))
 def test_features_against_loops(seed):
-    picture = random_picture(seed)
-    expected = plain_features(*(values.numpy() for values in picture), num_classes=4)
-    features = features_of(*picture)
+    image = random_image(seed)
+    expected = plain_features(*(values.numpy() for values in image), num_classes=4)
+    features = features_of(*image)
     assert features.dtype == torch.float32
     np.testing.assert_allclose(features.numpy(), expected, atol=1e-6)
-    assert (expected.std(0) > 0).sum() >= len(FEATURES) - 1  # only the rim may be everywhere
+    assert (expected.std(0) > 0).sum() >= len(FEATURES) - 1  # only the border may be everywhere
 
 
 def test_features_by_hand():
-    """A group of two pieces, diagonal neighbours being one piece, away from the rim."""
+    """A group of two pieces, diagonal neighbours being one piece, away from the border."""
     labels = torch.zeros(6, 8, dtype=torch.long)
     labels[2, 1:4] = 1
     labels[3, 4] = 1
@@ -120,7 +120,7 @@ def test_features_by_hand():
             'side': (5 / 48) ** 0.5,
             'connectedness': 4 / 5,
             'extent': 5 / 12,
-            'rim': 0,
+            'border': 0,
         }
     )
 
@@ -154,26 +154,26 @@ def test_ridge_shares_between_equal_features():
 
 @pytest.mark.parametrize('seed', range(3))
 def test_unfitted_is_the_simple_formula(seed):
-    picture = random_picture(seed)
+    image = random_image(seed)
     regressor = ScoreRegressor()
     assert not regressor.fitted
-    simple, unfitted = (make_instances(*reorder(picture), scorer) for scorer in (None, regressor))
+    simple, unfitted = (make_instances(*reorder(image), scorer) for scorer in (None, regressor))
     assert torch.equal(simple.scores, unfitted.scores)
-    expected = plain_features(*(values.numpy() for values in picture), num_classes=4)[:, FEATURES.index('score')]
+    expected = plain_features(*(values.numpy() for values in image), num_classes=4)[:, FEATURES.index('score')]
     np.testing.assert_allclose(simple.scores.numpy(), expected, atol=1e-6)
-    votes = vote_classes(*picture[:3], len(picture[3]), 4)
-    assert torch.equal(simple_score(picture[3], votes), simple.scores)
+    votes = vote_classes(*image[:3], len(image[3]), 4)
+    assert torch.equal(simple_score(image[3], votes), simple.scores)
 
 
 def test_fitted_scores_are_linear_in_the_features_and_all_else_stays():
-    picture = random_picture(3)
+    image = random_image(3)
     regressor = ScoreRegressor()
     generator = torch.Generator().manual_seed(0)
     regressor.weight.copy_(torch.rand(len(FEATURES), generator=generator))
     regressor.bias.fill_(0.125)
     assert regressor.fitted
-    simple, fitted = (make_instances(*reorder(picture), scorer) for scorer in (None, regressor))
-    expected = plain_features(*(values.numpy() for values in picture), num_classes=4) @ regressor.weight.numpy() + 0.125
+    simple, fitted = (make_instances(*reorder(image), scorer) for scorer in (None, regressor))
+    expected = plain_features(*(values.numpy() for values in image), num_classes=4) @ regressor.weight.numpy() + 0.125
     np.testing.assert_allclose(fitted.scores.numpy(), expected, rtol=1e-5)
     assert torch.equal(simple.labels, fitted.labels) and torch.equal(simple.bboxes, fitted.bboxes)
     assert simple.masks == fitted.masks

@@ -1,4 +1,4 @@
-"""Boundary detection as a whole: predictions at the picture's size, the two phases, real pictures."""
+"""Boundary detection as a whole: predictions at the image's size, the two phases, real images."""
 
 import copy
 import shutil
@@ -60,7 +60,7 @@ def known_network(**test_cfg):
 
 
 def boundary_by_hand(model, map_3hw, size, image_size):
-    """Probability at each pixel of the picture: bilinear, unit length, fused, sigmoid. Nothing is read beyond the image."""
+    """Probability at each pixel of the image: bilinear, unit length, fused, sigmoid. Nothing is read beyond the image."""
     map_3hw = map_3hw.double().numpy()[:, : image_size[0], : image_size[1]]
     weight = model.decode_head.conv_seg.weight[0, :, 0, 0].detach().double().numpy()
     bias = model.decode_head.conv_seg.bias.item()
@@ -101,7 +101,7 @@ def test_errors():
         build(test_cfg={'mode': 'slide'})
 
 
-def test_a_batch_of_unequal_pictures_at_their_original_sizes():
+def test_a_batch_of_unequal_images_at_their_original_sizes():
     """One at its own size, one shrunk, one enlarged and flipped; all padded to one size."""
     model = known_network(non_maximum_suppression=False)
     inputs = torch.randn(3, 3, 16, 24, generator=torch.Generator().manual_seed(2))
@@ -126,14 +126,14 @@ def test_non_maximum_suppression_is_the_default_and_can_be_left_away():
     assert (result == 0).any()
 
 
-def test_a_picture_does_not_see_the_padding_of_its_batch():
+def test_an_image_does_not_see_the_padding_of_its_batch():
     model = build(test_cfg={'non_maximum_suppression': False}).eval()
-    pictures = [torch.randint(256, size, dtype=torch.uint8) for size in ((3, 32, 32), (3, 32, 56))]
+    images = [torch.randint(256, size, dtype=torch.uint8) for size in ((3, 32, 32), (3, 32, 56))]
 
     def test(chosen):
         data = {
-            'inputs': [pictures[k] for k in chosen],
-            'data_samples': [sample(pictures[k].shape[1:]) for k in chosen],
+            'inputs': [images[k] for k in chosen],
+            'data_samples': [sample(images[k].shape[1:]) for k in chosen],
         }
         return model.test_step(data)
 
@@ -174,14 +174,14 @@ def safe_loaders(monkeypatch):
 
 @pytest.fixture(scope='module')
 def small_bsds(test_data, tmp_path_factory):
-    """Three pictures to train on and two to test on, in BSDS500's layout."""
+    """Three images to train on and two to test on, in BSDS500's layout."""
     folder = tmp_path_factory.mktemp('bsds')
     for split, target, count in (('train', 'train', 3), ('val', 'test', 2)):
-        for picture in sorted((test_data / 'bsds500' / 'images' / split).glob('*.jpg'))[:count]:
+        for image in sorted((test_data / 'bsds500' / 'images' / split).glob('*.jpg'))[:count]:
             for kind, suffix in (('images', '.jpg'), ('groundTruth', '.mat')):
                 place = folder / kind / target
                 place.mkdir(parents=True, exist_ok=True)
-                shutil.copy(test_data / 'bsds500' / kind / split / f'{picture.stem}{suffix}', place)
+                shutil.copy(test_data / 'bsds500' / kind / split / f'{image.stem}{suffix}', place)
     return folder
 
 
@@ -256,7 +256,7 @@ def test_two_phases_in_one_run_stopped_between_them(small_bsds, tmp_path, monkey
     assert all(np.isfinite(value) for value in figures.values())
 
 
-def test_pictures(small_bsds, tmp_path):
+def test_images(small_bsds, tmp_path):
     path = sorted((small_bsds / 'images/test').glob('*.jpg'))[0]
     size = mmcv.imread(path).shape[:2]
     data_sample = sample(size, img_path=str(path))

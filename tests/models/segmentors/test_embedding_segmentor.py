@@ -39,7 +39,7 @@ def sample(size, truth=None, **meta):
 
 
 def known_network(model, table):
-    """Lets the network return what `table` says for the pixels that it sees: (C + D, H, W) of the whole picture as
+    """Lets the network return what `table` says for the pixels that it sees: (C + D, H, W) of the whole image as
     channels of the input. The head's map has the input's size."""
     model.scores_and_embeddings = lambda inputs, metas, origin=(0, 0): inputs.tensor_split([4], dim=1)
     return torch.from_numpy(table).float()
@@ -202,23 +202,22 @@ def test_ground_truth_classes():
         model.predict(known_network(model, table)[None], [sample((24, 32))])
 
 
-def test_batches_of_unequal_sizes_equal_single_pictures():
+def test_batches_of_unequal_sizes_equal_single_images():
     model = build().eval()
     torch.manual_seed(1)
-    pictures = [torch.randint(0, 255, (3, 40, 24)).byte(), torch.randint(0, 255, (3, 16, 48)).byte()]
+    images = [torch.randint(0, 255, (3, 40, 24)).byte(), torch.randint(0, 255, (3, 16, 48)).byte()]
     originals = [(80, 48), (16, 48)]
 
     def run(indices):
         samples = [
-            DetDataSample(metainfo=dict(ori_shape=originals[i], img_shape=tuple(pictures[i].shape[1:])))
-            for i in indices
+            DetDataSample(metainfo=dict(ori_shape=originals[i], img_shape=tuple(images[i].shape[1:]))) for i in indices
         ]
-        return model.test_step(dict(inputs=[pictures[i] for i in indices], data_samples=samples))
+        return model.test_step(dict(inputs=[images[i] for i in indices], data_samples=samples))
 
     together = run([0, 1])
     for index in (0, 1):
         assert tuple(together[index].pred_sem_seg.data.shape[1:]) == originals[index]
-    # The padding reaches into the picture through the convolutions, so here is a network that cannot look around.
+    # The padding reaches into the image through the convolutions, so here is a network that cannot look around.
     offsets = torch.tensor([0.0, 0.3, 0.6])[:, None, None]  # no two classes alike, or rounding would decide
     model.scores_and_embeddings = lambda inputs, metas, origin: (
         torch.cat([inputs + offsets, inputs[:, :1] * 0.5 + 60.1], dim=1),
@@ -235,7 +234,7 @@ def test_batches_of_unequal_sizes_equal_single_pictures():
 
 
 @pytest.mark.parametrize('size', [(1, 400), (400, 1), (8, 8)])
-def test_thin_and_tiny_pictures(size):
+def test_thin_and_tiny_images(size):
     model = build().eval()
     inputs = torch.randint(0, 255, (3, *size)).byte()
     result = model.test_step(dict(inputs=[inputs], data_samples=[sample(size)]))[0]
@@ -244,7 +243,7 @@ def test_thin_and_tiny_pictures(size):
     assert all(mask['size'] == list(size) for mask in result.pred_instances.masks)
 
 
-def test_a_picture_without_instances():
+def test_an_image_without_instances():
     model = build().eval()
     table, _, _ = two_squares()
     table[0] += 100
@@ -438,7 +437,7 @@ def test_the_commonest_class_of_a_group_decides_whether_it_is_background():
     torch.testing.assert_close(groups.score_K, torch.tensor([9 / 17, 3 / 11]))
 
 
-def test_a_picture_of_background_alone_has_no_instance():
+def test_an_image_of_background_alone_has_no_instance():
     for grouper in BACKGROUND_GROUPERS:
         model = build().eval()
         model.grouper = MODELS.build(grouper)

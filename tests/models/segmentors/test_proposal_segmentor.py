@@ -224,7 +224,7 @@ def test_two_views_agree():
     torch.testing.assert_close(both.pred_instances.scores, single.pred_instances.scores, rtol=1e-3, atol=0)
 
 
-def test_a_picture_without_objects():
+def test_an_image_without_objects():
     model, (table, _) = known(build()), scene()
     table[0] += 100
     result = model.predict(table[None], [sample()])[0]
