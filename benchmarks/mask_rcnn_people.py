@@ -132,7 +132,17 @@ def packed_for_mmdet(pipeline: Sequence[dict]) -> list[dict]:
             steps.append(dict(step, recompute_bbox=True))
             steps.append(dict(type='mmdet.FilterAnnotations', by_mask=True, keep_empty=False))
         elif step['type'] == 'PackInstanceMaps':
-            steps.append(dict(type='mmdet.PackDetInputs'))
+            meta = (
+                'img_id',
+                'img_path',
+                'ann_file',
+                'ori_shape',
+                'img_shape',
+                'scale_factor',
+                'flip',
+                'flip_direction',
+            )
+            steps.append(dict(type='mmdet.PackDetInputs', meta_keys=meta))
         elif step['type'] != 'MasksToMaps':
             steps.append(step)
     return steps

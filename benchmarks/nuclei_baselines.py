@@ -248,18 +248,18 @@ class Table:
 
     Args:
         images: of the data set, all of them.
-        dataset_meta: its classes and annotation file.
+        ann_file: its annotation file.
     """
 
-    def __init__(self, images: Sequence[NucleiImage], dataset_meta: dict) -> None:
-        self.images, self.dataset_meta = images, dataset_meta
+    def __init__(self, images: Sequence[NucleiImage], ann_file: str) -> None:
+        self.images, self.ann_file = images, ann_file
         self.fluorescent = [is_fluorescent(image.pixels_HWC) for image in images]
         self.rows: list[NucleiRow] = []
 
     def add(self, method: str, found: Sequence[Found], seconds: float | None, note: str = '') -> None:
         """Evaluates what a method has found in each image, and prints its line."""
-        metric = CocoInstanceMetric(metric='segm')
-        metric.dataset_meta = self.dataset_meta
+        metric = CocoInstanceMetric(self.ann_file, metric='segm')
+        metric.dataset_meta = dict(classes=(CLASS,))
         counts = []
         for image, one in zip(self.images, found, strict=True):
             counts.append(count_pairs(image.truth_HW, one.labels_HW))
@@ -328,8 +328,8 @@ def tune(images: Sequence[NucleiImage], method: Callable[..., np.ndarray], names
     return found
 
 
-def read_images(folder: Path, ann_file: str, every: int = 1) -> tuple[list[NucleiImage], dict]:
-    """The images of a COCO json with ``images/`` beside it, one in ``every``, and the set's metainfo."""
+def read_images(folder: Path, ann_file: str, every: int = 1) -> list[NucleiImage]:
+    """The images of a COCO json with ``images/`` beside it, one in ``every``."""
     init_default_scope('mmseg')
     dataset = DATASETS.build(
         dict(
@@ -352,7 +352,7 @@ def read_images(folder: Path, ann_file: str, every: int = 1) -> tuple[list[Nucle
         images.append(
             NucleiImage(results['img_id'], Path(results['img_path']).stem, results['img'], results['gt_instance_map'])
         )
-    return images, dataset.metainfo
+    return images
 
 
 def add_model_rows(table: Table, folder: Path, config_name: str, checkpoint: str) -> None:
@@ -460,12 +460,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise SystemExit(f'--data: expected a folder with val.json, got {args.data}')
     MMLogger.get_instance('mmengine').setLevel(logging.ERROR)
 
-    table = Table(*read_images(args.data, 'val.json'))
+    table = Table(read_images(args.data, 'val.json'), str(args.data / 'val.json'))
     true = sum(len(np.unique(image.truth_HW[image.truth_HW > 0])) for image in table.images)
     print(f'{len(table.images)} images, {sum(table.fluorescent)} of fluorescence, {true} nuclei')
     settings = {}
     if not args.no_classical:
-        training, _ = read_images(args.data, 'train.json', every=4)
+        training = read_images(args.data, 'train.json', every=4)
         for name, method, names in (
             ('Otsu, components', otsu_components, ('blur', 'min_size')),
             ('Otsu, watershed', otsu_watershed, tuple(GRIDS)),

@@ -108,7 +108,7 @@ def test_sizes_and_augmentations_are_ours():
     images, pasted, test = (
         packed_for_mmdet(dataset.pipeline) for dataset in (mixed.dataset, mixed, ours.val_dataloader.dataset)
     )
-    names = 'LoadImageFromFile mmdet.LoadAnnotations RandomChoiceResize mmdet.RandomCrop mmdet.FilterAnnotations'
+    names = 'LoadImageFromFile LoadInstanceMasks RandomChoiceResize mmdet.RandomCrop mmdet.FilterAnnotations'
     assert [step['type'] for step in images] == [*names.split(), 'mmdet.RandomFlip', 'mmdet.Pad']
     names = 'mmdet.CopyPaste mmdet.PhotoMetricDistortion mmdet.PackDetInputs'
     assert [step['type'] for step in pasted] == names.split()
