@@ -61,7 +61,21 @@ class CocoInstanceDataset(CocoDataset):
         if not data_list:
             raise ValueError(f'{self.ann_file} names no images; expected a COCO json with "images"')
         self._check_images(data_list)
+        self._check_indices(len(data_list))
         return data_list
+
+    def _check_indices(self, count: int) -> None:
+        beyond = (
+            []
+            if isinstance(self._indices, int | None)
+            else [index for index in self._indices if not -count <= index < count]
+        )
+        if beyond:
+            raise ValueError(
+                f'{self.ann_file} has {count} images: expected indices below that, got {len(beyond)} others, the first of them '
+                f'{beyond[0]}. Set indices of the data set to those of its images, or to None for all (on the command line: '
+                '--cfg-options train_dataloader.dataset.indices=None)'
+            )
 
     def _open(self, path: str) -> COCO:
         coco = open_annotations(path, self.ann_file, classes=self.metainfo['classes'], strict=self.strict)

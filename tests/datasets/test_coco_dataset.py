@@ -297,3 +297,12 @@ def test_crowds_of_real_images_are_ignored_pixels(test_data):
         np.testing.assert_array_equal(maps['gt_seg_map'] == 255, maps['gt_instance_map'] == -1)
         checked += 1
     assert checked == 3
+
+
+@pytest.mark.parametrize('indices, beyond', [([0, 3], (1, 3)), (range(7), (4, 3)), ([-4, 1], (1, -4))])
+def test_indices_beyond_the_set(tmp_path, indices, beyond):
+    """A config of a set with more images, with the data of a smaller one."""
+    write_set(tmp_path, [annotation(THING)], images=3)
+    with pytest.raises(ValueError, match=rf'has 3 images: .* got {beyond[0]} others, the first of them {beyond[1]}'):
+        load(tmp_path, indices=indices)
+    assert len(load(tmp_path, indices=[2, 0])) == 2 and len(load(tmp_path, indices=2)) == 2
