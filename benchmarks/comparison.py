@@ -30,7 +30,7 @@ def compare(
     Args:
         benchmark, setting, size, device: of the rows.
         candidates: in the order of the rows.
-        agree: from what the candidates returned, by method, to figures by method; raises
+        agree: from what the candidates returned, by method, to metrics by method; raises
             :class:`DisagreementError` if they do not agree.
     """
     outputs, peaks = warm_up(candidates, device)

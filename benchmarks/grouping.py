@@ -144,15 +144,15 @@ def _agreement(outputs: dict[str, Tensor], data: MixedGroups) -> dict[str, Agree
     else:
         name, reference_N = 'index to truth, unmixed', data.group_N
         compared = ~data.is_mixed_N
-    figures = {
+    metrics = {
         method: {
             name: adjusted_rand_index(reference_N[compared], label_N[compared]),
             'index to truth': adjusted_rand_index(data.group_N, label_N),
         }
         for method, label_N in outputs.items()
     }
-    expect_index(figures[OURS][name], f'{len(data.x_ND)} pixels, {name}')
-    return figures
+    expect_index(metrics[OURS][name], f'{len(data.x_ND)} pixels, {name}')
+    return metrics
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

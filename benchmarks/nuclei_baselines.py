@@ -301,14 +301,14 @@ def format_rows(rows: Sequence[NucleiRow]) -> str:
     )
     lines = ['| ' + ' | '.join(titles) + ' |', '|---' * len(titles) + '|']
     for row in rows:
-        figures = [
+        metrics = [
             text
             for of in (row.all_images, row.fluorescence)
             for text in (f'{of.accuracy_50:.3f}', f'{of.accuracy_75:.3f}', f'{of.count_error:.1f}')
         ]
         seconds = '' if row.seconds is None else f'{row.seconds:.1f}'
         lines.append(
-            '| ' + ' | '.join((row.method, *figures, f'{row.average_precision:.3f}', seconds, row.note)) + ' |'
+            '| ' + ' | '.join((row.method, *metrics, f'{row.average_precision:.3f}', seconds, row.note)) + ' |'
         )
     return '\n'.join(lines)
 

@@ -1,5 +1,5 @@
 # Sixteen photos of COCO learned by heart: whether the recipe of COCO, with its 81 classes, reaches what perfect embeddings would.
-# Trained and tested on the same photos at half of the length: the figures say nothing about other photos.
+# Trained and tested on the same photos at half of the length: the metrics say nothing about other photos.
 #   python tools/train.py configs/instancenet_efficientnet-lite0_overfit_coco.py
 #   python tools/analysis/perfect_embeddings.py configs/instancenet_efficientnet-lite0_overfit_coco.py --length 257
 #   python tools/analysis/grouping_tables.py configs/instancenet_efficientnet-lite0_overfit_coco.py CHECKPOINT \

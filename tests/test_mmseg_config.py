@@ -75,12 +75,12 @@ def test_mmsegs_tool_trains(trained):
 
 
 def test_both_tools_test_alike(trained):
-    figures = []
+    metrics = []
     for tool in (MIM / 'tools/test.py', ROOT / 'tools/test.py'):
         command = [tool, trained['config'], trained['checkpoint'], '--work-dir', trained['folder'] / 'test']
         output = run(*command, *trained['options'], 'model.test_cfg.classes=ground_truth')
-        figures.append(re.findall(r'coco/segm_mAP: (\S+)|mIoU: (\S+)', output)[-2:])
-    assert figures[0] == figures[1] and figures[0]
+        metrics.append(re.findall(r'coco/segm_mAP: (\S+)|mIoU: (\S+)', output)[-2:])
+    assert metrics[0] == metrics[1] and metrics[0]
 
 
 @pytest.fixture

@@ -145,8 +145,8 @@ def report(model: EmbeddingSegmentor, validation: DataLoader, fitted_on: tuple[T
             score_M = features_MF[:, FEATURES.index('score')] if scorer is None else scorer.score(features_MF)
             ranks.append(spearmanr(score_M.cpu(), iou_M.cpu()).statistic)
         with redirect_stdout(io.StringIO()):  # pycocotools prints a table
-            figures = {key: value for metric in metrics[name] for key, value in metric.evaluate(len(pairs)).items()}
-        values = (*ranks, figures['coco/segm_mAP'], figures['region/APr_50'])
+            found = {key: value for metric in metrics[name] for key, value in metric.evaluate(len(pairs)).items()}
+        values = (*ranks, found['coco/segm_mAP'], found['region/APr_50'])
         print(f'{name:<16}{values[0]:>16.3f}{values[1]:>12.3f}{values[2]:>11.3f}{values[3]:>11.3f}')
     for name, (features_MF, iou_M) in sets.items():
         error = (model.instance_scorer.score(features_MF) - iou_M).square().mean()

@@ -110,10 +110,10 @@ def read_results(arguments: list[str]) -> dict[str, float]:
         key, equals, value = argument.partition('=')
         try:
             found = json.loads(Path(argument).read_text()) if osp.isfile(argument) else {key: float(value)}
-            metrics.update({name: round(float(figure), 4) for name, figure in found.items()})
+            metrics.update({name: round(float(value), 4) for name, value in found.items()})
         except (AttributeError, TypeError, ValueError) as error:
             raise SystemExit(f'--results: expected KEY=NUMBER or a JSON file of such pairs, got {argument}') from error
-    return {name: figure for name, figure in metrics.items() if name not in ('time', 'data_time')}
+    return {name: value for name, value in metrics.items() if name not in ('time', 'data_time')}
 
 
 def weights_of(checkpoint: dict) -> dict[str, Tensor]:

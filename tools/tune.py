@@ -52,10 +52,10 @@ from mmseg_instancenet.analysis.first_settings import (
 )
 from mmseg_instancenet.analysis.kept_outputs import KeptImage, group_again, keep_outputs
 from mmseg_instancenet.analysis.tuning import (
-    Figures,
     ImageMatches,
+    Metrics,
     best_value,
-    counting_figures,
+    counting_metrics,
     match_image,
     search_settings,
 )
@@ -226,7 +226,7 @@ class Row(NamedTuple):
     """``aim`` of some settings, and the counts and the accuracy of what they find."""
 
     aim: float
-    counts: Figures
+    counts: Metrics
 
 
 class Trials:
@@ -259,14 +259,14 @@ class Trials:
         return len(self._grouped)
 
     def row(self, settings: dict[str, float]) -> Row:
-        """The figures of settings of the grouper, and of ``score_thr`` where it is among them."""
+        """The metrics of settings of the grouper, and of ``score_thr`` where it is among them."""
         of_grouper = {name: value for name, value in settings.items() if name != 'score_thr'}
         key = tuple(of_grouper.items())
         if key not in self._grouped:
             self._grouped[key] = self._group(of_grouper)
         matches, average_precision = self._grouped[key]
         thresholds = IOU_THRESHOLDS if self.aim == 'mean_accuracy' else (0.5,)
-        counts = counting_figures(matches, settings.get('score_thr', 0.0), thresholds)
+        counts = counting_metrics(matches, settings.get('score_thr', 0.0), thresholds)
         return Row(counts.accuracy if average_precision is None else average_precision, counts)
 
     def _group(self, settings: dict[str, float]) -> tuple[list[ImageMatches], float | None]:
@@ -281,9 +281,9 @@ class Trials:
         if not self.metric:
             return matches, None
         with redirect_stdout(io.StringIO()):  # pycocotools prints a table
-            figures = self.metric.compute_metrics(self.metric.results)
+            metrics = self.metric.compute_metrics(self.metric.results)
         self.metric.results.clear()
-        return matches, figures['segm_mAP_all']
+        return matches, metrics['segm_mAP_all']
 
 
 def write_config(config: Config, found: dict[str, float], first: str, out: Path) -> None:

@@ -1,4 +1,4 @@
-"""One network, many ways to group: figures of several groupings from one run over a data set."""
+"""One network, many ways to group: metrics of several groupings from one run over a data set."""
 
 import copy
 import io
@@ -18,7 +18,7 @@ from ..structures import MapPlacement, mask_ignored, resize_labels
 
 
 class GroupingRow:
-    """One row of a table: a grouper, where its classes come from, and the COCO figures of what it makes.
+    """One row of a table: a grouper, where its classes come from, and the COCO metrics of what it makes.
 
     Args:
         name: of the row.
@@ -50,8 +50,8 @@ class GroupingRow:
         instances, _ = predict_instances(views, class_HW, probability_HW, count, self.grouper, self.scorer)
         self.metric.process({}, [dict(data_sample.metainfo, pred_instances=instances)])
 
-    def figures(self) -> dict:
-        """The COCO figures of all images so far."""
+    def metrics(self) -> dict:
+        """The COCO metrics of all images so far."""
         return self._compute(copy.deepcopy(self.metric.results))
 
     def _compute(self, results: list) -> dict:

@@ -1,4 +1,4 @@
-"""Settings that make a figure largest: accuracy against a cut of the scores, and a search one setting after the other.
+"""Settings that make a metric largest: accuracy against a cut of the scores, and a search one setting after the other.
 
 Shapes: G objects of the ground truth, K predicted instances of an image, Q pairs of the two that share a pixel, T thresholds
 of the IoU.
@@ -23,7 +23,7 @@ class ImageMatches(NamedTuple):
     truths: int
 
 
-class Figures(NamedTuple):
+class Metrics(NamedTuple):
     """``accuracy`` over all images, the numbers of ``predicted`` and ``true`` objects, and ``count_error``, the mean over the
     images of the absolute difference of the two."""
 
@@ -64,10 +64,10 @@ def match_image(truth_HW: np.ndarray, prediction_HW: np.ndarray, score_K: np.nda
     return ImageMatches(score_K, iou_K, len(overlap.truth_area_G))
 
 
-def counting_figures(
+def counting_metrics(
     images: Sequence[ImageMatches], score_thr: float = 0.0, iou_thresholds: Sequence[float] = (0.5,)
-) -> Figures:
-    """The figures of the instances whose score reaches a cut.
+) -> Metrics:
+    """The metrics of the instances whose score reaches a cut.
 
     accuracy = TP / (TP + FP + FN) with TP the pairs of all images whose IoU is at least t, averaged over the thresholds t: for
     0.5 alone ``accuracy_50`` of :class:`CountingMetric`, for 0.5:0.05:0.95 its ``mean_accuracy``. No new matching is needed: an
@@ -80,7 +80,7 @@ def counting_figures(
 
     Example:
         >>> images = [ImageMatches(np.array([0.9, 0.4]), np.array([0.7, 0.0]), truths=1)]
-        >>> counting_figures(images).accuracy, counting_figures(images, 0.5).accuracy
+        >>> counting_metrics(images).accuracy, counting_metrics(images, 0.5).accuracy
         (0.5, 1.0)
     """
     kept = [
@@ -91,7 +91,7 @@ def counting_figures(
     pairs_T = (iou_M >= np.asarray(iou_thresholds)[:, None]).sum(1)
     accuracy_T = pairs_T / np.maximum(true + predicted - pairs_T, 1)
     errors = [abs(len(iou_K) - image.truths) for iou_K, image in zip(kept, images, strict=True)]
-    return Figures(float(accuracy_T.mean()), predicted, true, float(np.mean(errors)))
+    return Metrics(float(accuracy_T.mean()), predicted, true, float(np.mean(errors)))
 
 
 def best_value(aims: Mapping[float, float], preferred: float, tolerance: float = 0.0) -> float:

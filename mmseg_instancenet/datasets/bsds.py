@@ -60,7 +60,7 @@ class BSDSDataset(BaseSegDataset):
         return data_list
 
     def _check_pairs(self, split: str, expected: list[str]) -> None:
-        """Half a download shall stop the run before it starts: figures of fewer images would be other figures."""
+        """Fails before the training if images or annotations are missing."""
         folder = osp.join(self.data_prefix['seg_map_path'], split)
         if not isinstance(get_file_backend(folder, backend_args=self.backend_args), LocalBackend):
             return  # asking a remote store for every file would take minutes

@@ -12,7 +12,7 @@ from torch.utils.hooks import RemovableHandle
 
 from ..datasets.transforms.mixed_pipeline import check_mixed_pipeline
 from ..datasets.wrappers import repeats_images, transforms_of
-from ..evaluation.figure_names import figure_names
+from ..evaluation.metric_names import metric_names
 from .freeze_hook import bare_model
 from .single_value_norms import refuse_single_values
 from .training_batches import batch_of_one, check_batches
@@ -23,7 +23,7 @@ def check_settings(runner: Runner) -> None:
 
     - an epoch without iterations, or without an end (:func:`check_batches`);
     - a transform that cannot move mmdet's boxes or masks (:func:`check_mixed_pipeline`);
-    - ``save_best`` of a figure that no metric of the validation gives (:func:`figure_names`).
+    - ``save_best`` of a value that no metric of the validation gives (:func:`metric_names`).
 
     Args:
         runner: MMEngine's; its loops and data sets are built, as its ``train()`` would do next.
@@ -43,7 +43,7 @@ class SettingsHook(Hook):
 
     - a batch norm that sees one value a channel for each image, in a training whose batches, or the last of an epoch, have one
       image, stops the first iteration (:func:`refuse_single_values`);
-    - where a validation lacks the figure of ``save_best`` all the same (mmdet's ``CocoMetric`` has none where nothing was
+    - where a validation lacks the value of ``save_best`` all the same (mmdet's ``CocoMetric`` has none where nothing was
       found), a warning takes the place of MMEngine's KeyError, and the best checkpoint stays the one before.
 
     Before a validation or test: an image that comes more than once is refused where COCO's AP is measured, which pools its
@@ -52,7 +52,7 @@ class SettingsHook(Hook):
     In ``default_hooks`` of the base config, where a config with ``custom_hooks`` of its own keeps it.
     """
 
-    # After the hooks that read the figures of a validation, and just before CheckpointHook.
+    # After the hooks that read the values of a validation, and just before CheckpointHook.
     priority = 80
 
     def __init__(self) -> None:
@@ -84,12 +84,12 @@ class SettingsHook(Hook):
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         if not metrics:
             return  # CheckpointHook warns
-        for key in _best_figures(runner):
+        for key in _best_metrics(runner):
             if key not in metrics:
                 runner.logger.warning(
-                    f'save_best={key!r}: this validation gave no such figure but {sorted(metrics)}; no best checkpoint is saved'
+                    f'save_best={key!r}: this validation gave no such value but {sorted(metrics)}; no best checkpoint is saved'
                 )
-                metrics[key] = None  # CheckpointHook then leaves the figure out
+                metrics[key] = None  # CheckpointHook then leaves the value out
 
 
 def _check_data(loop: BaseLoop) -> None:
@@ -107,15 +107,15 @@ def _check_validation(loop: BaseLoop) -> None:
         )
 
 
-def _best_figures(runner: Runner) -> list[str]:
-    """The figures of ``save_best``, without 'auto'."""
+def _best_metrics(runner: Runner) -> list[str]:
+    """The values of ``save_best``, without 'auto'."""
     hooks = [hook for hook in runner.hooks if isinstance(hook, CheckpointHook) and hook.save_best]
     return [key for hook in hooks for key in hook.key_indicators if key != 'auto']
 
 
 def _check_save_best(runner: Runner) -> None:
-    wanted = _best_figures(runner)
-    names = figure_names(runner.val_loop.evaluator.metrics) if wanted else None
+    wanted = _best_metrics(runner)
+    names = metric_names(runner.val_loop.evaluator.metrics) if wanted else None
     missing = [key for key in wanted if names is not None and key not in names]
     if missing:
         raise ValueError(

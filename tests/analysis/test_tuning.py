@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment
 
-from mmseg_instancenet.analysis.tuning import ImageMatches, best_value, counting_figures, match_image, search_settings
+from mmseg_instancenet.analysis.tuning import ImageMatches, best_value, counting_metrics, match_image, search_settings
 from mmseg_instancenet.evaluation.functional.mask_overlap import IOU_THRESHOLDS
 
 
@@ -48,10 +48,10 @@ def test_the_curve_over_the_cut_equals_brute_force(seed, thresholds):
             counts = np.array([plain_pairs(*image, threshold) for image in left])
             pairs, true, predicted = counts.sum(0)
             accuracy.append(pairs / (true + predicted - pairs))
-        figures = counting_figures(matches, cut, thresholds)
-        assert figures.accuracy == pytest.approx(np.mean(accuracy), abs=1e-12)
-        assert (figures.true, figures.predicted) == (true, predicted)
-        assert figures.count_error == pytest.approx(np.abs(counts[:, 2] - counts[:, 1]).mean())
+        metrics = counting_metrics(matches, cut, thresholds)
+        assert metrics.accuracy == pytest.approx(np.mean(accuracy), abs=1e-12)
+        assert (metrics.true, metrics.predicted) == (true, predicted)
+        assert metrics.count_error == pytest.approx(np.abs(counts[:, 2] - counts[:, 1]).mean())
 
 
 def test_of_two_halves_the_one_with_the_higher_score_is_paired():
@@ -71,12 +71,12 @@ def test_instances_on_ignored_pixels_count_for_nobody_and_scores_keep_their_plac
 
 def test_the_ends_of_the_curve():
     nothing = match_image(np.zeros((2, 3), int), np.zeros((2, 3), int), np.zeros(0, np.float32))
-    assert counting_figures([nothing, nothing]) == (0, 0, 0, 0)
+    assert counting_metrics([nothing, nothing]) == (0, 0, 0, 0)
     # A fitted score may lie below 0; a cut of 0 keeps it, and a score of float32 is compared as the model compares it.
     matches = [ImageMatches(np.array([-0.1, 0.7], np.float32), np.array([0.8, 0.6]), 3)]
-    assert counting_figures(matches).predicted == 2
-    assert counting_figures(matches, 0.7) == (pytest.approx(1 / 3), 1, 3, 2)
-    assert counting_figures(matches, 0.75) == (0, 0, 3, 3)
+    assert counting_metrics(matches).predicted == 2
+    assert counting_metrics(matches, 0.7) == (pytest.approx(1 / 3), 1, 3, 2)
+    assert counting_metrics(matches, 0.75) == (0, 0, 3, 3)
 
 
 def test_among_equals_the_nearest_to_what_is_preferred():

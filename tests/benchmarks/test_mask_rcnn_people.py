@@ -180,15 +180,15 @@ def test_metrics_agree(people, tmp_path):
     )
     for mask_HW, (x1, y1, x2, y2) in zip(detections.masks, detections.bboxes.int().tolist(), strict=True):
         mask_HW[y1:y2, x1:x2] = True
-    figures = []
+    metrics = []
     for kind in (CocoInstanceMetric, CocoMetric):
         metric = kind(ann_file=str(people / 'val.json'), metric=['segm', 'bbox'])
         metric.dataset_meta = dict(classes=('person',))
         for number in range(1, 5):
             sample = dict(img_id=number, ori_shape=(90, 100), pred_instances=detections)
             metric.process({}, [sample])
-        figures.append(metric.evaluate(4))
-    ours, mmdets = figures
+        metrics.append(metric.evaluate(4))
+    ours, mmdets = metrics
     assert {name: ours[name] for name in mmdets} == mmdets
     # IoU 40 / 55 = .73 is enough at 5 of 10 thresholds, with precision 2 / 3 for half of the people.
     at_most_70, above = (51 + 50 * 2 / 3) / 101, 51 / 101
@@ -203,5 +203,5 @@ def test_command(people, tmp_path, capsys, monkeypatch):
     mask_rcnn_people.main(['--cfg-options', *settings])
     assert 'trained: 1 iterations in 0.' in capsys.readouterr().out
     (log,) = tmp_path.glob('*/vis_data/scalars.json')
-    figures = [json.loads(line) for line in log.read_text().splitlines()]
-    assert 0 <= figures[-1]['coco/segm_mAP'] <= 1
+    metrics = [json.loads(line) for line in log.read_text().splitlines()]
+    assert 0 <= metrics[-1]['coco/segm_mAP'] <= 1

@@ -362,7 +362,7 @@ def test_no_loss_looks_at_void(image, name):
 
 
 def evaluate(image: dict, metric: str, predicted: torch.Tensor) -> dict[str, float]:
-    """Figures of a metric for a label map of instances; a label's class and score hang on its number alone."""
+    """Metrics of a metric for a label map of instances; a label's class and score hang on its number alone."""
     count = 12
     classes = torch.tensor([0, *(15 if index in (1, 2) else index for index in range(1, count + 1))])
     instances = {

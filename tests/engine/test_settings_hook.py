@@ -44,19 +44,19 @@ class Images(Dataset):
 
 
 class GivesWhatItIsTold(BaseMetric):
-    """A metric that this package does not know; the figures of one validation after another."""
+    """A metric that this package does not know; the values of one validation after another."""
 
     default_prefix = 'own'
 
-    def __init__(self, *figures):
+    def __init__(self, *values):
         super().__init__()
-        self.figures = list(figures)
+        self.values = list(values)
 
     def process(self, data_batch, data_samples):
         self.results.append(len(data_samples))
 
     def compute_metrics(self, results):
-        return self.figures.pop(0)
+        return self.values.pop(0)
 
 
 def make_runner(
@@ -172,7 +172,7 @@ def test_an_epoch_without_iterations(tmp_path, schedule):
         ([dict(type='TrimapIoUMetric')], 'trimap/curve', 'trimap/mIoU_40'),
     ],
 )
-def test_a_best_figure_that_no_metric_gives(tmp_path, metrics, save_best, other):
+def test_a_best_metric_that_no_metric_gives(tmp_path, metrics, save_best, other):
     runner = make_runner(tmp_path, metrics=[METRICS.build(metric) for metric in metrics], save_best=save_best)
     with pytest.raises(ValueError, match=rf"save_best='{save_best}': no metric .* Expected one of \[.*'{other}'"):
         runner.train()
@@ -192,7 +192,7 @@ class Warnings(logging.Handler):
 
 
 @pytest.mark.parametrize(
-    ('figures', 'best'),
+    ('values', 'best'),
     [
         ([{'other': 0.5}, {'other': 0.6}], None),
         ([{'other': 0.5}, {'other': 0.5, 'AP': 0.25}], 2),
@@ -200,16 +200,16 @@ class Warnings(logging.Handler):
         ([{'AP': 0.5}, {'AP': 0.75}], 2),
     ],
 )
-def test_a_validation_without_the_best_figure_warns_and_goes_on(tmp_path, figures, best):
+def test_a_validation_without_the_best_metric_warns_and_goes_on(tmp_path, values, best):
     """MMEngine's KeyError would end the training after its first epoch."""
-    runner = make_runner(tmp_path, metrics=[GivesWhatItIsTold(*figures)], save_best='own/AP')
+    runner = make_runner(tmp_path, metrics=[GivesWhatItIsTold(*values)], save_best='own/AP')
     warnings = Warnings()
     runner.logger.addHandler(warnings)
     runner.train()
     assert runner.epoch == 2
     assert [path.name for path in tmp_path.glob('best*')] == ([] if best is None else [f'best_own_AP_epoch_{best}.pth'])
     assert sum("save_best='own/AP': this validation gave no" in line for line in warnings.lines) == sum(
-        'AP' not in one for one in figures
+        'AP' not in one for one in values
     )
 
 

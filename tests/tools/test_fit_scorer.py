@@ -63,7 +63,7 @@ def test_the_new_checkpoint_is_the_old_one_with_a_scorer(fitted):
     assert state['instance_scorer.weight'].shape == (len(FEATURES),) and state['instance_scorer.weight'].any()
 
 
-def test_figures_before_and_after(fitted):
+def test_metrics_before_and_after(fitted):
     output = fitted['output']
     for name in FEATURES:
         assert re.search(rf'^{name} +[+-]\d\.\d+', output, re.MULTILINE), output[-3000:]

@@ -65,7 +65,7 @@ def tables(networks, monkeypatch, tmp_path, capsys):
 
 
 def by_name(rows: list[dict]) -> dict:
-    """Figures of each row by its grouper and classes."""
+    """Metrics of each row by its grouper and classes."""
     return {(row['grouping'], row['classes']): row['segm_mAP'] for row in rows}
 
 
@@ -77,33 +77,33 @@ def by_name(rows: list[dict]) -> dict:
     ],
 )
 def test_the_tables_of_every_grouper(tables, kind, name, first, curve):
-    figures, output = tables(kind)
-    table_1, table_2 = by_name(figures['Table 1']), by_name(figures['Table 2'])
+    metrics, output = tables(kind)
+    table_1, table_2 = by_name(metrics['Table 1']), by_name(metrics['Table 2'])
     assert list(table_1) == [(name, 'predicted'), (name, 'ground_truth')]
     assert list(table_2) == [(f'{value:g}', 'ground_truth') for value in curve]
     configured = first.split()[1]
     assert table_2[configured, 'ground_truth'] == table_1[name, 'ground_truth'] > 0
     assert len(set(table_2.values())) > 1
     assert f'Table 1: {first}\n' in output and f'Table 2: {name}, AP against {first.split()[0]}\n' in output
-    assert [row['classes'] for row in figures['Scores']] == ['predicted', 'ground_truth']
-    assert figures['Scores'][1]['AP'] == table_1[name, 'ground_truth']
-    assert len(figures['Baselines']) == 4
+    assert [row['classes'] for row in metrics['Scores']] == ['predicted', 'ground_truth']
+    assert metrics['Scores'][1]['AP'] == table_1[name, 'ground_truth']
+    assert len(metrics['Baselines']) == 4
 
 
 def test_other_groupers_of_the_command_line(tables):
     """A grouper with the settings of the config is the config's; one as wide as the embeddings is one group an image."""
     common = ['class_agnostic=True', 'min_size=10']
-    figures, output = tables(
+    metrics, output = tables(
         'centers', '--thresholds', '1.2', '1000',
         '--grouper', 'type=CenterGrouping', 'mode=fixed', *common,
         '--grouper', 'type=MeanShiftGrouping', 'kernel=norm', 'concentration=1e-6', *common,
     )  # fmt: skip
-    table_1 = by_name(figures['Table 1'])
+    table_1 = by_name(metrics['Table 1'])
     names = ['center-fixed', 'center-shift', 'center-fixed, threshold 1.2', 'MeanShiftGrouping, concentration 1e-06']
     assert list(table_1) == [(name, classes) for classes in ('predicted', 'ground_truth') for name in names]
     for classes in ('predicted', 'ground_truth'):
         assert table_1['center-fixed, threshold 1.2', classes] == table_1['center-fixed', classes]
-    wide = by_name(figures['Table 2'])['1000', 'ground_truth']
+    wide = by_name(metrics['Table 2'])['1000', 'ground_truth']
     assert table_1[names[3], 'ground_truth'] == wide != table_1['center-fixed', 'ground_truth']
     # The longest name widens the first column.
     rows = [line for line in output.splitlines() if ' ground_truth ' in line or ' predicted ' in line][:8]

@@ -111,19 +111,19 @@ def test_tables(digits):
         'tools/analysis/grouping_tables.py', DIGITS, digits['checkpoint'], '--thresholds', '0.8', '1.2', '--out', out,
         '--work-dir', digits['folder'] / 'tables', *digits['options'],
     )  # fmt: skip
-    figures = json.loads(out.read_text())
-    assert [(row['grouping'], row['classes']) for row in figures['Table 1']] == [
+    metrics = json.loads(out.read_text())
+    assert [(row['grouping'], row['classes']) for row in metrics['Table 1']] == [
         ('center-fixed', 'predicted'),
         ('center-shift', 'predicted'),
         ('center-fixed', 'ground_truth'),
         ('center-shift', 'ground_truth'),
     ]
-    by_threshold = {row['grouping']: row for row in figures['Table 2']}
-    assert by_threshold['1.2']['segm_mAP'] == figures['Table 1'][3]['segm_mAP']
+    by_threshold = {row['grouping']: row for row in metrics['Table 2']}
+    assert by_threshold['1.2']['segm_mAP'] == metrics['Table 1'][3]['segm_mAP']
     # True classes in one group each are right wherever a class has one digit in its image.
-    one_group, components = (row for row in figures['Baselines'] if row['classes'] == 'ground_truth')
+    one_group, components = (row for row in metrics['Baselines'] if row['classes'] == 'ground_truth')
     assert 0.2 < one_group['segm_mAP'] < 0.7 and 0.2 < components['segm_mAP'] < 0.7
-    assert len(figures['Scores'][0]['shuffled']) == 10
+    assert len(metrics['Scores'][0]['shuffled']) == 10
     assert 'connected components a class' in output
 
 
@@ -149,7 +149,7 @@ def test_perfect_embeddings_lose_nothing_on_digits(digits):
 
 
 def test_perfect_embeddings_on_nuclei(test_data, tmp_path):
-    """On the ten smallest images of the validation set, to be quick; the whole set's figure is in the README."""
+    """On the ten smallest images of the validation set, to be quick; the AP of the whole set is in the README."""
     coco = json.loads((test_data / 'dsb2018/val.json').read_text())
     coco['images'] = sorted(coco['images'], key=lambda image: image['height'] * image['width'])[:10]
     ids = {image['id'] for image in coco['images']}
@@ -160,9 +160,9 @@ def test_perfect_embeddings_on_nuclei(test_data, tmp_path):
         f'test_dataloader.dataset.ann_file={tmp_path}/val.json',
         f'test_dataloader.dataset.data_prefix.img={test_data}/dsb2018/images',
     )  # fmt: skip
-    figures = [float(value) for value in re.findall(r'uncapped ([0-9.]+)', output)]
-    assert figures[0] >= 0.97
-    assert figures[0] >= figures[1] >= figures[2] > 0.5
+    metrics = [float(value) for value in re.findall(r'uncapped ([0-9.]+)', output)]
+    assert metrics[0] >= 0.97
+    assert metrics[0] >= metrics[1] >= metrics[2] > 0.5
 
 
 @pytest.mark.parametrize(

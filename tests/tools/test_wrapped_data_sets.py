@@ -1,4 +1,4 @@
-"""Wrappers of data sets, and hooks of a training, in test, flips, analysis and tuning: the figures are those without them."""
+"""Wrappers of data sets, and hooks of a training, in test, flips, analysis and tuning: the metrics are those without them."""
 
 import json
 import runpy
@@ -42,7 +42,7 @@ def trained(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def plain(trained):
-    return {flips: figures_of(trained, trained['config'], flips) for flips in (False, True)}
+    return {flips: metrics_of(trained, trained['config'], flips) for flips in (False, True)}
 
 
 def config_with(trained, name: str, changes: dict) -> Path:
@@ -62,7 +62,7 @@ def run(tool: str, *arguments) -> None:
         sys.argv = before
 
 
-def figures_of(trained, config: Path, flips: bool) -> dict:
+def metrics_of(trained, config: Path, flips: bool) -> dict:
     work_dir = trained['folder'] / f'{config.stem}_{flips}'
     run('test.py', config, trained['checkpoint'], '--work-dir', work_dir, *(['--tta'] if flips else []))
     (file,) = work_dir.glob('*/*.json')
@@ -76,7 +76,7 @@ def test_a_test_of_a_wrapped_set(trained, plain, kind, flips):
     loader.dataset = wrapped(kind, loader.dataset, 6)
     config = config_with(trained, f'{kind}_{flips}', dict(test_dataloader=loader))
     assert plain[flips]['counting/SBD'] > 0 and plain[False] != plain[True]
-    assert figures_of(trained, config, flips) == plain[flips]
+    assert metrics_of(trained, config, flips) == plain[flips]
 
 
 @pytest.mark.parametrize(
@@ -93,13 +93,13 @@ def test_a_test_without_the_training_set(trained, plain, hook):
     config = Config.fromfile(trained['config'])
     config.train_dataloader.dataset.ann_file = 'nothing.json'
     changes = dict(train_dataloader=config.train_dataloader, custom_hooks=[*config.custom_hooks, hook])
-    assert figures_of(trained, config_with(trained, hook['type'], changes), False) == plain[False]
+    assert metrics_of(trained, config_with(trained, hook['type'], changes), False) == plain[False]
 
 
 @pytest.mark.parametrize('flips', [False, True])
 def test_the_average_of_the_weights_is_tested(trained, plain, flips):
     """It is what the checkpoint has for the model, with EMAHook or without."""
-    assert figures_of(trained, config_with(trained, f'no_hooks_{flips}', dict(custom_hooks=[])), flips) == plain[flips]
+    assert metrics_of(trained, config_with(trained, f'no_hooks_{flips}', dict(custom_hooks=[])), flips) == plain[flips]
 
 
 @pytest.mark.parametrize('kind', WRAPPERS)

@@ -31,11 +31,11 @@ def test_refuses(tmp_path, curves, message):
 
 @pytest.mark.parametrize('log_x', [False, True])
 def test_draws_what_it_was_given(tmp_path, monkeypatch, log_x):
-    figures = []
-    monkeypatch.setattr(Figure, 'savefig', lambda figure, path, **kwargs: figures.append(figure))
+    metrics = []
+    monkeypatch.setattr(Figure, 'savefig', lambda figure, path, **kwargs: metrics.append(figure))
     curves = {'ours': ([1, 10, 100], [0.25, 0.5, float('nan')]), 'theirs': ([10], [0.5])}
     plot_curves(curves, 'proposals', 'recall', str(tmp_path / 'curves.png'), log_x=log_x)
-    axes = figures[0].axes[0]
+    axes = metrics[0].axes[0]
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ['ours', 'theirs']
     assert (axes.get_xlabel(), axes.get_ylabel()) == ('proposals', 'recall')
     assert axes.get_xscale() == ('log' if log_x else 'linear')

@@ -80,7 +80,7 @@ def parse_args() -> argparse.Namespace:
         '--mode', choices=['shift', 'fixed'], help='of the CenterGrouping of table 2; shift unless given'
     )
     parser.add_argument('--classes', choices=CLASSES, default='ground_truth', help='classes of table 2')
-    parser.add_argument('--out', help='json file for all figures')
+    parser.add_argument('--out', help='json file for all metrics')
     add_common_arguments(parser)
     return parser.parse_args()
 
@@ -146,7 +146,7 @@ def main() -> None:
                 print(f'{index + 1} of {len(dataloader)} batches', flush=True)
 
     MMLogger.get_current_instance().setLevel(logging.ERROR)
-    figures, computed = {}, {}
+    metrics, computed = {}, {}
     width = max(30, *(len(name) for name, _ in named))
     for title, rows in (
         (f'Table 1: {first} {configured:g}', table_1),
@@ -155,8 +155,8 @@ def main() -> None:
     ):
         print(f'\n{title}\n{"grouping":<{width}} {"classes":<14} {"AP":>6} {"AP50":>6} {"AP75":>6} {"AP_all":>6}')
         for one in rows:
-            values = computed[one] = one.figures()
-            figures.setdefault(title.split(':')[0], []).append(dict(values, grouping=one.name, classes=one.classes))
+            values = computed[one] = one.metrics()
+            metrics.setdefault(title.split(':')[0], []).append(dict(values, grouping=one.name, classes=one.classes))
             shown = ' '.join(
                 f'{values[key]:6.3f}' for key in ('segm_mAP', 'segm_mAP_50', 'segm_mAP_75', 'segm_mAP_all')
             )
@@ -166,12 +166,12 @@ def main() -> None:
         if one.name == kind(model.grouper):
             ranked, shuffled = computed[one]['segm_mAP'], one.shuffled(range(10))
             mean = sum(shuffled) / len(shuffled)
-            figures.setdefault('Scores', []).append(dict(classes=one.classes, AP=ranked, shuffled=shuffled))
+            metrics.setdefault('Scores', []).append(dict(classes=one.classes, AP=ranked, shuffled=shuffled))
             span = f'{min(shuffled):.3f} to {max(shuffled):.3f}'
             print(f'{one.classes:<14} AP {ranked:.3f}, scores shuffled {mean:.3f} (mean of 10, {span})')
     if args.out:
         with open(args.out, 'w') as file:
-            json.dump(figures, file, indent=1)
+            json.dump(metrics, file, indent=1)
 
 
 def build_other(model: EmbeddingSegmentor, settings: dict) -> Grouper:

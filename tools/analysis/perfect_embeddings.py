@@ -66,7 +66,7 @@ def main() -> None:
             network_pass = perfect_pass(*truth, count, size)
             rows[name].add(sample, [[network_pass]], classify_perfect(network_pass), count)
     for name, row in rows.items():
-        values = row.figures()
+        values = row.metrics()
         print(f'{name:<40} AP {values["segm_mAP"]:.3f}  uncapped {values["segm_mAP_all"]:.3f}', flush=True)
 
 

@@ -111,8 +111,8 @@ def main() -> None:
             if len(values_M) == 0:
                 print(f'{kind}: no such pair in these images')
                 break
-            figures = [values_M.mean(), *np.quantile(values_M, QUANTILES)]
-            print(f'{kind + f", loop {loop}":<24}{len(values_M):>8}' + ''.join(f'{value:8.3f}' for value in figures))
+            metrics = [values_M.mean(), *np.quantile(values_M, QUANTILES)]
+            print(f'{kind + f", loop {loop}":<24}{len(values_M):>8}' + ''.join(f'{value:8.3f}' for value in metrics))
     loss = loss_on_embeddings(model)
     margin = loss.resolve_margin(model.branch.dims) if isinstance(loss, SphericalPairLoss) else None
     out = args.out or osp.join(config.work_dir, 'similarity_by_loop.png')

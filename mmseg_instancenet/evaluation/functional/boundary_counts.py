@@ -85,7 +85,7 @@ def _count_one(
     return found, int(truth_AHW.sum()), int(right_HW.sum()), int(boundary_HW.sum())
 
 
-def boundary_figures(counts_ST4: np.ndarray, thresholds_T: np.ndarray) -> dict[str, float]:
+def boundary_metrics(counts_ST4: np.ndarray, thresholds_T: np.ndarray) -> dict[str, float]:
     """ODS, OIS and AP of S images, as the benchmark's ``collect_eval_bdry`` has them.
 
     With the counts summed over the images, precision P = matched / all predicted pixels, recall R = matched / all pixels of
@@ -102,7 +102,7 @@ def boundary_figures(counts_ST4: np.ndarray, thresholds_T: np.ndarray) -> dict[s
         thresholds_T: (T,), ascending.
 
     Example:
-        >>> boundary_figures(np.array([[[8, 10, 6, 8], [4, 10, 4, 4]]]), np.array([0.3, 0.6]))['OIS']
+        >>> boundary_metrics(np.array([[[8, 10, 6, 8], [4, 10, 4, 4]]]), np.array([0.3, 0.6]))['OIS']
         0.7741935483870969
     """
     total_T4 = counts_ST4.sum(0)

@@ -10,7 +10,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger
 from mmseg.registry import METRICS
 
-from ..functional.boundary_counts import boundary_figures, boundary_thresholds, count_matches
+from ..functional.boundary_counts import boundary_metrics, boundary_thresholds, count_matches
 
 
 @METRICS.register_module()
@@ -20,9 +20,9 @@ class BoundaryMetric(BaseMetric):
     Reads of each data sample, both at the image's original size: ``pred_boundary.data`` (1, H, W), the probability of a
     boundary in [0, 1], and ``gt_boundaries.data`` (A, H, W) bool, one map an annotator (:class:`LoadBSDSBoundaries`). Returns
     ``boundary/ODS``, ``boundary/OIS``, ``boundary/AP`` and ``boundary/ODS_{threshold,precision,recall}``; the formulas
-    are in :func:`boundary_figures`. A network that finds nothing gets 0, not NaN.
+    are in :func:`boundary_metrics`. A network that finds nothing gets 0, not NaN.
 
-    Non-maximum suppression, which most published figures include, is the model's business: here lines are only thinned.
+    Non-maximum suppression, which most published results include, is the model's business: here lines are only thinned.
 
     On the benchmark's own sample of five images and five thresholds it gives ODS .70469, OIS .70871 and AP .30754 where the
     official code gave .70463, .70870 and .30763; thinned maps have the same number of pixels.
@@ -89,8 +89,8 @@ class BoundaryMetric(BaseMetric):
         return super().evaluate(size)
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """Figures from the counts of all images."""
+        """Metrics from the counts of all images."""
         if not results:
             MMLogger.get_current_instance().warning('no image was evaluated: every metric of BoundaryMetric is 0')
         counts_ST4 = np.array(results, np.int64).reshape(-1, len(self.thresholds_T), 4)
-        return boundary_figures(counts_ST4, self.thresholds_T)
+        return boundary_metrics(counts_ST4, self.thresholds_T)

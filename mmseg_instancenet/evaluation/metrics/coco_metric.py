@@ -34,12 +34,12 @@ class CocoInstanceMetric(CocoMetric):
     - ``segm_mAP_all`` stands beside the official ``segm_mAP``: the same average over IoU 0.5:0.05:0.95, without COCO's limit of
       100 detections an image (nuclei images hold hundreds).
     - Only images that were evaluated count: a data set with ``indices`` is a part of its annotation file.
-    - Where the whole set has no detection, as early in a training, the figures are COCO's for that, 0, and have their keys,
+    - Where the whole set has no detection, as early in a training, the metrics are COCO's for that, 0, and have their keys,
       so that ``save_best`` works; mmdet returns none. Where the ground truth has no object they are -1, as COCO's are, and
       where no image was evaluated NaN.
     - Void (an annotation of the category ``void``, see ``evaluation/void.py``) is cut out of the predicted masks of its image
       before they are matched. Their boxes are then those of what is left, and a mask of which nothing is left is no
-      detection: what is predicted on void pixels changes no figure. In the maps void is -1 and 255.
+      detection: what is predicted on void pixels changes no metric. In the maps void is -1 and 255.
 
     Args: those of ``CocoMetric``; ``metric`` is ``['segm', 'bbox']`` unless given.
     """
@@ -121,13 +121,13 @@ class CocoInstanceMetric(CocoMetric):
         results = self._find_truth(results)
         # mmdet takes all images of the annotation file, also those that the data set leaves out (`indices`).
         self.img_ids = [truth['img_id'] for truth, _ in results]
-        figures = super().compute_metrics(results)
+        metrics = super().compute_metrics(results)
         if 'segm' in self.metrics and not self.format_only:
-            figures['segm_mAP_all'] = self._mean_ap_of_all() if self._uncapped else figures['segm_mAP']
+            metrics['segm_mAP_all'] = self._mean_ap_of_all() if self._uncapped else metrics['segm_mAP']
             MMLogger.get_current_instance().info(
-                f'segm_mAP_all (no limit of detections): {figures["segm_mAP_all"]:.3f}'
+                f'segm_mAP_all (no limit of detections): {metrics["segm_mAP_all"]:.3f}'
             )
-        return figures
+        return metrics
 
     def _find_truth(self, results: Sequence[tuple[dict, dict]]) -> list[tuple[dict, dict]]:
         """Sets the truth of the images that were evaluated; returns their results with ids that are unique."""

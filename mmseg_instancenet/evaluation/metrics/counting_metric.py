@@ -1,4 +1,4 @@
-"""Figures for those who count: leaves, nuclei, fruit."""
+"""Counting and matching metrics on label maps: leaves, nuclei, fruit."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -29,7 +29,7 @@ _KEYS = (
 
 @METRICS.register_module()
 class CountingMetric(BaseMetric):
-    r"""CVPPP's measures, StarDist's matching figures, and splits and merges, on label maps without regard to class.
+    r"""CVPPP's measures, StarDist's matching metrics, and splits and merges, on label maps without regard to class.
 
     Compares ``pred_instance_map`` with ``gt_instance_map``, both (1, H, W) at the image's original size: in the test
     pipeline ``LoadInstanceMasks`` and ``MasksToMaps`` come after the resize. Pixels with ground truth -1 (crowds, void)
@@ -52,7 +52,7 @@ class CountingMetric(BaseMetric):
     Args:
         collect_device, prefix: see MMEngine's ``BaseMetric``.
 
-    Example, beside COCO's figures in a config::
+    Example, beside COCO's metrics in a config::
 
         val_evaluator = [dict(type='CocoInstanceMetric'), dict(type='CountingMetric')]
     """
@@ -75,7 +75,7 @@ class CountingMetric(BaseMetric):
                     f'expected gt_instance_map at the size {prediction_HW.shape} of pred_instance_map, the original size, got '
                     f'{truth_HW.shape}: in the test pipeline LoadInstanceMasks comes after the resize'
                 )
-            self.results.append(_figures_of_image(label_overlap(truth_HW, prediction_HW)))
+            self.results.append(_metrics_of_image(label_overlap(truth_HW, prediction_HW)))
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         if not results:
@@ -85,7 +85,7 @@ class CountingMetric(BaseMetric):
             np.array(column) for column in zip(*results, strict=True)
         )
         difference = predictions - truths
-        figures = {
+        metrics = {
             'SBD': float(best_dice.mean()),
             'DiC': float(difference.mean()),
             'abs_DiC': float(np.abs(difference).mean()),
@@ -104,16 +104,16 @@ class CountingMetric(BaseMetric):
                 _ratio(matched, true + predicted - matched),
                 _ratio(2 * iou_sum, true + predicted),
             )
-            figures.update(
+            metrics.update(
                 {f'{name}_{100 * threshold:g}': ratio for name, ratio in zip(_OF_THRESHOLD, ratios, strict=True)}
             )
             rows.append([f'{threshold:g}', *(f'{ratio:.3f}' for ratio in ratios)])
-        figures['mean_accuracy'] = float(np.mean([figures[f'accuracy_{100 * t:g}'] for t in IOU_THRESHOLDS]))
+        metrics['mean_accuracy'] = float(np.mean([metrics[f'accuracy_{100 * t:g}'] for t in IOU_THRESHOLDS]))
         MMLogger.get_current_instance().info(f'{true} objects, {predicted} predicted\n{AsciiTable(rows).table}')
-        return figures
+        return metrics
 
 
-def _figures_of_image(overlap: LabelOverlap) -> tuple:
+def _metrics_of_image(overlap: LabelOverlap) -> tuple:
     pairs, iou_sums = zip(*(match_objects(overlap, threshold) for threshold in IOU_THRESHOLDS), strict=True)
     return (
         len(overlap.truth_area_G),

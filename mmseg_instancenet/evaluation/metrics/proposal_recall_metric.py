@@ -12,7 +12,7 @@ from ..functional.mask_overlap import IOU_THRESHOLDS, mask_iou, match_greedily
 from .mask_metric import ImageMasks, MaskMetric
 
 _SHUFFLES = 10
-"""Random orders of the proposals, whose mean stands beside the figure of the scores."""
+"""Random orders of the proposals, whose mean stands beside the recall of the scores."""
 
 _CURVE_POINTS = 100
 """Numbers of proposals, at most, at which the curve is given."""
@@ -29,12 +29,12 @@ class ProposalRecallMetric(MaskMetric):
 
     Matching is one to one: each proposal in order of its score takes the free object that it overlaps most
     (:func:`match_greedily`), as in COCO's AR (``COCOeval`` with ``useCats=0`` and ``maxDets=n``). MCG's benchmark, from which
-    the published VOC figures come, asks for each object for its best proposal instead. Above IoU 0.5, where objects do not
+    the published VOC results come, asks for each object for its best proposal instead. Above IoU 0.5, where objects do not
     overlap each other, as in label maps and in VOC, the two agree: a proposal can exceed 0.5 with one object only.
     n counts the proposals of each image; MCG's curves have the mean number over the images on their axis.
 
     ``AR@n_random`` and ``AR50@n_random`` are the mean of ten random orders of the same proposals: what a score is worth is
-    the distance from them. Crowds and void are no objects; void is cut out of the proposals. Without any object all figures
+    the distance from them. Crowds and void are no objects; void is cut out of the proposals. Without any object all metrics
     are NaN.
 
     ``curve`` has all four at up to a hundred n, from 1 to the most proposals that an image has, close together where n is

@@ -110,12 +110,12 @@ class RegionAveragePrecisionMetric(MaskMetric):
                 f'{len(results)} images were evaluated, and their ground truth has no object: AP^r is NaN'
             )
         mean_T = ap_TC[:, occurs_C].mean(1) if occurs_C.any() else np.full(len(names), np.nan)
-        figures = {'APr': float(mean_T.mean()), **dict(zip(names, mean_T.tolist(), strict=True))}
+        metrics = {'APr': float(mean_T.mean()), **dict(zip(names, mean_T.tolist(), strict=True))}
         if self.classwise:
             rows = [['category', 'objects', 'APr', *names]]
             for name, count, ap_T in zip(self.dataset_meta['classes'], objects_C, ap_TC.T, strict=True):
-                figures[f'APr_{name}'] = float(ap_T.mean())
-                figures.update({f'{key}_{name}': float(ap) for key, ap in zip(names, ap_T, strict=True)})
+                metrics[f'APr_{name}'] = float(ap_T.mean())
+                metrics.update({f'{key}_{name}': float(ap) for key, ap in zip(names, ap_T, strict=True)})
                 rows.append([name, str(count), *(f'{value:.3f}' for value in (ap_T.mean(), *ap_T))])
             MMLogger.get_current_instance().info('\n' + AsciiTable(rows).table)
-        return figures
+        return metrics

@@ -102,7 +102,7 @@ class TrimapIoUMetric(BaseMetric):
     are those of :class:`ForegroundIoUMetric`: 0 is the background, class k of the data set is k + 1. Pixels of all
     images are counted together, classes that occur at no pixel of a band are left out of its mean.
 
-    Memory: 12 bytes for each image, width and class until the figures are made.
+    Memory: 12 bytes for each image, width and class until the metrics are made.
 
     Args:
         max_width: the widest band, pixels.

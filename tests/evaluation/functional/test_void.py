@@ -1,4 +1,4 @@
-"""Void: found in a json, cut out of masks, and without a say in COCO's figures."""
+"""Void: found in a json, cut out of masks, and without a say in COCO's metrics."""
 
 import json
 from pathlib import Path
@@ -84,8 +84,8 @@ def test_list_of_images_without_annotations():
     assert void_masks(coco) == {}
 
 
-def coco_figures(ann_file: Path, detections: list[tuple[int, float, np.ndarray]]) -> dict[str, float]:
-    """Figures for detections (label, score, mask) of the image."""
+def coco_metrics(ann_file: Path, detections: list[tuple[int, float, np.ndarray]]) -> dict[str, float]:
+    """Metrics for detections (label, score, mask) of the image."""
     metric = CocoInstanceMetric(ann_file=str(ann_file))
     metric.dataset_meta = {'classes': ('a', 'b')}
     boxes = np.array([coco_mask.toBbox(rle(mask)) for _, _, mask in detections]).reshape(-1, 4)
@@ -100,22 +100,22 @@ def coco_figures(ann_file: Path, detections: list[tuple[int, float, np.ndarray]]
     return metric.evaluate(1)
 
 
-def test_coco_figures_know_nothing_of_the_void(tmp_path):
+def test_coco_metrics_know_nothing_of_the_void(tmp_path):
     """An object of 4 x 4 with a border of void to its right: reaching into the border must not cost, nor add."""
     thing, border = rectangle(2, 2, 6, 6), rectangle(2, 6, 6, 10)
     ann_file = write_json(tmp_path, [(1, thing), (255, border)])
-    exact = coco_figures(ann_file, [(0, 0.9, thing)])
+    exact = coco_metrics(ann_file, [(0, 0.9, thing)])
     assert exact['coco/segm_mAP'] == exact['coco/bbox_mAP'] == exact['coco/segm_mAP_all'] == 1
     # IoU 1/2 in mask and in box if the void counted.
-    assert coco_figures(ann_file, [(0, 0.9, thing | border)]) == exact
+    assert coco_metrics(ann_file, [(0, 0.9, thing | border)]) == exact
     # A mask in the void alone, better scored and of a class that is not in the image, is no detection.
-    assert coco_figures(ann_file, [(0, 0.9, thing), (1, 0.95, border), (0, 0.99, border)]) == exact
+    assert coco_metrics(ann_file, [(0, 0.9, thing), (1, 0.95, border), (0, 0.99, border)]) == exact
     # Without a category void the same is half right.
-    plain = coco_figures(write_json(tmp_path, [(1, thing)]), [(0, 0.9, thing | border)])
+    plain = coco_metrics(write_json(tmp_path, [(1, thing)]), [(0, 0.9, thing | border)])
     assert plain['coco/segm_mAP'] == plain['coco/bbox_mAP'] == 0.1  # right at IoU 0.5 alone, of ten
 
 
 def test_nothing_but_void_is_predicted(tmp_path):
     ann_file = write_json(tmp_path, [(1, rectangle(2, 2, 6, 6)), (255, rectangle(2, 6, 6, 10))])
-    figures = coco_figures(ann_file, [(0, 0.9, rectangle(2, 6, 6, 10))])
-    assert figures['coco/segm_mAP'] == figures['coco/bbox_mAP'] == 0
+    metrics = coco_metrics(ann_file, [(0, 0.9, rectangle(2, 6, 6, 10))])
+    assert metrics['coco/segm_mAP'] == metrics['coco/bbox_mAP'] == 0

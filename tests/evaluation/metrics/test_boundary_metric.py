@@ -12,7 +12,7 @@ from mmseg.structures import SegDataSample
 
 from mmseg_instancenet.datasets.transforms.boundaries import read_bsds_boundaries
 from mmseg_instancenet.evaluation import BoundaryMetric
-from mmseg_instancenet.evaluation.functional.boundary_counts import boundary_figures, boundary_thresholds, count_matches
+from mmseg_instancenet.evaluation.functional.boundary_counts import boundary_metrics, boundary_thresholds, count_matches
 from mmseg_instancenet.evaluation.metrics import boundary_metric
 
 EMPTY = {'ODS': 0, 'OIS': 0, 'AP': 0}
@@ -25,7 +25,7 @@ def sample(probability: np.ndarray, truth: np.ndarray) -> dict:
     return data_sample.to_dict()
 
 
-def figures(pairs: list[tuple[np.ndarray, np.ndarray]], **kwargs) -> dict[str, float]:
+def metrics(pairs: list[tuple[np.ndarray, np.ndarray]], **kwargs) -> dict[str, float]:
     metric = METRICS.build(dict(type='BoundaryMetric', thin=False, **kwargs))
     for pair in pairs:
         metric.process({}, [sample(*pair)])
@@ -53,14 +53,14 @@ def test_missing_field(missing):
 @pytest.mark.parametrize('value', [-0.1, 1.5, float('nan')])
 def test_no_probability(value):
     with pytest.raises(ValueError, match=r'probabilities in \[0, 1\]'):
-        figures([(np.full((4, 5), value), np.zeros((1, 4, 5), bool))])
+        metrics([(np.full((4, 5), value), np.zeros((1, 4, 5), bool))])
 
 
 def test_wrong_shapes():
     with pytest.raises(ValueError, match='of one size'):
-        figures([(np.zeros((4, 5)), np.zeros((2, 5, 4), bool))])
+        metrics([(np.zeros((4, 5)), np.zeros((2, 5, 4), bool))])
     with pytest.raises(ValueError, match='at least one annotator'):
-        figures([(np.zeros((4, 5)), np.zeros((0, 4, 5), bool))])
+        metrics([(np.zeros((4, 5)), np.zeros((0, 4, 5), bool))])
     with pytest.raises(ValueError, match=r'shape \(1, H, W\)'):
         BoundaryMetric().process(
             {}, [{'pred_boundary': {'data': torch.zeros(4, 5)}, 'gt_boundaries': {'data': torch.zeros(1, 4, 5)}}]
@@ -132,16 +132,16 @@ def test_one_pool_counts_all_images_and_ends_with_the_evaluation(executors):
     (executor,) = executors
     assert executor._mp_context.get_start_method() == 'spawn'
     found = metric.evaluate(3)
-    assert found == figures(pairs, thresholds=5)
+    assert found == metrics(pairs, thresholds=5)
     with pytest.raises(RuntimeError, match='after shutdown'):
         executor.submit(len, [])
     # The next evaluation of the same metric begins anew.
     metric.process({}, [sample(*pairs[0])])
-    assert metric.evaluate(1) == figures(pairs[:1], thresholds=5) and len(executors) == 2
+    assert metric.evaluate(1) == metrics(pairs[:1], thresholds=5) and len(executors) == 2
 
 
 def test_no_pool_without_workers(executors):
-    figures([(np.zeros((4, 5)), np.zeros((1, 4, 5), bool))], thresholds=3)
+    metrics([(np.zeros((4, 5)), np.zeros((1, 4, 5), bool))], thresholds=3)
     assert executors == []
 
 
@@ -150,7 +150,7 @@ def test_ods_and_ois():
     first = [[8, 10, 8, 10], [2, 10, 2, 2]]
     second = [[10, 10, 10, 90], [9, 10, 9, 9]]
     counts, thresholds = np.array([first, second]), np.array([0.3, 0.6])
-    found = boundary_figures(counts, thresholds)
+    found = boundary_metrics(counts, thresholds)
     # Between the thresholds: R from 18/20 to 11/20, P from 18/100 to 11/11, in 100 steps.
     curve = []
     for index in range(100):
@@ -174,11 +174,11 @@ def test_average_precision_is_the_area_under_the_interpolated_curve():
             expected += 0.01 * (1 - (recall - 0.2))
         elif 0.4 < recall <= 0.6:
             expected += 0.01 * (0.8 - (recall - 0.4) * 1.5)
-    assert boundary_figures(counts, np.array([0.2, 0.5, 0.8]))['AP'] == pytest.approx(expected)
+    assert boundary_metrics(counts, np.array([0.2, 0.5, 0.8]))['AP'] == pytest.approx(expected)
 
 
 def test_one_recall_alone_has_no_area():
-    found = boundary_figures(np.array([[[5, 10, 5, 10]]]), np.array([0.5]))
+    found = boundary_metrics(np.array([[[5, 10, 5, 10]]]), np.array([0.5]))
     assert found['AP'] == 0
     assert found['ODS'] == found['OIS'] == pytest.approx(0.5)
     assert found['ODS_threshold'] == 0.5
@@ -187,7 +187,7 @@ def test_one_recall_alone_has_no_area():
 def test_perfect_prediction():
     rng = np.random.default_rng(0)
     pairs = [(truth[0].astype(float), truth) for truth in (rng.random((2, 1, 20, 30)) < 0.1)]
-    found = figures(pairs, thresholds=5)
+    found = metrics(pairs, thresholds=5)
     assert found['boundary/ODS'] == found['boundary/OIS'] == 1
     assert found['boundary/ODS_precision'] == found['boundary/ODS_recall'] == 1
 
@@ -197,8 +197,8 @@ def test_perfect_prediction():
 def test_nothing_found_or_nothing_drawn_is_finite(value, drawn):
     truth = np.zeros((2, 8, 9), bool)
     truth[:, 4] = drawn
-    found = figures([(np.full((8, 9), value), truth)], thresholds=3)
-    assert all(np.isfinite(figure) for figure in found.values())
+    found = metrics([(np.full((8, 9), value), truth)], thresholds=3)
+    assert all(np.isfinite(value) for value in found.values())
     if not (drawn and value):
         assert {key: found[f'boundary/{key}'] for key in EMPTY} == EMPTY
 
@@ -210,7 +210,7 @@ def test_no_image_at_all():
 
 @pytest.fixture(scope='module')
 def official_sample(test_data):
-    """Berkeley's five images: figures of ours, counts of ours (5, 5, 4), and the folder."""
+    """Berkeley's five images: metrics of ours, counts of ours (5, 5, 4), and the folder."""
     folder = test_data / 'bsds_bench'
     metric = BoundaryMetric(thresholds=5)
     for path in sorted((folder / 'png').glob('*.png'), key=lambda path: int(path.stem)):
@@ -221,7 +221,7 @@ def official_sample(test_data):
     return metric.evaluate(5), counts, folder / 'test_2'
 
 
-def test_official_figures(official_sample):
+def test_official_metrics(official_sample):
     """The official code gave ODS .704628, OIS .708698, AP .307627; ours lay within .0001 (scipy 1.13); ties may move them."""
     found, _, folder = official_sample
     threshold, recall, precision, ods, _, _, ois, area = np.loadtxt(folder / 'eval_bdry.txt')
@@ -252,7 +252,7 @@ def test_official_best_of_each_image(official_sample):
     for counts_T4, (_, threshold, recall, precision, f) in zip(
         counts, np.loadtxt(folder / 'eval_bdry_img.txt'), strict=True
     ):
-        found = boundary_figures(counts_T4[None], thresholds)
+        found = boundary_metrics(counts_T4[None], thresholds)
         assert found['ODS_threshold'] == pytest.approx(threshold, abs=1e-6)
         assert found['ODS_recall'] == pytest.approx(recall, abs=0.002)
         assert found['ODS_precision'] == pytest.approx(precision, abs=0.002)

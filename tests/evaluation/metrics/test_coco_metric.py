@@ -1,4 +1,4 @@
-"""``CocoInstanceMetric`` against the official figures and against results known beforehand."""
+"""``CocoInstanceMetric`` against the official metrics and against results known beforehand."""
 
 import json
 from pathlib import Path
@@ -57,34 +57,34 @@ def evaluate(metric: CocoInstanceMetric, samples: list[dict]) -> dict[str, float
 COCO_CLASSES = {'classes': CocoInstanceDataset.METAINFO['classes']}
 
 
-def test_official_figures(fakesegm):
+def test_official_metrics(fakesegm):
     ann_file, samples = fakesegm
     metric = CocoInstanceMetric(ann_file=str(ann_file), metric='segm', metric_items=list(OFFICIAL))
     metric.dataset_meta = COCO_CLASSES
-    figures = evaluate(metric, samples)
+    metrics = evaluate(metric, samples)
     for name, value in OFFICIAL.items():
-        assert figures[f'segm_{name}'] == pytest.approx(value, abs=0.0005)
-    assert figures['segm_mAP_all'] == figures['segm_mAP']
+        assert metrics[f'segm_{name}'] == pytest.approx(value, abs=0.0005)
+    assert metrics['segm_mAP_all'] == metrics['segm_mAP']
 
 
 def test_uncapped_evaluation_is_the_official_one_where_the_limit_does_not_bite(fakesegm, monkeypatch):
     ann_file, samples = fakesegm
-    monkeypatch.setattr(coco_metric, '_COCO_LIMIT', 0)  # so that the figure is computed on its own, not copied
+    monkeypatch.setattr(coco_metric, '_COCO_LIMIT', 0)  # so that the metric is computed on its own, not copied
     metric = CocoInstanceMetric(ann_file=str(ann_file), metric='segm')
     metric.dataset_meta = COCO_CLASSES
-    figures = evaluate(metric, samples)
+    metrics = evaluate(metric, samples)
     assert metric._uncapped
-    assert figures['segm_mAP_all'] == pytest.approx(OFFICIAL['mAP'], abs=0.0005)
+    assert metrics['segm_mAP_all'] == pytest.approx(OFFICIAL['mAP'], abs=0.0005)
 
 
 def test_uncapped_figure_does_not_depend_on_which_others_are_asked_for(fakesegm):
     ann_file, samples = fakesegm
     metric = CocoInstanceMetric(ann_file=str(ann_file), metric='segm', metric_items=['mAP_50'])
     metric.dataset_meta = COCO_CLASSES
-    figures = evaluate(metric, samples)
-    assert set(figures) == {'segm_mAP_50', 'segm_mAP_all'}
-    assert figures['segm_mAP_50'] == pytest.approx(OFFICIAL['mAP_50'], abs=0.0005)
-    assert figures['segm_mAP_all'] == pytest.approx(OFFICIAL['mAP'], abs=0.0005)
+    metrics = evaluate(metric, samples)
+    assert set(metrics) == {'segm_mAP_50', 'segm_mAP_all'}
+    assert metrics['segm_mAP_50'] == pytest.approx(OFFICIAL['mAP_50'], abs=0.0005)
+    assert metrics['segm_mAP_all'] == pytest.approx(OFFICIAL['mAP'], abs=0.0005)
 
 
 # A set of our own: discs like nuclei, as many as one likes in an image.
@@ -146,10 +146,10 @@ def test_limit_of_100_hides_perfect_nuclei_and_the_uncapped_figure_does_not(tmp_
     labels = discs(10, 15)
     metric = CocoInstanceMetric(ann_file=str(write_truth(tmp_path, [labels])))
     metric.dataset_meta = NUCLEUS
-    figures = evaluate(metric, [sample_of(1, labels, np.linspace(0.9, 0.5, 150))])
+    metrics = evaluate(metric, [sample_of(1, labels, np.linspace(0.9, 0.5, 150))])
     # 100 of 150 found: precision 1 at the 67 recall steps 0, 0.01, .., 0.66 of 101.
-    assert figures['segm_mAP'] == figures['bbox_mAP'] == round(67 / 101, 3)
-    assert figures['segm_mAP_all'] == 1.0
+    assert metrics['segm_mAP'] == metrics['bbox_mAP'] == round(67 / 101, 3)
+    assert metrics['segm_mAP_all'] == 1.0
 
 
 def test_uncapped_figure_of_an_imperfect_result(tmp_path):
@@ -160,12 +160,12 @@ def test_uncapped_figure_of_an_imperfect_result(tmp_path):
     found[(labels <= 30) & (labels > 0) & (row > 3)] = 0
     metric = CocoInstanceMetric(ann_file=str(write_truth(tmp_path, [labels])), metric='segm')
     metric.dataset_meta = NUCLEUS
-    figures = evaluate(metric, [sample_of(1, found, np.linspace(0.9, 0.5, 150))])
+    metrics = evaluate(metric, [sample_of(1, found, np.linspace(0.9, 0.5, 150))])
     overlap = (found == 1).sum() / (labels == 1).sum()
     assert overlap < 0.5
     # After the 30 misses the k-th hit has precision k / (30 + k), which grows: the last, 120 / 150, holds for every
     # recall up to 120 / 150 = 0.8, the steps 0, 0.01, .., 0.8; beyond it is 0.
-    assert figures['segm_mAP_all'] == pytest.approx(0.8 * 81 / 101, abs=0.001)
+    assert metrics['segm_mAP_all'] == pytest.approx(0.8 * 81 / 101, abs=0.001)
 
 
 @pytest.mark.parametrize(
@@ -177,15 +177,15 @@ def test_without_detections_every_key_is_there_and_zero(tmp_path, capsys, settin
     maps = [discs(2, 3), discs(1, 2)]
     ann_file = str(write_truth(tmp_path, maps))
 
-    def figures_of(samples: list[dict]) -> dict[str, float]:
+    def metrics_of(samples: list[dict]) -> dict[str, float]:
         metric = CocoInstanceMetric(ann_file=ann_file, **settings)
         metric.dataset_meta = NUCLEUS
         return evaluate(metric, samples)
 
-    found = figures_of([sample_of(i, labels, np.ones(labels.max())) for i, labels in enumerate(maps, 1)])
+    found = metrics_of([sample_of(i, labels, np.ones(labels.max())) for i, labels in enumerate(maps, 1)])
     assert found['segm_mAP'] == 1.0
     capsys.readouterr()
-    empty = figures_of([sample_of(i, np.zeros_like(labels), np.ones(0)) for i, labels in enumerate(maps, 1)])
+    empty = metrics_of([sample_of(i, np.zeros_like(labels), np.ones(0)) for i, labels in enumerate(maps, 1)])
     assert set(empty) == set(found)
     # COCO's -1 is for sizes of which the ground truth has no object.
     assert {key for key, value in empty.items() if value} == {key for key, value in found.items() if value == -1}
@@ -197,9 +197,9 @@ def test_one_image_without_detections_among_others(tmp_path):
     metric = CocoInstanceMetric(ann_file=str(write_truth(tmp_path, maps)))
     metric.dataset_meta = NUCLEUS
     samples = [sample_of(1, np.zeros_like(maps[0]), np.ones(0)), sample_of(2, maps[1], np.ones(3))]
-    figures = evaluate(metric, samples)
+    metrics = evaluate(metric, samples)
     # Half the nuclei: the 51 recall steps up to 0.5.
-    assert figures['segm_mAP'] == figures['segm_mAP_all'] == round(51 / 101, 3)
+    assert metrics['segm_mAP'] == metrics['segm_mAP_all'] == round(51 / 101, 3)
 
 
 @pytest.mark.parametrize('rows', [1, 8], ids=['few', 'above the limit'])
@@ -208,9 +208,9 @@ def test_images_that_the_data_set_leaves_out_do_not_count(tmp_path, rows):
     maps = [discs(1, 3), discs(rows, 15)]
     metric = CocoInstanceMetric(ann_file=str(write_truth(tmp_path, maps)))
     metric.dataset_meta = NUCLEUS
-    figures = evaluate(metric, [sample_of(2, maps[1], np.ones(15 * rows))])
-    assert figures['segm_mAP_all'] == 1.0
-    assert figures['segm_mAP'] == (1.0 if rows == 1 else round(84 / 101, 3))  # 100 of 120 are looked at
+    metrics = evaluate(metric, [sample_of(2, maps[1], np.ones(15 * rows))])
+    assert metrics['segm_mAP_all'] == 1.0
+    assert metrics['segm_mAP'] == (1.0 if rows == 1 else round(84 / 101, 3))  # 100 of 120 are looked at
 
 
 def test_annotation_file_comes_from_the_data_set(tmp_path):

@@ -1,4 +1,4 @@
-"""``CocoInstanceMetric`` without a json: the figures are those of the same objects in a json, to the last digit."""
+"""``CocoInstanceMetric`` without a json: the metrics are those of the same objects in a json, to the last digit."""
 
 import json
 from pathlib import Path
@@ -62,7 +62,7 @@ def with_maps(sample: dict, instance_map: np.ndarray, class_map: np.ndarray) -> 
     return {key: value for key, value in sample.items() if key != 'img_id'} | fields
 
 
-def figures_of(metric: CocoInstanceMetric, samples: list[dict]) -> dict[str, float]:
+def metrics_of(metric: CocoInstanceMetric, samples: list[dict]) -> dict[str, float]:
     for sample in samples:
         metric.process({}, [dict(sample)])
     return metric.evaluate(len(samples))
@@ -99,8 +99,8 @@ def test_real_masks(test_data, tmp_path):
     of_json = CocoInstanceMetric(ann_file=write_maps(tmp_path, maps, classes), **settings)
     of_maps = CocoInstanceMetric(**settings)
     of_json.dataset_meta = of_maps.dataset_meta = {'classes': classes}
-    expected = figures_of(of_json, samples)
-    found = figures_of(of_maps, [with_maps(sample, *maps) for sample, maps in zip(samples, maps.values(), strict=True)])
+    expected = metrics_of(of_json, samples)
+    found = metrics_of(of_maps, [with_maps(sample, *maps) for sample, maps in zip(samples, maps.values(), strict=True)])
     assert 0.2 < expected['coco/segm_mAP'] < 0.5
     of_sizes = [expected[f'coco/segm_mAP_{size}'] for size in 'sml']  # by the areas of the masks
     assert min(of_sizes) > 0 and len({*of_sizes}) == 3
@@ -138,8 +138,8 @@ def build(**settings) -> CocoInstanceMetric:
 def test_two_classes(tmp_path):
     ann_file = write_maps(tmp_path, {n: row_maps(*row[:2]) for n, row in enumerate(ROWS)}, CLASSES)
     samples = [dict(sample, img_id=number) for number, sample in enumerate(two_class_samples())]
-    expected = figures_of(build(ann_file=ann_file), samples)
-    found = figures_of(build(), two_class_samples())
+    expected = metrics_of(build(ann_file=ann_file), samples)
+    found = metrics_of(build(), two_class_samples())
     np.testing.assert_equal(found, expected)
     # cat: objects of 4 and 2 pixels; hits at .9 (IoU 1) and .5 (IoU 1/2, a hit at the threshold 0.5 alone), and the detection on
     # void alone is none. 51 of 101 recall steps at nine thresholds, all of them at one.
@@ -158,17 +158,17 @@ def test_data_samples_of_mmseg():
             of_mmseg.set_field(PixelData(**sample[name]), name, dtype=PixelData)
         of_mmseg.set_field(InstanceData(**sample['pred_instances']), 'pred_instances', dtype=InstanceData)
         evaluator.process([of_mmseg])
-    np.testing.assert_equal(evaluator.evaluate(len(ROWS)), figures_of(build(), two_class_samples()))
+    np.testing.assert_equal(evaluator.evaluate(len(ROWS)), metrics_of(build(), two_class_samples()))
 
 
 def test_each_evaluation_has_its_own_truth():
     """A training evaluates with one metric again and again; mmdet's would keep the truth of the first time."""
     metric, samples = build(), two_class_samples()
-    first = figures_of(metric, samples)
+    first = metrics_of(metric, samples)
     perfect = predict_rows(0, [(0, 0.9, '####......'), (1, 0.8, '......####')])
-    assert figures_of(metric, [with_maps(perfect, *row_maps(*ROWS[0][:2]))])['coco/segm_mAP'] == 1
+    assert metrics_of(metric, [with_maps(perfect, *row_maps(*ROWS[0][:2]))])['coco/segm_mAP'] == 1
     assert metric.results == []
-    np.testing.assert_equal(figures_of(metric, samples), first)
+    np.testing.assert_equal(metrics_of(metric, samples), first)
 
 
 @pytest.mark.parametrize('ids', [[None, None, None], [1, None, 2], [5, 5, 6]], ids=['none', 'some', 'repeated'])
@@ -178,12 +178,12 @@ def test_images_without_an_id_of_their_own_are_numbered(ids):
         sample if id_ is None else dict(sample, img_id=id_)
         for id_, sample in zip(ids, two_class_samples(), strict=True)
     ]
-    np.testing.assert_equal(figures_of(build(), samples), figures_of(build(), two_class_samples()))
+    np.testing.assert_equal(metrics_of(build(), samples), metrics_of(build(), two_class_samples()))
 
 
 def test_ids_of_the_data_set_are_written(tmp_path):
     metric = build(outfile_prefix=str(tmp_path / 'found'))
-    figures_of(
+    metrics_of(
         metric, [dict(sample, img_id=id_) for id_, sample in zip((30, 20, 10), two_class_samples(), strict=True)]
     )
     truth = json.loads((tmp_path / 'found.gt.json').read_text())

@@ -21,9 +21,9 @@ def sample(truth: list[int], prediction: list[int]) -> dict:
 def evaluate(samples: list[dict]) -> dict[str, float]:
     metric = METRICS.build(dict(type='CountingMetric'))
     metric.process({}, samples)
-    figures = metric.evaluate(len(samples))
-    assert all(key.startswith('counting/') for key in figures)
-    return {key[len('counting/') :]: value for key, value in figures.items()}
+    metrics = metric.evaluate(len(samples))
+    assert all(key.startswith('counting/') for key in metrics)
+    return {key[len('counting/') :]: value for key, value in metrics.items()}
 
 
 def test_missing_truth_and_resized_truth_are_named():
@@ -42,58 +42,58 @@ def test_by_hand():
     """Image 1: object 1 found with IoU 3 / 4, object 2 cut into halves. Image 2: two objects glued together. The
     last pixel of each is ignored.
     """
-    figures = evaluate(
+    metrics = evaluate(
         [
             sample([1, 1, 1, 1, 0, 2, 2, 2, 2, -1], [1, 1, 1, 0, 0, 2, 2, 3, 3, 3]),
             sample([4, 4, 7, 7, -1], [1, 1, 1, 1, 2]),
         ]
     )
     # Image 1: of truth 6/7 and 2/3, of prediction 6/7, 2/3, 2/3. Image 2: 2 * 2 / 6 both ways.
-    assert figures['SBD'] == pytest.approx((min((6 / 7 + 2 / 3) / 2, (6 / 7 + 2 * 2 / 3) / 3) + 2 / 3) / 2)
-    assert figures['DiC'] == 0  # one too many, one too few
-    assert figures['abs_DiC'] == 1
-    assert (figures['splits'], figures['merges']) == (1, 1)
+    assert metrics['SBD'] == pytest.approx((min((6 / 7 + 2 / 3) / 2, (6 / 7 + 2 * 2 / 3) / 3) + 2 / 3) / 2)
+    assert metrics['DiC'] == 0  # one too many, one too few
+    assert metrics['abs_DiC'] == 1
+    assert (metrics['splits'], metrics['merges']) == (1, 1)
     # 4 objects, 4 predicted. At 0.5: 3 / 4, one half of object 2, and one object of image 2: three pairs.
-    assert figures['precision_50'] == figures['recall_50'] == figures['F1_50'] == 3 / 4
-    assert figures['accuracy_50'] == 3 / 5
-    assert figures['PQ_50'] == pytest.approx((3 / 4 + 1 / 2 + 1 / 2) / 4)
+    assert metrics['precision_50'] == metrics['recall_50'] == metrics['F1_50'] == 3 / 4
+    assert metrics['accuracy_50'] == 3 / 5
+    assert metrics['PQ_50'] == pytest.approx((3 / 4 + 1 / 2 + 1 / 2) / 4)
     for threshold in (55, 60, 65, 70, 75):
-        assert figures[f'precision_{threshold}'] == 1 / 4
-        assert figures[f'accuracy_{threshold}'] == 1 / 7
-        assert figures[f'PQ_{threshold}'] == pytest.approx(3 / 16)
+        assert metrics[f'precision_{threshold}'] == 1 / 4
+        assert metrics[f'accuracy_{threshold}'] == 1 / 7
+        assert metrics[f'PQ_{threshold}'] == pytest.approx(3 / 16)
     for name in ('precision', 'recall', 'F1', 'accuracy', 'PQ'):
-        assert [figures[f'{name}_{threshold}'] for threshold in (80, 85, 90, 95)] == [0] * 4
-    assert figures['mean_accuracy'] == pytest.approx((3 / 5 + 5 / 7) / 10)
-    assert len(figures) == 5 + 5 * 10 + 1
+        assert [metrics[f'{name}_{threshold}'] for threshold in (80, 85, 90, 95)] == [0] * 4
+    assert metrics['mean_accuracy'] == pytest.approx((3 / 5 + 5 / 7) / 10)
+    assert len(metrics) == 5 + 5 * 10 + 1
 
 
 def test_counts_are_summed_over_the_data_set():
     """One image with one object found, one with three missed: recall 1/4, not the mean of 1 and 0."""
-    figures = evaluate([sample([1, 1, 0, 0], [1, 1, 0, 0]), sample([1, 2, 3, 0], [0, 0, 0, 9])])
-    assert figures['recall_50'] == 1 / 4
-    assert figures['precision_50'] == 1 / 2
-    assert figures['F1_50'] == 2 * 1 / (4 + 2)
-    assert figures['accuracy_50'] == 1 / 5
-    assert figures['PQ_50'] == 1 / (1 + 1 / 2 + 3 / 2)
-    assert figures['SBD'] == 1 / 2
-    assert (figures['DiC'], figures['abs_DiC']) == (-1, 1)
+    metrics = evaluate([sample([1, 1, 0, 0], [1, 1, 0, 0]), sample([1, 2, 3, 0], [0, 0, 0, 9])])
+    assert metrics['recall_50'] == 1 / 4
+    assert metrics['precision_50'] == 1 / 2
+    assert metrics['F1_50'] == 2 * 1 / (4 + 2)
+    assert metrics['accuracy_50'] == 1 / 5
+    assert metrics['PQ_50'] == 1 / (1 + 1 / 2 + 3 / 2)
+    assert metrics['SBD'] == 1 / 2
+    assert (metrics['DiC'], metrics['abs_DiC']) == (-1, 1)
 
 
 def test_empty_images():
-    figures = evaluate([sample([0, 0], [0, 0])])
-    assert figures['SBD'] == 1
-    assert figures['abs_DiC'] == figures['accuracy_50'] == figures['PQ_50'] == 0
-    figures = evaluate([sample([0, 0], [1, 0]), sample([1, 0], [0, 0]), sample([0, 0], [0, 0])])
-    assert figures['SBD'] == pytest.approx(1 / 3)
-    assert (figures['DiC'], figures['abs_DiC']) == (0, pytest.approx(2 / 3))
+    metrics = evaluate([sample([0, 0], [0, 0])])
+    assert metrics['SBD'] == 1
+    assert metrics['abs_DiC'] == metrics['accuracy_50'] == metrics['PQ_50'] == 0
+    metrics = evaluate([sample([0, 0], [1, 0]), sample([1, 0], [0, 0]), sample([0, 0], [0, 0])])
+    assert metrics['SBD'] == pytest.approx(1 / 3)
+    assert (metrics['DiC'], metrics['abs_DiC']) == (0, pytest.approx(2 / 3))
 
 
 def test_perfect_image_of_many_objects():
     labels = np.arange(300).repeat(2).tolist()
-    figures = evaluate([sample(labels, [0 if label == 0 else 300 - label for label in labels])])
-    assert all(figures[f'{name}_95'] == 1 for name in ('precision', 'recall', 'F1', 'accuracy', 'PQ'))
-    assert figures['SBD'] == figures['mean_accuracy'] == 1
-    assert figures['abs_DiC'] == figures['splits'] == figures['merges'] == 0
+    metrics = evaluate([sample(labels, [0 if label == 0 else 300 - label for label in labels])])
+    assert all(metrics[f'{name}_95'] == 1 for name in ('precision', 'recall', 'F1', 'accuracy', 'PQ'))
+    assert metrics['SBD'] == metrics['mean_accuracy'] == 1
+    assert metrics['abs_DiC'] == metrics['splits'] == metrics['merges'] == 0
 
 
 def test_data_samples_of_the_runner():
@@ -102,6 +102,6 @@ def test_data_samples_of_the_runner():
         data_sample.set_field(PixelData(data=torch.tensor([labels])), name, dtype=PixelData)
     evaluator = Evaluator([dict(type='CountingMetric')])
     evaluator.process([data_sample], {})
-    figures = evaluator.evaluate(1)
-    assert figures['counting/merges'] == 1
-    assert figures['counting/abs_DiC'] == 1
+    metrics = evaluator.evaluate(1)
+    assert metrics['counting/merges'] == 1
+    assert metrics['counting/abs_DiC'] == 1

@@ -14,7 +14,7 @@ def sample(predicted: np.ndarray, truth: np.ndarray) -> dict:
     }
 
 
-def figures(pairs: list[tuple[np.ndarray, np.ndarray]], classes: tuple[str, ...]) -> dict[str, float]:
+def metrics(pairs: list[tuple[np.ndarray, np.ndarray]], classes: tuple[str, ...]) -> dict[str, float]:
     metric = ForegroundIoUMetric()
     metric.dataset_meta = {'classes': classes}
     for predicted, truth in pairs:
@@ -43,7 +43,7 @@ def test_mean_iou_counts_the_background_and_leaves_out_ignored_pixels():
     matrix = confusion(pairs, 5)
     hit = np.diag(matrix)
     iou = hit / (matrix.sum(0) + matrix.sum(1) - hit)
-    found = figures(pairs, ('a', 'b', 'c', 'd'))
+    found = metrics(pairs, ('a', 'b', 'c', 'd'))
     assert found['mIoU'] == pytest.approx(100 * iou.mean(), abs=0.006)
     assert found['mAcc'] == pytest.approx(100 * (hit / matrix.sum(1)).mean(), abs=0.006)
     assert found['aAcc'] == pytest.approx(100 * hit.sum() / matrix.sum(), abs=0.006)
@@ -53,12 +53,12 @@ def test_mean_iou_counts_the_background_and_leaves_out_ignored_pixels():
 
 def test_last_class_counts():
     truth = np.array([[0, 1, 2, 2]])
-    found = figures([(np.array([[0, 1, 1, 2]]), truth)], ('a', 'b'))
+    found = metrics([(np.array([[0, 1, 1, 2]]), truth)], ('a', 'b'))
     assert found['mIoU'] == pytest.approx(100 * (1 + 1 / 2 + 1 / 2) / 3, abs=0.006)
 
 
 def test_class_that_occurs_nowhere_does_not_count():
-    found = figures([(np.array([[0, 1, 1, 0]]), np.array([[0, 1, 255, 1]]))], ('a', 'never', 'nor this'))
+    found = metrics([(np.array([[0, 1, 1, 0]]), np.array([[0, 1, 255, 1]]))], ('a', 'never', 'nor this'))
     assert found['mIoU'] == pytest.approx(100 * (1 / 2 + 1 / 2) / 2, abs=0.006)
 
 

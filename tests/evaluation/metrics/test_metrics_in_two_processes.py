@@ -1,4 +1,4 @@
-"""Two processes that share a data set give the figures of one, to the last digit. Run as a program, this file is the two."""
+"""Two processes that share a data set give the metrics of one, to the last digit. Run as a program, this file is the two."""
 
 import json
 import os
@@ -80,7 +80,7 @@ def data_sample(number: int) -> dict:
 
 
 def evaluate(ann_file: str, numbers: list[int], size: int = IMAGES) -> dict[str, float]:
-    """Figures of the images that this process is given, image by image as the loop of the runner does it."""
+    """Metrics of the images that this process is given, image by image as the loop of the runner does it."""
     init_default_scope('mmseg')
     evaluator = Evaluator(list(METRICS.values()))
     evaluator.dataset_meta = {'classes': CLASSES}
@@ -111,7 +111,7 @@ def truth(tmp_path_factory) -> str:
 
 @pytest.fixture(scope='module')
 def two_ranks(truth) -> list[dict]:
-    """For each rank, with and without rounding up: its images and the figures that it has in the end."""
+    """For each rank, with and without rounding up: its images and the metrics that it has in the end."""
     directory = Path(truth).parent
     tests = str(Path(__file__).resolve().parents[2])  # where mask_cases lies
     search = os.pathsep.join(filter(None, [tests, os.environ.get('PYTHONPATH')]))
@@ -130,8 +130,8 @@ def two_ranks(truth) -> list[dict]:
     return [json.loads((directory / f'rank_{rank}.json').read_text()) for rank in (0, 1)]
 
 
-def of_metric(figures: dict[str, float], name: str) -> dict[str, float]:
-    found = {key: value for key, value in figures.items() if key.startswith(f'{name}/')}
+def of_metric(metrics: dict[str, float], name: str) -> dict[str, float]:
+    found = {key: value for key, value in metrics.items() if key.startswith(f'{name}/')}
     assert found
     return found
 
@@ -149,13 +149,13 @@ def test_two_processes_give_what_one_gives(two_ranks, truth, name, round_up, sha
 
 @pytest.mark.parametrize('name', [*METRICS, *OF_MAPS])
 def test_an_image_counted_twice_or_left_out_would_show(truth, name):
-    """The check above can fail: the image that fills up, and each rank's own share, change the figures."""
+    """The check above can fail: the image that fills up, and each rank's own share, change the metrics."""
     expected = of_metric(evaluate(truth, list(range(IMAGES))), name)
     for numbers in ([*range(IMAGES), 0], [0, 2, 4, 6], [1, 3, 5]):
         assert of_metric(evaluate(truth, numbers, len(numbers)), name) != expected
 
 
-def test_figures_of_maps_are_those_of_the_annotation_file(truth):
+def test_metrics_of_maps_are_those_of_the_annotation_file(truth):
     metric = CocoInstanceMetric(ann_file=truth, metric='segm')
     metric.dataset_meta = {'classes': CLASSES}
     metric.process({}, [data_sample(number) for number in range(IMAGES)])

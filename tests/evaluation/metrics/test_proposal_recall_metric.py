@@ -23,9 +23,9 @@ def metric_of(ann_file: str, classes=CLASSES, **kwargs) -> ProposalRecallMetric:
 
 def evaluate(metric: ProposalRecallMetric, samples: list[dict]) -> dict[str, float]:
     metric.process({}, samples)
-    figures = metric.evaluate(len(samples))
-    assert all(key.startswith('proposal/') for key in figures)
-    return {key[len('proposal/') :]: value for key, value in figures.items()}
+    metrics = metric.evaluate(len(samples))
+    assert all(key.startswith('proposal/') for key in metrics)
+    return {key[len('proposal/') :]: value for key, value in metrics.items()}
 
 
 def two_images(folder) -> tuple[str, list[dict]]:
@@ -48,13 +48,13 @@ def test_by_hand(tmp_path):
     object (IoU 0.8) at seven.
     """
     ann_file, samples = two_images(tmp_path)
-    figures = evaluate(metric_of(ann_file, num_proposals=(1, 2, 3, 60)), samples)
-    assert figures['AR@1'] == figures['AR@2'] == pytest.approx((10 + 3) / 30)
-    assert figures['AR@3'] == figures['AR@60'] == pytest.approx((10 + 3 + 7) / 30)
-    assert figures['AR50@1'] == figures['AR50@2'] == pytest.approx(2 / 3)
-    assert figures['AR50@3'] == 1
+    metrics = evaluate(metric_of(ann_file, num_proposals=(1, 2, 3, 60)), samples)
+    assert metrics['AR@1'] == metrics['AR@2'] == pytest.approx((10 + 3) / 30)
+    assert metrics['AR@3'] == metrics['AR@60'] == pytest.approx((10 + 3 + 7) / 30)
+    assert metrics['AR50@1'] == metrics['AR50@2'] == pytest.approx(2 / 3)
+    assert metrics['AR50@3'] == 1
     # With all proposals the order is the same to disjoint objects.
-    assert figures['AR@3_random'] == pytest.approx(figures['AR@3'])
+    assert metrics['AR@3_random'] == pytest.approx(metrics['AR@3'])
     assert set(evaluate(metric_of(ann_file), samples)) == {
         'curve', *(f'{name}@{number}{order}' for name in ('AR', 'AR50') for number in (10, 60) for order in ('', '_random'))
     }  # fmt: skip
@@ -66,16 +66,16 @@ def test_random_order(tmp_path):
     ann_file = write_rows(tmp_path, {number: [('cat', '###.......')] for number in numbers}, CLASSES)
     proposals = [(0, 0.9, '###.......')] + [(0, 0.1, '.........#')] * 9
     samples = [predict_rows(number, proposals) for number in numbers]
-    figures = evaluate(metric_of(ann_file, num_proposals=(1, 5, 10)), samples)
-    assert figures['AR@1'] == 1
+    metrics = evaluate(metric_of(ann_file, num_proposals=(1, 5, 10)), samples)
+    assert metrics['AR@1'] == 1
     # 300 draws: standard deviations .017 and .029.
-    assert figures['AR@1_random'] == pytest.approx(0.1, abs=0.07)
-    assert figures['AR50@5_random'] == pytest.approx(0.5, abs=0.12)
-    assert figures['AR@10_random'] == 1
+    assert metrics['AR@1_random'] == pytest.approx(0.1, abs=0.07)
+    assert metrics['AR50@5_random'] == pytest.approx(0.5, abs=0.12)
+    assert metrics['AR@10_random'] == 1
     # The draw is a matter of the image, not of when its turn comes.
     again = evaluate(metric_of(ann_file, num_proposals=(1, 5, 10)), samples[::-1])
-    assert again.pop('curve') == figures.pop('curve')
-    assert again == pytest.approx(figures)
+    assert again.pop('curve') == metrics.pop('curve')
+    assert again == pytest.approx(metrics)
 
 
 def test_the_curve_of_every_number(tmp_path):
@@ -115,16 +115,16 @@ def test_images_without_objects_or_proposals(tmp_path):
     nothing = evaluate(metric_of(ann_file), [predict_rows(number, []) for number in (1, 2, 3)])
     assert nothing.pop('curve')['AR'] == [0]
     assert set(nothing.values()) == {0.0}
-    figures = evaluate(metric_of(ann_file), [predict_rows(2, [found])])
-    assert math.isnan(figures.pop('curve')['AR'][0])
-    assert all(math.isnan(value) for value in figures.values())
+    metrics = evaluate(metric_of(ann_file), [predict_rows(2, [found])])
+    assert math.isnan(metrics.pop('curve')['AR'][0])
+    assert all(math.isnan(value) for value in metrics.values())
 
 
 def test_on_real_detections_against_coco(test_data):
     ann_file, categories, samples = read_fakesegm(test_data)
     classes = [category['name'] for category in categories]
     numbers = [1, 3, 10, 60]
-    figures = evaluate(metric_of(ann_file, classes, num_proposals=numbers), samples)
+    metrics = evaluate(metric_of(ann_file, classes, num_proposals=numbers), samples)
     coco = COCO(ann_file)
     detections = [
         {'image_id': sample['img_id'], 'category_id': 1, 'score': float(score), 'segmentation': mask}
@@ -138,5 +138,5 @@ def test_on_real_detections_against_coco(test_data):
     evaluation.accumulate()
     recall = evaluation.eval['recall'][:, 0, 0, :]  # thresholds x numbers, all areas
     for column, number in enumerate(numbers):
-        assert figures[f'AR@{number}'] == pytest.approx(recall[:, column].mean(), abs=1e-12)
-        assert figures[f'AR50@{number}'] == pytest.approx(recall[0, column], abs=1e-12)
+        assert metrics[f'AR@{number}'] == pytest.approx(recall[:, column].mean(), abs=1e-12)
+        assert metrics[f'AR50@{number}'] == pytest.approx(recall[0, column], abs=1e-12)

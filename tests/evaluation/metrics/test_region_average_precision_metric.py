@@ -28,9 +28,9 @@ def metric_of(ann_file: str, classes=CLASSES, **kwargs) -> RegionAveragePrecisio
 
 def evaluate(metric: RegionAveragePrecisionMetric, samples: list[dict]) -> dict[str, float]:
     metric.process({}, samples)
-    figures = metric.evaluate(len(samples))
-    assert all(key.startswith('region/') for key in figures)
-    return {key[len('region/') :]: value for key, value in figures.items()}
+    metrics = metric.evaluate(len(samples))
+    assert all(key.startswith('region/') for key in metrics)
+    return {key[len('region/') :]: value for key, value in metrics.items()}
 
 
 def test_thresholds_are_checked():
@@ -80,22 +80,22 @@ def test_by_hand(tmp_path):
     third by 6 / 10; 0.6 the second by 4 / 5.
     """
     ann_file, samples = two_images(tmp_path)
-    figures = evaluate(metric_of(ann_file, classwise=True), samples)
+    metrics = evaluate(metric_of(ann_file, classwise=True), samples)
     # At 0.5 right, wrong, right, right: precisions 1, 1/2, 2/3, 3/4, the later ones lifted to 3/4; recall by thirds.
     cat_50 = (1 + 3 / 4 + 3 / 4) / 3
     # At 0.6 the overlap of 0.6 does not exceed it: right, wrong, wrong, right; the last has precision 2/4. So at 0.7.
     cat_60 = (1 + 2 / 4) / 3
     # At 0.8, which 4 / 5 does not exceed, and at 0.9 the first alone.
     cat_80 = 1 / 3
-    assert figures['APr_50_cat'] == pytest.approx(cat_50)
-    assert figures['APr_60_cat'] == figures['APr_70_cat'] == pytest.approx(cat_60)
-    assert figures['APr_80_cat'] == figures['APr_90_cat'] == pytest.approx(cat_80)
-    assert figures['APr_cat'] == pytest.approx((cat_50 + 2 * cat_60 + 2 * cat_80) / 5) == 0.5
+    assert metrics['APr_50_cat'] == pytest.approx(cat_50)
+    assert metrics['APr_60_cat'] == metrics['APr_70_cat'] == pytest.approx(cat_60)
+    assert metrics['APr_80_cat'] == metrics['APr_90_cat'] == pytest.approx(cat_80)
+    assert metrics['APr_cat'] == pytest.approx((cat_50 + 2 * cat_60 + 2 * cat_80) / 5) == 0.5
     # No dog is found; birds, of which there are none, do not count.
-    assert figures['APr_50_dog'] == figures['APr_dog'] == 0
-    assert math.isnan(figures['APr_50_bird'])
-    assert figures['APr_50'] == pytest.approx(cat_50 / 2)
-    assert figures['APr'] == pytest.approx(0.25)
+    assert metrics['APr_50_dog'] == metrics['APr_dog'] == 0
+    assert math.isnan(metrics['APr_50_bird'])
+    assert metrics['APr_50'] == pytest.approx(cat_50 / 2)
+    assert metrics['APr'] == pytest.approx(0.25)
 
 
 def test_without_classwise_only_means_are_returned(tmp_path):
@@ -157,9 +157,9 @@ def test_crowd_excuses_detections_of_its_own_class(tmp_path):
     images = {1: [('cat', '###.......'), ('cat', '.....#####', True), ('dog', '###.......')]}
     ann_file = write_rows(tmp_path, images, CLASSES)
     in_crowd = [(CAT, 0.9, '......##..'), (CAT, 0.8, '###.......'), (DOG, 0.8, '......##..'), (DOG, 0.7, '###.......')]
-    figures = evaluate(metric_of(ann_file, classwise=True), [predict_rows(1, in_crowd)])
-    assert figures['APr_cat'] == 1
-    assert figures['APr_dog'] == 1 / 2
+    metrics = evaluate(metric_of(ann_file, classwise=True), [predict_rows(1, in_crowd)])
+    assert metrics['APr_cat'] == 1
+    assert metrics['APr_dog'] == 1 / 2
     # Two of four pixels in the crowd do not exceed a half.
     at_rim = [(CAT, 0.9, '...####...'), (CAT, 0.8, '###.......')]
     assert evaluate(metric_of(ann_file, classwise=True), [predict_rows(1, at_rim)])['APr_50_cat'] == 1 / 2
@@ -241,14 +241,14 @@ def test_on_real_detections_against_cocos_matching(test_data):
     ann_file, categories, samples = read_fakesegm(test_data)
     classes = [category['name'] for category in categories]
     thresholds = [0.3, 0.5, 0.6, 0.7, 0.8, 0.9]
-    figures = evaluate(metric_of(ann_file, classes, iou_thresholds=thresholds, classwise=True), samples)
+    metrics = evaluate(metric_of(ann_file, classes, iou_thresholds=thresholds, classwise=True), samples)
     expected = area_of_coco_matches(ann_file, samples, thresholds)
     for category in categories:
         for threshold in thresholds:
-            found = figures[f'APr_{100 * threshold:g}_{category["name"]}']
+            found = metrics[f'APr_{100 * threshold:g}_{category["name"]}']
             assert found == pytest.approx(expected[category['id'], threshold], abs=1e-12, nan_ok=True)
     for threshold in thresholds:
         mean = np.nanmean([expected[category['id'], threshold] for category in categories])
-        assert figures[f'APr_{100 * threshold:g}'] == pytest.approx(mean)
+        assert metrics[f'APr_{100 * threshold:g}'] == pytest.approx(mean)
     # COCO's own figure, a mean over 101 recalls, is .562.
-    assert figures['APr_50'] == pytest.approx(0.562, abs=0.02)
+    assert metrics['APr_50'] == pytest.approx(0.562, abs=0.02)

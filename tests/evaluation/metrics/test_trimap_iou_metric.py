@@ -16,7 +16,7 @@ def sample(predicted: np.ndarray, truth: np.ndarray) -> dict:
     }
 
 
-def figures(metric, pairs: list[tuple[np.ndarray, np.ndarray]], count: int) -> dict[str, float]:
+def metrics(metric, pairs: list[tuple[np.ndarray, np.ndarray]], count: int) -> dict[str, float]:
     metric.dataset_meta = {'classes': tuple(map(str, range(1, count)))}
     metric.process({}, [sample(*pair) for pair in pairs])
     return metric.evaluate(len(pairs))
@@ -106,36 +106,36 @@ def test_distance_against_plain_loops():
 
 def test_curve_against_plain_loops():
     pairs, widths = random_pairs(), tuple(range(1, 9))
-    found = figures(TrimapIoUMetric(max_width=8, reported=widths), pairs, 4)
+    found = metrics(TrimapIoUMetric(max_width=8, reported=widths), pairs, 4)
     assert [found[f'trimap/mIoU_{width}'] for width in widths] == pytest.approx(loop_curve(pairs, 4, 8), abs=0.006)
 
 
 def test_a_band_over_everything_is_the_miou():
     pairs = random_pairs()
-    found = figures(TrimapIoUMetric(max_width=60, reported=(60,)), pairs, 4)
-    assert found['trimap/mIoU_60'] == pytest.approx(figures(ForegroundIoUMetric(), pairs, 4)['mIoU'], abs=0.01)
+    found = metrics(TrimapIoUMetric(max_width=60, reported=(60,)), pairs, 4)
+    assert found['trimap/mIoU_60'] == pytest.approx(metrics(ForegroundIoUMetric(), pairs, 4)['mIoU'], abs=0.01)
 
 
 def test_what_is_predicted_on_void_does_not_count():
     pairs = random_pairs()
     changed = [(np.where(truth == 255, 3 - predicted, predicted), truth) for predicted, truth in pairs]
     assert any((a[0] != b[0]).any() for a, b in zip(pairs, changed, strict=True))
-    assert figures(TrimapIoUMetric(), pairs, 4) == figures(TrimapIoUMetric(), changed, 4)
+    assert metrics(TrimapIoUMetric(), pairs, 4) == metrics(TrimapIoUMetric(), changed, 4)
 
 
 def test_an_image_without_a_boundary_has_no_band():
     plain = (np.ones((9, 9), int), np.zeros((9, 9), int))
     assert np.isinf(boundary_distance(plain[1])).all()
-    assert np.isnan(figures(TrimapIoUMetric(), [plain], 2)['trimap/mIoU_40'])
+    assert np.isnan(metrics(TrimapIoUMetric(), [plain], 2)['trimap/mIoU_40'])
     pairs = random_pairs()
-    assert figures(TrimapIoUMetric(), [*pairs, plain], 4) == figures(TrimapIoUMetric(), pairs, 4)
+    assert metrics(TrimapIoUMetric(), [*pairs, plain], 4) == metrics(TrimapIoUMetric(), pairs, 4)
     void = (np.zeros((9, 9), int), np.full((9, 9), 255))
-    assert figures(TrimapIoUMetric(), [*pairs, void], 4) == figures(TrimapIoUMetric(), pairs, 4)
+    assert metrics(TrimapIoUMetric(), [*pairs, void], 4) == metrics(TrimapIoUMetric(), pairs, 4)
 
 
 def test_the_curve_has_all_widths():
     pairs = random_pairs()
-    found = figures(METRICS.build(dict(type='TrimapIoUMetric', max_width=8, reported=(3,))), pairs, 4)
+    found = metrics(METRICS.build(dict(type='TrimapIoUMetric', max_width=8, reported=(3,))), pairs, 4)
     assert list(found) == ['trimap/mIoU_3', 'trimap/curve']
     (x_label, widths), (y_label, values) = found['trimap/curve'].items()
     assert (x_label, y_label) == ('pixels on each side of a boundary', 'mIoU, %')

@@ -251,9 +251,9 @@ def test_two_phases_in_one_run_stopped_between_them(small_bsds, tmp_path, monkey
     assert not fusion[1].equal(fusion[2])
     assert keys_logged(in_one_go) == keys_logged(second)
 
-    figures = second.test()
-    assert {'boundary/ODS', 'boundary/OIS', 'boundary/AP'} < set(figures)
-    assert all(np.isfinite(value) for value in figures.values())
+    metrics = second.test()
+    assert {'boundary/ODS', 'boundary/OIS', 'boundary/AP'} < set(metrics)
+    assert all(np.isfinite(value) for value in metrics.values())
 
 
 def test_images(small_bsds, tmp_path):

@@ -103,8 +103,8 @@ def test_ap_of_maps_without_a_background():
     metric.dataset_meta = dict(classes=CLASSES)
     result = predict(model_of(classes, ids, 4, background=False, thing_classes=[0, 2]), classes, ids)
     metric.process({}, [result.to_dict()])
-    figures = metric.evaluate(1)
-    assert figures['coco/segm_mAP'] == 1.0
+    metrics = metric.evaluate(1)
+    assert metrics['coco/segm_mAP'] == 1.0
     with pytest.raises(ValueError, match="mmseg's IoUMetric"):
         ForegroundIoUMetric().process({}, [result.to_dict()])
 
@@ -139,5 +139,5 @@ def test_mmdets_panoptic_metric_reads_the_result(tmp_path):
     sample = predict(model_of(classes, ids, 4, background=False, thing_classes=[0, 2]), classes, ids)
     sample.set_metainfo(dict(img_path='one.jpg', segm_file='one.png'))
     metric.process({}, [sample.to_dict()])
-    figures = metric.evaluate(1)
-    assert [figures[f'coco_panoptic/PQ{kind}'] for kind in ('', '_th', '_st')] == pytest.approx([100, 100, 100])
+    metrics = metric.evaluate(1)
+    assert [metrics[f'coco_panoptic/PQ{kind}'] for kind in ('', '_th', '_st')] == pytest.approx([100, 100, 100])

@@ -1,4 +1,4 @@
-"""The names of a metric's figures before anything is evaluated."""
+"""The names of a metric's values before anything is evaluated."""
 
 from collections.abc import Callable, Iterable, Iterator
 from numbers import Real
@@ -17,11 +17,11 @@ from .metrics.region_average_precision_metric import RegionAveragePrecisionMetri
 from .metrics.trimap_iou_metric import TrimapIoUMetric
 
 
-def figure_names(metrics: Iterable[BaseMetric]) -> set[str] | None:
-    """The names, prefix included, of the figures that an evaluation by metrics can give; None where a metric is not known here.
+def metric_names(metrics: Iterable[BaseMetric]) -> set[str] | None:
+    """The names, prefix included, of the values that an evaluation by metrics can give; None where a metric is not known here.
 
     Known are the metrics of this package, mmdet's ``CocoMetric`` and ``CocoPanopticMetric``, mmseg's ``IoUMetric`` and those that
-    write files. A class that inherits from one of them may give other figures and is not known.
+    write files. A class that inherits from one of them may give other values and is not known.
 
     Args:
         metrics: built, with the ``dataset_meta`` of the data that they will see. A metric that has none, or a list of several
@@ -30,7 +30,7 @@ def figure_names(metrics: Iterable[BaseMetric]) -> set[str] | None:
     Example:
         >>> metric = CocoInstanceMetric(metric_items=['mAP'], prefix='nuclei')
         >>> metric.dataset_meta = {'classes': ('nucleus',)}
-        >>> sorted(figure_names([metric]))
+        >>> sorted(metric_names([metric]))
         ['nuclei/bbox_mAP', 'nuclei/segm_mAP', 'nuclei/segm_mAP_all']
     """
     found = set()
@@ -83,14 +83,14 @@ def _iou(metric: IoUMetric) -> Iterator[str]:
 
 
 def _of_no_image(metric: BaseMetric) -> Iterator[str]:
-    """Those that the metric gives where no image was evaluated, as all of this package's do; curves are no figures."""
+    """Those that the metric gives where no image was evaluated, as all of this package's do; curves are no values."""
     logger = MMLogger.get_current_instance()
     before, logger.disabled = logger.disabled, True  # it would report that no image was evaluated
     try:
-        figures = metric.compute_metrics([])
+        values = metric.compute_metrics([])
     finally:
         logger.disabled = before
-    yield from (name for name, value in figures.items() if isinstance(value, Real))
+    yield from (name for name, value in values.items() if isinstance(value, Real))
 
 
 _NAMES: dict[type[BaseMetric], Callable[[BaseMetric], Iterable[str]]] = {

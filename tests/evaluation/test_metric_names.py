@@ -1,4 +1,4 @@
-"""The names of figures that are known beforehand are those that a real evaluation gives."""
+"""The names of values that are known beforehand are those that a real evaluation gives."""
 
 import json
 from numbers import Real
@@ -12,7 +12,7 @@ from mmseg.registry import METRICS
 from pycocotools import mask as coco_mask
 
 from mmseg_instancenet.evaluation import CocoInstanceMetric
-from mmseg_instancenet.evaluation.figure_names import figure_names
+from mmseg_instancenet.evaluation.metric_names import metric_names
 
 SIZE = (16, 24)
 
@@ -51,7 +51,7 @@ def evaluated(tmp_path):
 
     def evaluate(metric) -> set[str]:
         metric.dataset_meta = {'classes': ('cat', 'dog')}
-        known = figure_names([metric])
+        known = metric_names([metric])
         if type(metric).__name__ == 'CocoMetric':  # mmdet's has no other way to the ground truth
             metric.process({}, [{**sample, 'instances': []}])
         else:
@@ -118,24 +118,24 @@ class OwnMetric(CocoInstanceMetric):
 
 def test_what_is_not_known_leaves_everything_open(tmp_path):
     metrics = [CocoInstanceMetric(), IoUMetric()]
-    assert figure_names(metrics) is None  # without the classes of the data
+    assert metric_names(metrics) is None  # without the classes of the data
     for metric in metrics:
         metric.dataset_meta = {'classes': ('cat',)}
-    known = figure_names(metrics)
+    known = metric_names(metrics)
     assert {'coco/segm_mAP', 'coco/segm_mAP_all', 'mIoU'} <= known
-    assert figure_names([*metrics, DumpResults(str(tmp_path / 'out.pkl'))]) == known  # it gives no figure
+    assert metric_names([*metrics, DumpResults(str(tmp_path / 'out.pkl'))]) == known  # it gives no value
     own = OwnMetric()
     own.dataset_meta = {'classes': ('cat',)}
-    assert figure_names([*metrics, own]) is None
+    assert metric_names([*metrics, own]) is None
     metrics[0].dataset_meta = [{'classes': ('cat',)}, {'classes': ('cat',)}]
-    assert figure_names(metrics) is None
+    assert metric_names(metrics) is None
 
 
-def test_files_alone_are_no_figures(tmp_path):
+def test_files_alone_are_no_values(tmp_path):
     metrics = [
         CocoInstanceMetric(format_only=True, outfile_prefix=str(tmp_path / 'coco')),
         IoUMetric(format_only=True, output_dir=str(tmp_path)),
     ]
     for metric in metrics:
         metric.dataset_meta = {'classes': ('cat',)}
-    assert figure_names(metrics) == set()
+    assert metric_names(metrics) == set()
