@@ -149,7 +149,7 @@ def test_perfect_embeddings_lose_nothing_on_digits(digits):
 
 
 def test_perfect_embeddings_on_nuclei(test_data, tmp_path):
-    """On the ten smallest images of the validation set, to be quick; the AP of the whole set is in the README."""
+    """On the ten smallest images of the validation set, to be quick; the whole set's AP is in docs/results.md."""
     coco = json.loads((test_data / 'dsb2018/val.json').read_text())
     coco['images'] = sorted(coco['images'], key=lambda image: image['height'] * image['width'])[:10]
     ids = {image['id'] for image in coco['images']}
