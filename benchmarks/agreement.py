@@ -1,4 +1,4 @@
-"""How alike two groupings are."""
+"""Agreement of two groupings."""
 
 from sklearn.metrics import adjusted_rand_score
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""What ours is measured against, written plainly: each is the textbook form of what it computes.
+"""Alternatives to our functions, written plainly: the textbook form of each.
 
 Shapes: N pixels, D values of the embedding, B rows of a block, K instances, S seeds. Maps are (images, D, H, W) and
 (images, H, W).
@@ -38,7 +38,7 @@ def dense_iteration(x_ND: Tensor, concentration: float, max_bytes: int = MATRIX_
 
 
 def attention_iteration(x_ND: Tensor, concentration: float) -> Tensor:
-    """What :func:`dense_iteration` computes, by PyTorch's fused attention: (N, D).
+    """The result of :func:`dense_iteration` by PyTorch's fused attention: (N, D).
 
     No alternative, but the way to an exact result where the matrix is too large.
 
@@ -81,7 +81,7 @@ def dense_grouping(x_ND: Tensor, concentration: float, loops: int) -> Tensor:
 
 
 def exact_grouping(x_ND: Tensor, concentration: float, loops: int = 20) -> Tensor:
-    """What every shortcut is compared with: ``loops`` full loops, then components within the bandwidth: (N,) int64."""
+    """The reference for every shortcut: ``loops`` full iterations, then components within the bandwidth: (N,) int64."""
     x_ND = F.normalize(x_ND, dim=1)
     for _ in range(loops):
         x_ND = attention_iteration(x_ND, concentration)

@@ -1,4 +1,4 @@
-"""What the commands of the benchmarks share."""
+"""Arguments of the commands of the benchmarks."""
 
 import argparse
 import sys

@@ -11,7 +11,7 @@ FOLDER = Path('work_dirs/benchmarks/embeddings')
 
 
 class ImageEmbeddings(NamedTuple):
-    """What a network says about one image, without the padding.
+    """The output of a network for one image, without the padding.
 
     embeddings_Dhw: float32, at the size of the head's map.
     class_map_hw: int64, the predicted class under each cell; 0 = background.

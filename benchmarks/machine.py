@@ -32,7 +32,7 @@ def describe_machine() -> dict[str, Any]:
 
 
 def matrix_product_gflops(device: str, side: int = _MATRIX_SIDE) -> float:
-    """What the machine's own matrix product reaches in float32, in 1e9 operations a second: median of five."""
+    """Speed of the machine's own matrix product in float32, in 1e9 operations a second: median of five."""
     matrix = torch.rand(side, side, device=device)
     seconds_of(lambda: matrix @ matrix, device)
     return 2 * side**3 / median(seconds_of(lambda: matrix @ matrix, device) for _ in range(5)) / 1e9

@@ -87,7 +87,7 @@ def _iterate(iterate: Callable[[Tensor], Tensor], x_ND: Tensor, slope_ND: Tensor
 
 
 def _five_loops() -> list[Row]:
-    """What a data-centre GPU needs for an image; in TF32 too, and by how much the groups then differ."""
+    """Time of a data-centre GPU for an image; in TF32 too, and by how much the groups then differ."""
     x_ND = mixed_groups(_GPU_SIZE, _GPU_DIMS, 31, seed=0).x_ND.cuda()
 
     def shift(precision: str) -> Tensor:

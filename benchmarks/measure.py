@@ -84,7 +84,7 @@ def seconds_of(run: Callable[[], Any], device: str) -> float:
 
 
 def torch_peak(run: Callable[[], Any], device: str) -> tuple[Any, int | None]:
-    """What ``run`` returns, and the bytes that torch had allocated at once at most in it, above those before.
+    """The return value of ``run``, and the bytes that torch had allocated at once at most in it, above those before.
 
     Example:
         >>> _, peak_bytes = torch_peak(lambda: [torch.zeros(100).sum() for _ in range(9)], 'cpu')
@@ -106,7 +106,7 @@ def torch_peak(run: Callable[[], Any], device: str) -> tuple[Any, int | None]:
 
 
 def resident_peak(run: Callable[[], Any], device: str = 'cpu') -> tuple[Any, int | None]:
-    """What ``run`` returns, and by how many bytes the process's resident memory rose at most (Linux; else ``None``).
+    """The return value of ``run``, and by how many bytes the process's resident memory rose at most (Linux; else ``None``).
 
     Memory that the process holds free already is not seen again, so that it is a lower bound. Processes that ``run``
     starts are not counted.
@@ -121,7 +121,7 @@ def resident_peak(run: Callable[[], Any], device: str = 'cpu') -> tuple[Any, int
 
 
 def host_synchronizations(run: Callable[[], Any]) -> int:
-    """How often ``run`` makes the host wait for the GPU, as torch counts it."""
+    """Number of times that ``run`` makes the host wait for the GPU, as torch counts it."""
     torch.cuda.set_sync_debug_mode('warn')
     try:
         with warnings.catch_warnings(record=True) as caught:

@@ -80,7 +80,7 @@ def random_image(side: int, seed: int = 0) -> np.ndarray:
 
 
 def image_batch(side: int, images: int = 1) -> dict[str, list]:
-    """What a data loader gives ``test_step``: images that need no resizing."""
+    """A batch for ``test_step`` as a data loader gives it: images that need no resizing."""
     meta = dict(ori_shape=(side, side), img_shape=(side, side), pad_shape=(side, side), scale_factor=(1.0, 1.0))
     return {
         'inputs': [torch.from_numpy(random_image(side, seed)).permute(2, 0, 1) for seed in range(images)],
@@ -89,7 +89,7 @@ def image_batch(side: int, images: int = 1) -> dict[str, list]:
 
 
 def labelled_batch(instance_map_NHW: Tensor, class_map_NHW: Tensor) -> dict[str, list]:
-    """What a data loader gives ``train_step``: images with these label maps."""
+    """A batch for ``train_step`` as a data loader gives it: images with these label maps."""
     batch = image_batch(instance_map_NHW.shape[-1], len(instance_map_NHW))
     for sample, instance_map_HW, class_map_HW in zip(
         batch['data_samples'], instance_map_NHW, class_map_NHW, strict=True

@@ -1,4 +1,4 @@
-"""What stands beside our model on nuclei: classical methods, connected components, label maps of other programs.
+"""Baselines beside our model on nuclei: classical methods, connected components, label maps of other programs.
 
 ::
 

@@ -46,7 +46,7 @@ class Row:
     note: str = ''
 
     def case(self) -> tuple:
-        """What rows that can be compared have in common."""
+        """The part that comparable rows have in common."""
         return self.benchmark, self.setting, self.size, self.device
 
 
@@ -56,7 +56,7 @@ def not_measured(benchmark: str, setting: str, size: int | None, method: str, de
 
 
 def ratios_to_ours(rows: Sequence[Row]) -> list[float | None]:
-    """How many times as long as ours each row took on the same case; ``None`` where one was not measured.
+    """The time of each row over that of ours on the same case; ``None`` where one was not measured.
 
     Example:
         >>> rows = [Row('b', '', 1, OURS, 'cpu', seconds=2.0), Row('b', '', 1, 'other', 'cpu', seconds=5.0)]

@@ -10,7 +10,7 @@ _PACKAGE = Path(__file__).parent
 
 
 def config_folder() -> Path:
-    """Where the configs lie: beside the package in a checkout, inside it where it was installed from a wheel."""
+    """The folder of the configs: beside the package in a checkout, inside it where it was installed from a wheel."""
     inside = _PACKAGE / '.mim' / 'configs'
     return inside if inside.is_dir() else _PACKAGE.parent / 'configs'
 

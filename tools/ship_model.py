@@ -217,7 +217,7 @@ def write_config(config: Config, path: Path, name: str) -> None:
 def metafile(
     args: argparse.Namespace, config: Config, metrics: dict, checkpoint: dict, content: bytes, parameters: int
 ) -> dict:
-    """What ``model-index.yml`` holds of a model, and the origin of the weights."""
+    """The entry of a model in ``model-index.yml``, with the origin of the weights."""
     index = yaml.safe_load((ROOT / 'model-index.yml').read_text())
     papers = {collection['Name']: collection['Paper'] for collection in index['Collections']}
     if args.collection not in papers:

@@ -11,7 +11,7 @@ from .labelled_embeddings import LabelledEmbeddings, shift_embeddings
 
 
 def gradient_by_loop(labelled: LabelledEmbeddings, loss: nn.Module, grouping: MeanShiftGrouping, loops: int) -> Tensor:
-    r"""How strongly the loss after t loops pulls at each initial embedding, for t = 0 .. ``loops``.
+    r"""Length of the gradient of the loss after t iterations at each initial embedding, for t = 0 .. ``loops``.
 
     .. math:: \left\| \partial \ell(X^{(t)}) / \partial x^{(0)}_i \right\|_2
 

@@ -83,7 +83,7 @@ def class_map_pass(class_HW: Tensor, count: int) -> NetworkPass:
 
 
 def perfect_pass(class_HW: Tensor, instance_HW: Tensor, count: int, size: tuple[int, int] | None = None) -> NetworkPass:
-    """What a network without fault would say: classes and instances of the ground truth, at ``size`` or the own size.
+    """The output of a perfect network: classes and instances of the ground truth, at ``size`` or the own size.
 
     Ignored pixels are background. Instances lie 10 apart in a one-dimensional embedding, farther than any threshold.
     """

@@ -1,4 +1,4 @@
-"""What the network gives for some images, kept in memory to be grouped again and again."""
+"""Network outputs of some images, kept in memory to be grouped again and again."""
 
 from collections.abc import Iterable
 from typing import NamedTuple

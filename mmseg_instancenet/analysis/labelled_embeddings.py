@@ -35,7 +35,7 @@ class LabelledEmbeddings(NamedTuple):
     class_hw: Tensor
 
     def regions(self, grouping: MeanShiftGrouping) -> Tensor:
-        """Which cells ``grouping`` shifts together, given the true classes: (h, w), numbers above 0; 0 = none."""
+        """Regions whose cells ``grouping`` shifts together, given the true classes: (h, w), numbers above 0; 0 = none."""
         return grouping.regions(torch.where(self.instance_hw == IGNORED_INSTANCE, IGNORED_CLASS, self.class_hw))
 
 

@@ -27,7 +27,7 @@ def draw_points(points_a_cluster: int, generator: torch.Generator) -> Tensor:
 
 
 def ideal_spots(x_N: Tensor) -> Tensor:
-    """Where the regressor meets each point's target: 3 for points that start below 3.5, 5 for the others."""
+    """The positions at which the regressor meets each point's target: 3 for points that start below 3.5, 5 for the others."""
     return torch.where(x_N < 3.5, 3.0, 5.0)
 
 
@@ -37,7 +37,7 @@ def regress(x_N: Tensor) -> Tensor:
 
 
 def shift_points(x_N: Tensor, loops: int) -> list[Tensor]:
-    """The points before the first loop of Gaussian blurring mean shift, after it, .., after the last: ``loops`` + 1 times (N,).
+    """The points after 0, 1, 2, .. iterations of Gaussian blurring mean shift, after the last: ``loops`` + 1 times (N,).
 
     Example:
         >>> [after.tolist() for after in shift_points(torch.tensor([3.0, 5.0]), loops=1)]

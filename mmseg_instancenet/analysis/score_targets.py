@@ -1,4 +1,4 @@
-"""What the score of an instance should be."""
+"""Targets for the scores of instances."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""What the command-line tools share."""
+"""Arguments and config loading of the command-line tools."""
 
 import argparse
 import os
@@ -47,7 +47,7 @@ def load_config(args: argparse.Namespace) -> Config:
 
 
 def _distribute_on_cpu(config: Config) -> None:
-    """Several processes without a GPU: MMEngine's own start asks for CUDA devices, so the group is made before it."""
+    """Several processes without a GPU: MMEngine's own start requires CUDA devices, so the group is made before it."""
     torch.distributed.init_process_group(backend='gloo')
     config.model_wrapper_cfg = dict(type='CPUDistributedDataParallel', broadcast_buffers=False)
 

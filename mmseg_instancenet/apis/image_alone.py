@@ -35,13 +35,13 @@ def _type_of(step: dict) -> type:
     if isinstance(step['type'], type):
         return step['type']
     with TRANSFORMS.switch_scope_and_registry(None) as registry:  # that of the default scope
-        return registry.get(step['type']) or object  # the build says that it is not there
+        return registry.get(step['type']) or object  # the build then names the missing type
 
 
 def run_on_image(steps: Sequence[BaseTransform], results: dict) -> dict:
     """Runs steps on an image without annotations.
 
-    A step that asks for an entry that an image alone does not have is left out, with a warning. The truth that a step makes of
+    A step that needs an entry that an image alone does not have is left out, with a warning. The truth that a step makes of
     no annotations (``gt_..``) is removed.
 
     Args:
@@ -52,7 +52,7 @@ def run_on_image(steps: Sequence[BaseTransform], results: dict) -> dict:
         what the last step returns.
 
     Raises:
-        KeyError: if the last step, which packs the image, asks for something else.
+        KeyError: if the last step, which packs the image, needs another entry.
     """
     results = _ImageAlone(results, seg_fields=[])
     for step in steps:

@@ -56,7 +56,7 @@ def read_voc(class_file: Path, object_file: Path) -> LabelMaps:
 
 
 def read_sbd(file: Path) -> LabelMaps:
-    """The maps of an image of SBD, which knows no void.
+    """The maps of an image of SBD, which has no void.
 
     Reads ``GTinst`` (``Segmentation``, ``Categories``) of the release's ``inst/*.mat``, and ``gtMat`` (``instMap``,
     ``segMap``) as Kong & Fowlkes distribute it.

@@ -13,7 +13,7 @@ from .freeze_hook import bare_model
 @HOOKS.register_module()
 class ClassCountHook(Hook):
     """Stops before the first iteration where a head's ``num_classes`` is not that of the data: their classes and, unless the
-    model says ``background=False``, the background. Joined data sets must have the same classes."""
+    model has ``background=False``, the background. Joined data sets must have the same classes."""
 
     def before_train(self, runner: Runner) -> None:
         self._check(runner, runner.train_dataloader)

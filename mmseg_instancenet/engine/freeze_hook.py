@@ -103,7 +103,7 @@ class FreezeHook(Hook):
         if is_model_wrapper(runner.model):
             if type(runner.model) is not MMDistributedDataParallel:
                 raise TypeError(
-                    f'FreezeHook knows MMDistributedDataParallel, got {type(runner.model).__name__}: train the two phases '
+                    f'FreezeHook supports MMDistributedDataParallel, got {type(runner.model).__name__}: train the two phases '
                     'as two runs (frozen_stages in the first, load_from in the second)'
                 )
             runner.model = runner.wrap_model(runner.cfg.get('model_wrapper_cfg'), runner.model.module)

@@ -1,4 +1,4 @@
-"""What a checkpoint gave to the model, and what it did not."""
+"""Reports which tensors of a checkpoint were loaded."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from .freeze_hook import bare_model
 
 
 class LoadReport(NamedTuple):
-    """What a checkpoint gives to a model; ``str`` has one line for each kind, the second to the fourth where there are any.
+    """The tensors that a checkpoint gives to a model; ``str`` has one line for each kind, the last three where there are any.
 
     ``loaded`` of the ``total`` tensors of the model; ``other_shape``: for names of both, the shape in the checkpoint and in the
     model; ``missing``: names that the checkpoint lacks; ``left_over``: names that the model lacks.

@@ -29,7 +29,7 @@ def check_settings(runner: Runner) -> None:
         runner: MMEngine's; its loops and data sets are built, as its ``train()`` would do next.
     """
     if runner.train_loop is None:
-        return  # MMEngine's train() says what is missing
+        return  # MMEngine's train() names the missing part
     check_batches(runner.train_loop)
     _check_data(runner.train_loop)
     if runner.val_loop is not None:

@@ -1,4 +1,4 @@
-"""How many images the batches of a training have."""
+"""Number of images in the batches of a training."""
 
 from mmengine.dataset import DefaultSampler, InfiniteSampler
 from mmengine.dist import get_world_size
@@ -38,7 +38,7 @@ def check_batches(loop: BaseLoop) -> None:
 
 
 def batch_of_one(loop: BaseLoop) -> str | None:
-    """How a training comes to a batch of one image; None where all its batches have more, or that is not known.
+    """The reason for a batch of one image in a training; None where all its batches have more, or that is not known.
 
     Args:
         loop: as for :func:`check_batches`.

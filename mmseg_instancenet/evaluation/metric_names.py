@@ -83,7 +83,7 @@ def _iou(metric: IoUMetric) -> Iterator[str]:
 
 
 def _of_no_image(metric: BaseMetric) -> Iterator[str]:
-    """Those that the metric gives where no image was evaluated, as all of this package's do; curves are no values."""
+    """The names of the metric's values where no image was evaluated; curves are left out."""
     logger = MMLogger.get_current_instance()
     before, logger.disabled = logger.disabled, True  # it would report that no image was evaluated
     try:

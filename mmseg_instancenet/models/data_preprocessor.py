@@ -140,7 +140,7 @@ class InstanceMapDataPreprocessor(ImgDataPreprocessor):
     def _pad_maps(self, sample: Any, size: Size, padding: tuple[int, int, int, int]) -> None:
         for name, value in self.map_padding.items():
             if name not in sample:
-                continue  # the decode head says so, and what to do
+                continue  # missing maps are reported by the decode head
             label_1HW = sample.get(name).data
             if tuple(label_1HW.shape[-2:]) != size:
                 raise ValueError(

@@ -1,4 +1,4 @@
-"""Where the pixels of one grid lie on another, and reading maps there.
+"""Positions of the pixels of one grid on another, and reading maps there.
 
 Grids: the *image* as it was on disk (original size), the *input* (the resized, flipped, padded image that enters the
 network, or one window of it) and the *map* that the head returns. All positions are continuous, in units of cells,
@@ -17,7 +17,7 @@ _FLIPS = {None: (False, False), 'horizontal': (False, True), 'vertical': (True, 
 
 
 class MapPlacement(NamedTuple):
-    """Where a head's map lies on the image.
+    """Position of a head's map on the image.
 
     image_size: (height, width) of the image.
     resized_size: (height, width) of the resized image inside the input, without padding.
@@ -39,7 +39,7 @@ class MapPlacement(NamedTuple):
         return cls(tuple(meta['ori_shape'][:2]), tuple(meta['img_shape'][:2]), input_size, origin, flipped)
 
     def image_to_map(self, axis: int, map_length: int, device: torch.device) -> tuple[Tensor, slice]:
-        """Which rows (axis 0) or columns (axis 1) of the image the map covers, and where each lies on the map."""
+        """The rows (axis 0) or columns (axis 1) of the image that the map covers, and the position of each on the map."""
         pixels = torch.arange(self.image_size[axis], dtype=torch.float64) + 0.5
         position = pixels * self.resized_size[axis] / self.image_size[axis]
         if self.flipped[axis]:

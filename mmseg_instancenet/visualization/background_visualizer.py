@@ -15,7 +15,7 @@ class BackgroundVisualizer(SegLocalVisualizer):
     """Takes the place of mmseg's ``SegLocalVisualizer``, under the same name, in configs with ``default_scope = 'mmseg'``.
 
     mmseg takes value 0 of a class map for the first class of the data set. Our class maps have 0 for the background, which no
-    data set lists: mmseg would draw the background as the first class, and the last class not at all. Of a data sample that says
+    data set lists: mmseg would draw the background as the first class, and the last class not at all. Of a data sample with
     ``background=True``, as those of :class:`EmbeddingSegmentor` do, the background is drawn black and each class in its colour.
     Other samples are drawn as mmseg draws them.
 

@@ -1,4 +1,4 @@
-"""Where a drawing of an image is written: one file for each image, inside one folder."""
+"""Names of the drawings of images: one file for each image, inside one folder."""
 
 from os.path import abspath, commonpath, relpath
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""VOC and SBD: what becomes of their maps, and that void has no say in any loss or metric."""
+"""VOC and SBD: what becomes of their maps, and that void changes no loss and no metric."""
 
 import json
 from pathlib import Path
@@ -305,7 +305,7 @@ def test_trains_and_tests(samples):
     assert predicted.pred_sem_seg.data.shape == predicted.gt_sem_seg.data.shape == (1, 338, 500)
 
 
-# ---------------------------------------------------------------------------------------------------- void has no say
+# ---------------------------------------------------------------------------------------------------- void changes nothing
 
 
 @pytest.fixture(scope='module')

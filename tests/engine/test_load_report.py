@@ -1,4 +1,4 @@
-"""What a checkpoint gave to the model."""
+"""Which tensors of a checkpoint were loaded."""
 
 import logging
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""Where the gradient of the embedding loss goes, with and without loops of mean shift (Kong & Fowlkes 2018, figure 5).
+"""Maps of the gradient of the embedding loss, with and without iterations of mean shift (Kong & Fowlkes 2018, figure 5).
 
 ::
 

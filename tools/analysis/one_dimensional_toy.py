@@ -1,4 +1,4 @@
-"""What gradients through loops of mean shift do, on numbers (Kong & Fowlkes 2018, appendix B.2 and figure 13).
+"""Gradients through iterations of mean shift, on numbers (Kong & Fowlkes 2018, appendix B.2 and figure 13).
 
 ::
 

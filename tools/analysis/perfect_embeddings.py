@@ -1,4 +1,4 @@
-"""What is lost besides the network: the ground truth's masks go as perfect embeddings through grouper, resize and metric.
+"""The loss of AP besides the network: the ground truth's masks go as perfect embeddings through grouper, resize and metric.
 
 ::
 

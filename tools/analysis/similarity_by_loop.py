@@ -1,4 +1,4 @@
-"""How similar pixels of one and of two instances are, loop by loop of mean shift (Kong & Fowlkes 2018, figure 12).
+"""Similarity of pixels of one and of two instances, by iteration of mean shift (Kong & Fowlkes 2018, figure 12).
 
 ::
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Decision(Enum):
-    """What becomes of a finding."""
+    """The treatment of a finding."""
 
     MENDED = 'mended'
     WARNED = 'warned'
@@ -33,7 +33,7 @@ class Check(NamedTuple):
 
     @property
     def can_be_skipped(self) -> bool:
-        """Whether ``strict=False`` leaves out the annotation; what is wrong with images and categories stops in any case."""
+        """Whether ``strict=False`` leaves out the annotation; faults of images and categories stop in any case."""
         return self.decision is Decision.REFUSED and self.where == 'annotations'
 
 

@@ -1,4 +1,4 @@
-"""What a reader found in an annotation file."""
+"""Findings of a reader in an annotation file."""
 
 from typing import NamedTuple
 

@@ -1,1 +1,1 @@
-"""What the metrics compute, as functions on arrays and masks."""
+"""Computations of the metrics, as functions on arrays and masks."""

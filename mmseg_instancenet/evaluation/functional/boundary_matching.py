@@ -1,4 +1,4 @@
-"""Which pixels of two boundary maps correspond, as in the Berkeley benchmark."""
+"""Matches pixels of two boundary maps, as in the Berkeley benchmark."""
 
 import numpy as np
 from scipy.sparse import csr_matrix, diags, hstack

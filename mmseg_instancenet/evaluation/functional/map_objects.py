@@ -12,7 +12,7 @@ class MapObjects(NamedTuple):
     """The G objects of an image, in order of their ids, and its void pixels; masks are run-length encoded.
 
     label_G: (G,) int64 classes from 0, as in the data set's list of classes.
-    void: where nobody knows what the image shows; ``None`` where there is no such pixel.
+    void: unlabelled pixels; ``None`` where there is no such pixel.
     """
 
     masks_G: list[dict]

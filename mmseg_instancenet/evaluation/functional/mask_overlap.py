@@ -40,7 +40,7 @@ def mask_iou(masks_K: Sequence[dict], objects_G: Sequence[dict], crowd: bool = F
 
 
 def match_greedily(iou_KG: np.ndarray, thresholds_T: Sequence[float]) -> np.ndarray:
-    """Which detections find an object, when each in turn takes the object that it overlaps most among those still free.
+    """Matches detections to objects: each in turn takes the object that it overlaps most among those still free.
 
     The rule of Hariharan et al. (ECCV 2014; ``overlaps_to_labels`` in their ``generalized_det_eval.m``) and of COCO. VOC's
     rule for boxes is another: there a detection whose best object is taken is a duplicate, even where a second, free

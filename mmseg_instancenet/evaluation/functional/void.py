@@ -1,4 +1,4 @@
-"""Void pixels, of which nobody knows what they show: they count neither for nor against a prediction.
+"""Void (unlabelled) pixels are excluded from the evaluation.
 
 In a COCO json void is an annotation of the category ``void``, ``iscrowd=1``, no class of the data set. COCO's own
 protocol has no such thing (a crowd excuses detections of its own class only), so void is cut out of predicted masks

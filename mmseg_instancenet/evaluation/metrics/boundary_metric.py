@@ -36,7 +36,7 @@ class BoundaryMetric(BaseMetric):
         thin: whether to thin the thresholded maps.
         num_workers: processes that share the thresholds of an image; 0 works in this one. They start with the first image,
             import this package (seconds, half a GB each), and end with the evaluation. A script of your own that evaluates with
-            them needs ``if __name__ == '__main__':``, as Python's multiprocessing asks for.
+            them needs ``if __name__ == '__main__':``, as Python's multiprocessing requires.
         **kwargs: ``collect_device``, ``collect_dir``, ``prefix`` of MMEngine's ``BaseMetric``.
     """
 

@@ -1,4 +1,4 @@
-"""What the metrics on masks share: predicted masks of an image beside those of the annotation file."""
+"""Base of the metrics on masks: predicted masks of an image beside those of the annotation file."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ class MaskMetric(CocoInstanceMetric):
 
     @abstractmethod
     def compare(self, masks: ImageMasks, image_id: Any) -> Any:
-        """What :meth:`compute_metrics` needs to know of an image."""
+        """Compares the masks of an image; returns the part that :meth:`compute_metrics` reads."""
 
     def _process_sample(self, data_batch: dict, sample: dict, ann_file: str | None) -> None:
         if ann_file is None:

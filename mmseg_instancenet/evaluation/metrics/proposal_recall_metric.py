@@ -20,7 +20,7 @@ _CURVE_POINTS = 100
 
 @METRICS.register_module()
 class ProposalRecallMetric(MaskMetric):
-    r"""How many objects of any class the n best scored masks of each image find, whatever class they claim.
+    r"""Recall of the n best scored masks of each image, whatever their class.
 
     .. math:: AR@n = \frac1{10} \sum_{t \in 0.5:0.05:0.95} \frac{\text{objects found at IoU} \ge t}{\text{objects}}
 
@@ -29,7 +29,7 @@ class ProposalRecallMetric(MaskMetric):
 
     Matching is one to one: each proposal in order of its score takes the free object that it overlaps most
     (:func:`match_greedily`), as in COCO's AR (``COCOeval`` with ``useCats=0`` and ``maxDets=n``). MCG's benchmark, from which
-    the published VOC results come, asks for each object for its best proposal instead. Above IoU 0.5, where objects do not
+    the published VOC results come, takes the best proposal of each object instead. Above IoU 0.5, where objects do not
     overlap each other, as in label maps and in VOC, the two agree: a proposal can exceed 0.5 with one object only.
     n counts the proposals of each image; MCG's curves have the mean number over the images on their axis.
 

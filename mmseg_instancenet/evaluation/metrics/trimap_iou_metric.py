@@ -12,7 +12,7 @@ from ...structures import IGNORED_CLASS
 
 
 def boundary_distance(class_map_HW: np.ndarray) -> np.ndarray:
-    """How many pixels each pixel lies away from the nearest boundary of a class map.
+    """Distance of each pixel to the nearest boundary of a class map, in pixels.
 
     A labelled pixel that touches (above, below, left or right) a pixel of another class, or a void one, has distance 1; any
     other labelled pixel 1 + the Euclidean distance to the nearest of these; void pixels and, where there is no boundary,
@@ -49,7 +49,7 @@ def band_counts(predicted_HW: np.ndarray, true_HW: np.ndarray, num_classes: int,
     """Pixels of each class within each width of a boundary of the ground truth, void left out.
 
     Args:
-        predicted_HW: (H, W) classes; what it says about void pixels is not looked at.
+        predicted_HW: (H, W) classes; those of void pixels are not read.
         true_HW: (H, W) classes, 255 = void.
         num_classes: C, background included.
         max_width: W, pixels.

@@ -29,7 +29,7 @@ class BoundaryHead(BaseDecodeHead):
     Two phases (:meth:`set_phase`). In the phase ``'embedding'`` ``loss_embedding`` trains the embedding of each stage to tell two
     groups apart, boundary and not; its keys get the stage's number. In the phase ``'fusion'``, in which a head begins, the
     logistic loss trains everything. ``BoundaryPhaseHook(until=..)`` puts the first before the second; a comparison without it
-    trains everything from the start. A fusion layer must be trained sometime, so there is no way to leave out the second phase.
+    trains everything from the start. The second phase trains the fusion layer, so there is no way to leave out the second phase.
 
     ``forward`` returns (N, S D, h, w), the embeddings of all stages before they are scaled, at the size of the first.
 

@@ -30,7 +30,7 @@ class FeatureSource(NamedTuple):
 
 
 def find_features(head: nn.Module, name: str | None = None) -> FeatureSource:
-    """Where a decode head has the feature map of all pixels.
+    """Finds the module of a decode head that has the feature map of all pixels.
 
     That which enters its last ``conv_seg``, before dropout (all heads that classify each pixel by a convolution); else the mask
     features of its pixel decoder (heads with queries); else the map of the backbone or neck that enters the head.
@@ -128,7 +128,7 @@ def resizes_scores_only(head: nn.Module) -> bool:
 
 
 def score_kind(head: nn.Module) -> str:
-    """What the scores that a head predicts are: 'logits' of a softmax, 'sigmoid' logits, or 'probabilities'.
+    """The kind of the scores that a head predicts: 'logits' of a softmax, 'sigmoid' logits, or 'probabilities'.
 
     Heads with queries (MaskFormer, Mask2Former) sum the masks of all queries, each weighted by its probability of the class. A
     head all of whose class losses have ``use_sigmoid`` learned each class for itself; beside a cross-entropy over the classes,

@@ -1,4 +1,4 @@
-"""What every grouper shares: the regions in which groups are found, and what happens to them afterwards."""
+"""Base of the groupers: the regions in which groups are found, and the steps after it."""
 
 import warnings
 from abc import ABCMeta, abstractmethod
@@ -22,13 +22,13 @@ _BLOCK = 1 << 22
 
 
 class Grouper(nn.Module, metaclass=ABCMeta):
-    """Turns embeddings and a class map into groups; a child says how the pixels of one region are grouped.
+    """Turns embeddings and a class map into groups; a subclass groups the pixels of one region.
 
     Args:
         class_agnostic: group all foreground pixels together instead of class by class; the class of a group is then
             the one that most of its pixels have. Goes with ``DiscriminativeLoss(class_agnostic=True)``.
         background_groups: group the background's pixels with the others, and drop a group whose commonest class in the
-            class map is the background: where objects end is then the embedding's word. Only with ``class_agnostic``;
+            class map is the background: the embedding then decides the object boundaries. Only with ``class_agnostic``;
             goes with losses in which the background is an instance.
         connected: split groups into 8-connected components. Goes with ``DiscriminativeLoss(push_distance=...)``, after
             which objects far from each other may share an embedding.
@@ -74,7 +74,7 @@ class Grouper(nn.Module, metaclass=ABCMeta):
         """Groups the pixels of one region: (N, D) embeddings, N >= 1, to (N,) labels 1, 2, ..; 0 for a pixel without a group."""
 
     def check_margins(self, margins: EmbeddingMargins) -> None:
-        """Called once with the margins of the loss, where the model knows them."""
+        """Called once with the margins of the loss, where the loss has them."""
 
     def regions(self, class_map: Tensor) -> Tensor:
         """Within which pixels groups are found: the classes, or 1 for any class if ``class_agnostic``; 0 = nowhere."""
@@ -275,7 +275,7 @@ def _touching_pairs(labels_hw: Tensor, region_hw: Tensor) -> tuple[Tensor, Tenso
 
 
 def _largest(size_K: Tensor, count: int) -> Tensor:
-    """Which labels are among the ``count`` largest groups: (K,) bool, by sizes; never one of size 0, nor entry 0 (no group)."""
+    """Marks the labels of the ``count`` largest groups: (K,) bool, by sizes; never one of size 0, nor entry 0 (no group)."""
     size_K = size_K.clone()
     size_K[0] = 0
     # A stable order: among equals the one found first stays.

@@ -38,7 +38,7 @@ def group_by_mean_shift(
     max_loops: int = 20,
     tolerance: float = 0.01,
 ) -> Tensor:
-    r"""Shifts embeddings until they rest; those that came together are one group.
+    r"""Clusters embeddings: blurring mean shift until convergence, then merging of modes closer than the bandwidth.
 
     Iterations of :func:`mean_shift` run until no embedding moves by more than ``tolerance`` bandwidths, or until ``max_loops``
     are done: the kernel reaches everywhere, so blurring would go on merging groups, ever more slowly, and never end by
@@ -121,12 +121,12 @@ def _check_loops(max_loops: int, tolerance: float) -> None:
 
 
 def attraction_ratio(concentration: float, kernel: Kernel, margins: EmbeddingMargins, size_ratio: float) -> float:
-    r"""How strongly a group attracts the pixels of another one, over how strongly their own group does.
+    r"""Attraction of pixels by another group over that by their own group.
 
     .. math:: r \, e^{-\delta (1 - \cos\theta)} \quad\text{or}\quad r \, e^{-\delta g^2 / 2}
 
     for groups as far apart as the loss makes them (an angle :math:`\theta`, or a gap g between pixels), r the ratio of their
-    sizes. Not small, it says that blurring will merge the two. 0 where the distance of the loss says nothing about the
+    sizes. Where it is not small, blurring merges the two. 0 where the distance of the loss gives no bound on the
     kernel's (a norm, and a kernel that sees directions alone).
 
     Example:
@@ -154,7 +154,7 @@ class MeanShiftGrouping(Grouper):
     Args:
         concentration: delta. 100 is the authors' code for digits and proposals (kernel bandwidth 0.1), 25 for VOC (0.2). The
             paper's text says 3 / (1 - alpha), that is 6 for a margin of 0.5, at which a large group attracts small
-            ones across the margin and swallows them within a few iterations: a warning says so (see :func:`attraction_ratio`).
+            ones across the margin and swallows them within a few iterations: there is a warning (see :func:`attraction_ratio`).
         kernel: 'cosine' for embeddings on a sphere (``SphericalPairLoss``), 'norm' for others (``DiscriminativeLoss``).
         step_size: eta in (0, 1]; 1 is the paper's.
         max_loops: largest number of iterations at test time.

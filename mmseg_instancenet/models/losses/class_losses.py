@@ -4,7 +4,7 @@ They take the words with which configs of mmseg give their ``CrossEntropyLoss``,
 need not delete them; a word that cannot hold stops with a line.
 
 mmseg's ``CrossEntropyLoss`` raises an IndexError where ``class_weight`` meets a pixel with label 255, and its ``DiceLoss``
-counts ignored pixels in the denominator and pools all classes, so that a rare one has no say.
+counts ignored pixels in the denominator and pools all classes, so that a rare one has almost no weight.
 """
 
 from collections.abc import Sequence
@@ -201,7 +201,7 @@ class BalancedLogisticLoss(nn.Module):
 
 
 def _check_words(loss: nn.Module, use_sigmoid: bool, avg_non_ignore: bool, expected: bool = False) -> None:
-    """Stops where a config asks for sigmoids or ignored pixels that ``loss`` does not have."""
+    """Raises ValueError for sigmoids or ignored pixels, which ``loss`` does not have."""
     if use_sigmoid != expected:
         line = (
             'takes one logit through a sigmoid: expected use_sigmoid=True, got False; a softmax over classes needs '

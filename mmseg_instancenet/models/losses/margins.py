@@ -86,8 +86,8 @@ def margin_lower_bound(num_instances: int, dims: int) -> float:
 def asymptotic_margin(num_instances: int) -> float:
     r"""The bound of Kong & Fowlkes' Proposition 2, :math:`1 - 2 \pi / (\sqrt3 N)`, for D = 3 and many instances.
 
-    Below it a loss surely remains, but it is *not* a margin that can be met: four instances need 1/3, it says 0.093.
-    Use :func:`feasible_margin` to choose a margin. Negative for N < 4, where it says nothing.
+    Below it a loss surely remains, but it is *not* a margin that can be met: four instances need 1/3, and it is 0.093.
+    Use :func:`feasible_margin` to choose a margin. Negative for N < 4, where it is no bound.
 
     Args:
         num_instances: N, at least 1.

@@ -98,11 +98,11 @@ class RecurrentLoss(nn.Module):
 
     @property
     def loss_name(self) -> str:
-        """That of the loss."""
+        """The name of the loss."""
         return self.loss.loss_name
 
     def margins(self, embedding_dims: int) -> EmbeddingMargins:
-        """Those of the loss."""
+        """The margins of the loss."""
         return self.loss.margins(embedding_dims)
 
     def forward(
@@ -143,12 +143,12 @@ class RecurrentLoss(nn.Module):
         return {self.loss_name: total, **results}
 
     def _counts(self, instance_map_NHW: Tensor, class_map_NHW: Tensor) -> Tensor:
-        """Which pixels the kernel and the loss see: (N, H, W) bool."""
+        """Marks the pixels of kernel and loss: (N, H, W) bool."""
         counts_NHW = (instance_map_NHW != IGNORED_INSTANCE) & (class_map_NHW != IGNORED_CLASS)
         return counts_NHW & (instance_map_NHW != BACKGROUND_INSTANCE) if self.foreground_only else counts_NHW
 
     def _regions(self, instance_map_NHW: Tensor, class_map_NHW: Tensor) -> Tensor:
-        """Which pixels attract one another: numbers above 0; 0 attracts none."""
+        """Regions whose pixels attract one another: numbers above 0; 0 attracts none."""
         counts_NHW = self._counts(instance_map_NHW, class_map_NHW)
         return torch.where(counts_NHW, 1 if self.grouping.class_agnostic else class_map_NHW + 1, 0)
 
@@ -200,7 +200,7 @@ def _with_loops(grouping: nn.Module) -> nn.Module:
 
 
 def _settings(grouping: nn.Module) -> dict:
-    """What a grouper was built with, for comparing two."""
+    """The settings with which a grouper was built, for comparing two."""
     settings = {
         name: value for name, value in vars(grouping).items() if not name.startswith('_') and name != 'training'
     }

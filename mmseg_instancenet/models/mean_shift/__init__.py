@@ -1,4 +1,4 @@
-"""What RecurrentLoss and MeanShiftGrouping share: iterations of mean shift, and groups from where they end."""
+"""Mean shift of RecurrentLoss and MeanShiftGrouping: its iterations, and groups of the embeddings at the end."""
 
 from .iteration import mean_shift
 from .modes import merge_modes

@@ -19,7 +19,7 @@ _NO_MASS = -1e30
 
 
 class KernelSettings(NamedTuple):
-    """What :func:`mean_shift` computes an iteration with; see there."""
+    """Settings of an iteration of :func:`mean_shift`; see there."""
 
     concentration: float
     kernel: Kernel = 'cosine'
@@ -48,7 +48,7 @@ def mean_shift(
     step_size: float = 1.0,
     mass_NP: Tensor | None = None,
 ) -> Iterator[Tensor]:
-    r"""The embeddings before the first iteration of blurring mean shift, after it, after the second, and so on without end.
+    r"""Yields the embeddings after 0, 1, 2, .. iterations of blurring mean shift (endless).
 
     With the von Mises-Fisher kernel (``'cosine'``), on unit vectors in the rows of X (Kong & Fowlkes 2018, equation 3):
 
@@ -142,7 +142,7 @@ def kernel_mean(
         half_square_NP = key_NPD.square().sum(2) / 2
         bias_NP = -half_square_NP if bias_NP is None else bias_NP - half_square_NP
     if bias_NP is not None:
-        # What a key adds to its logits whatever the query: one more coordinate, which is 1 in every query.
+        # The term of the logits that does not depend on the query: one more coordinate, which is 1 in every query.
         query_NQD = F.pad(query_NQD, (0, 1), value=1.0)
         key_NPD = torch.cat([key_NPD, bias_NP[..., None]], dim=2)
     # The fused kernels require one width, a multiple of 4, and rows that lie together in memory, which those of a transposed map

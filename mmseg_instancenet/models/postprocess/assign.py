@@ -53,7 +53,7 @@ def assign_pixels(
             for region_B, pixel_B in zip(region_P.split(block), pixel_P.split(block), strict=True)
         ]
     )
-    # Few pixels: slivers of a class too thin for the map.
+    # Few pixels, of structures too thin for the map: those whose four cells hold no group of their region.
     left_Q = (label_P == 0).nonzero().squeeze(1)
     if len(left_Q):
         row_Q, column_Q = _rows_and_columns(pixel_P[left_Q], columns)

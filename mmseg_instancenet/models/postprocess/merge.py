@@ -12,7 +12,7 @@ _SAME_OBJECT_IOU = 0.5
 
 
 class LabelledWindow(NamedTuple):
-    """What one pass found on its part of the image.
+    """The groups of one pass on its part of the image.
 
     labels_RS: (R, S) groups 1 .. K, 0 = none, of the pixels that the pass covers.
     score_K: of its groups.
@@ -93,7 +93,7 @@ def unite_views(views: Sequence[LabelledView]) -> LabelledView:
 
 
 def _kept_objects(objects: Sequence[Tensor], views_K: Tensor, score_K: Tensor) -> Tensor:
-    """Which objects are kept, (K + 1,) bool, entry 0 False; see :func:`unite_views`.
+    """Marks the objects that are kept, (K + 1,) bool, entry 0 False; see :func:`unite_views`.
 
     Args:
         objects: of each view the objects (H, W), 0 = none.

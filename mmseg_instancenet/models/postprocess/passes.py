@@ -13,7 +13,7 @@ _BLOCK = 1 << 24
 
 
 class AxisCoverage(NamedTuple):
-    """Which rows (or columns) of the image a pass covers, and where they lie on its map.
+    """The rows (or columns) of the image that a pass covers, and their places on its map.
 
     pixels: of the image.
     position_R: where each of the R rows lies on the map, in cells.

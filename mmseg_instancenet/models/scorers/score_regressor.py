@@ -1,4 +1,4 @@
-"""How sure are we of an instance: a linear regressor on its shape and its agreement with the class map."""
+"""Scores of instances: a linear regressor on shape and agreement with the class map."""
 
 from typing import NamedTuple
 
@@ -154,7 +154,7 @@ def fit_ridge(features_MF: Tensor, target_M: Tensor, ridge: float = 1e-3) -> tup
     mean_F, sigma_F = x_MF.mean(0), x_MF.std(0, correction=0)
     varies_F = sigma_F > 1e-6  # float32 features that are all alike differ by their rounding
     z_MV = ((x_MF - mean_F) / sigma_F)[:, varies_F]
-    # Least squares with one more row a feature, which asks for a weight of 0: no square of the condition number.
+    # Least squares with one more row a feature, whose target is a weight of 0: no square of the condition number.
     penalty_VV = torch.eye(z_MV.shape[1], dtype=z_MV.dtype) * (ridge * len(y_M)) ** 0.5
     rows_RV, y_R = torch.cat([z_MV, penalty_VV]), torch.cat([y_M - y_M.mean(), y_M.new_zeros(z_MV.shape[1])])
     weight_F = torch.zeros_like(mean_F)
@@ -188,7 +188,7 @@ class ScoreRegressor(nn.Module):
         return self.score(instance_features(labels_HW, box_K4, group_score_K, votes))
 
     def score(self, features_KF: Tensor) -> Tensor:
-        """What the regressor says of each row of features, (K,)."""
+        """The score of each row of features, (K,)."""
         return features_KF @ self.weight + self.bias
 
     def fit(self, features_MF: Tensor, target_M: Tensor, ridge: float = 1e-3) -> None:
@@ -198,6 +198,6 @@ class ScoreRegressor(nn.Module):
         self.bias.copy_(bias)
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
-        # A checkpoint without a regressor is no damaged one: the weights stay, and nothing is reported as missing.
+        # A checkpoint without a regressor is valid: the weights stay, and nothing is reported as missing.
         if any(f'{prefix}{name}' in state_dict for name in ('weight', 'bias')):
             super()._load_from_state_dict(state_dict, prefix, *args)

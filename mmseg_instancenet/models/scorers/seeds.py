@@ -1,4 +1,4 @@
-"""How sure a network is of a group, from the seeds that it predicts."""
+"""Scores of groups from predicted seeds."""
 
 from mmseg.registry import MODELS
 from torch import Tensor, nn

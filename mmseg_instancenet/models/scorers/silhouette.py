@@ -1,4 +1,4 @@
-"""How sure are we of a group, from its embeddings."""
+"""Scores of groups from their embeddings."""
 
 import torch
 from mmseg.registry import MODELS
@@ -58,7 +58,7 @@ class SilhouetteScorer(nn.Module):
     .. math:: g_k = s_k \frac{n_k}{n_k + n_0}
 
     with :math:`s_k` the silhouette, :math:`n_k` the number of pixels of the map and :math:`n_0` = ``half_size``. Pixels that
-    fell between two objects make up groups that are small and, having nobody to differ from, have a perfect silhouette.
+    fell between two objects make up groups that are small and, without a neighbour, have a perfect silhouette.
 
     Args:
         scale: see :func:`silhouette`; the push margin of the loss is a good value.

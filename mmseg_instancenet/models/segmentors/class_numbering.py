@@ -1,4 +1,4 @@
-"""Which classes of a class map are things, and how they are numbered."""
+"""Numbering of the classes of a class map: background, things and stuff."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -342,7 +342,7 @@ def _window_size(name: str, value: Any) -> tuple[int, int]:
 
 
 def _window_starts(length: int, crop: int, stride: int) -> list[int]:
-    """Where windows begin: every ``stride``, the last moved back to end where the input ends."""
+    """The first pixels of windows: every ``stride``, the last moved back to end where the input ends."""
     last = max(length - crop, 0)
     return [*range(0, last, stride), last]
 

@@ -28,7 +28,7 @@ class ProposalSegmentor(EmbeddingSegmentor):
         more_groupers: settings in which each further grouper differs from ``grouper``, e.g. ``[dict(concentration=200),
             dict(concentration=400)]``: smaller bandwidths for more proposals.
         duplicate_iou: of two masks that overlap with more than this the lower ranked is left out.
-        **kwargs: of :class:`EmbeddingSegmentor`; its ``instance_scorer`` has no say in the order.
+        **kwargs: of :class:`EmbeddingSegmentor`; its ``instance_scorer`` is not used for ranking.
 
     ``predict`` returns what the parent does. ``pred_instances`` are in order of falling score and have label 0; their masks
     may overlap, and ``pred_instance_map`` shows the best one of each pixel. ``pred_sem_seg`` is 1 for any object.
