@@ -68,6 +68,7 @@ def drop_low_scores(instances: InstanceData, labels_HW: Tensor, score_thr: float
         the instances that are kept, in their order, and their map (H, W), renumbered without gaps: 0 = none or dropped.
 
     Example:
+        >>> import torch
         >>> instances = InstanceData(scores=torch.tensor([0.9, 0.2, 0.5]))
         >>> drop_low_scores(instances, torch.tensor([[1, 2, 3, 0]]), 0.5)[1]
         tensor([[1, 0, 2, 0]])
