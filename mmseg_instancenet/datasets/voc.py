@@ -181,7 +181,9 @@ def convert(pictures: Iterable[AnnotatedPicture], root: Path) -> tuple[dict, Cou
         the json's content, and how many ``pictures``, ``objects``, ``void`` pixels, ``disagreed`` pixels (see
         :func:`maps_to_annotations`) and ``pixels`` it has.
     """
-    images, annotations, counts = [], [], Counter()
+    images: list[dict] = []
+    annotations: list[dict] = []
+    counts: Counter[str] = Counter()
     for image_id, (image, annotation) in enumerate(pictures, 1):
         maps = read_sbd(*annotation) if len(annotation) == 1 else read_voc(*annotation)
         height, width = maps.classes.shape

@@ -3,7 +3,7 @@
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from ...structures import RunLengthMasks, labels_to_boxes, labels_to_rle, renumber
+from ...structures import RunLengthMasks, labels_to_boxes, labels_to_rle, map_size, renumber
 from ..scorers.score_regressor import ClassVotes, simple_score
 
 
@@ -33,7 +33,7 @@ def make_instances(
         InstanceData of length K: ``bboxes`` (K, 4), ``scores`` (K,), ``labels`` (K,) from 0 without the background, and
         ``masks``, :class:`RunLengthMasks`.
     """
-    count, size = len(group_score_K), tuple(labels_HW.shape)
+    count, size = len(group_score_K), map_size(labels_HW)
     if count == 0:
         nothing = labels_HW.new_zeros(0)
         return InstanceData(
