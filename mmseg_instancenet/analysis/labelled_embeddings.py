@@ -9,9 +9,9 @@ import mmcv
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.dataset import BaseDataset
 from mmseg.registry import DATASETS
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
 from ..apis import init_model
 from ..models import EmbeddingSegmentor, MeanShiftGrouping, RecurrentLoss, SphericalPairLoss
@@ -39,7 +39,7 @@ class LabelledEmbeddings(NamedTuple):
         return grouping.regions(torch.where(self.instance_hw == IGNORED_INSTANCE, IGNORED_CLASS, self.class_hw))
 
 
-def load_looping_model(config: Config, checkpoint: str) -> tuple[EmbeddingSegmentor, Dataset]:
+def load_looping_model(config: Config, checkpoint: str) -> tuple[EmbeddingSegmentor, BaseDataset]:
     """The model of a config with a checkpoint's weights, for testing, on the first GPU if there is one; and the test data.
 
     Raises:
@@ -71,7 +71,7 @@ def loss_on_embeddings(model: EmbeddingSegmentor) -> nn.Module:
     return loss
 
 
-def labelled_embeddings(model: EmbeddingSegmentor, dataset: Dataset, count: int) -> Iterator[LabelledEmbeddings]:
+def labelled_embeddings(model: EmbeddingSegmentor, dataset: BaseDataset, count: int) -> Iterator[LabelledEmbeddings]:
     """Runs the network over the first ``count`` images of a data set, or all if it has no more, one by one.
 
     Args:

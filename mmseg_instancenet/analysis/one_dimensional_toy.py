@@ -54,7 +54,8 @@ def squared_error(x_N: Tensor, spot_N: Tensor, loops: int, every_loop: bool) -> 
     "mean squared error", but divided by 3000 thirty updates of step 0.1 would move no point.
     """
     after = shift_points(x_N, loops)
-    return sum((regress(x) - regress(spot_N)).square().sum() for x in (after if every_loop else after[-1:]))
+    errors = [(regress(x) - regress(spot_N)).square().sum() for x in (after if every_loop else after[-1:])]
+    return sum(errors, start=x_N.new_zeros(()))
 
 
 def update_points(x_N: Tensor, loops: int, every_loop: bool, updates: int = 30, step: float = 0.1) -> Tensor:

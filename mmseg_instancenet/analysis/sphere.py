@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from matplotlib.axes import Axes
+from mpl_toolkits.mplot3d import Axes3D
 
 from ..visualization.drawing import distinct_color
 
@@ -37,7 +37,7 @@ def sphere_axes(x_PD: np.ndarray) -> SphereAxes:
     return SphereAxes(direction_D3, float(square_D[-3:].sum() / total) if total > 0 else 1.0)
 
 
-def draw_sphere(axes: Axes, point_P3: np.ndarray, instance_P: np.ndarray, point_size: float = 4.0) -> None:
+def draw_sphere(axes: Axes3D, point_P3: np.ndarray, instance_P: np.ndarray, point_size: float = 4.0) -> None:
     """Draws points on a unit sphere, each instance in the colour of :func:`draw_instances`; the far side is pale.
 
     The instances' points are drawn one smaller than the other, the smallest last: of those that fell on one spot, each is seen
@@ -64,9 +64,8 @@ def draw_sphere(axes: Axes, point_P3: np.ndarray, instance_P: np.ndarray, point_
     for on_side_P, alpha in ((~near_P, 0.2), (near_P, 1.0)):
         for rank, (color, size) in enumerate(zip(color_K3, size_K, strict=True)):
             shown_P = on_side_P & (rank_P == rank)
-            axes.scatter(
-                *point_P3[shown_P].T, color=color, s=size, alpha=alpha, linewidths=0, depthshade=False, zorder=3
-            )
+            x, y, z = point_P3[shown_P].T
+            axes.scatter(x, y, z, color=color, s=size, alpha=alpha, linewidths=0, depthshade=False, zorder=3)
     # Points lie on top of the lines, and what is drawn last on top of them, not what matplotlib takes for nearer.
     axes.computed_zorder = False
     axes.view_init(*_VIEW)

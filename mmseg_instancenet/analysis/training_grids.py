@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,11 +44,11 @@ class TrainingGrids:
         return self._cached(tuple(size))
 
     def _of(self, size: Size) -> Grids:
-        results = {'img': np.zeros(size, np.uint8), 'img_shape': size}
+        results: dict[str, Any] = {'img': np.zeros(size, np.uint8), 'img_shape': size}
         for resize in self.steps:
             results = resize(results)
-        size = results['img'].shape[:2]
-        return Grids(size, tuple(math.ceil(length / self.stride) for length in size))
+        height, width = results['img'].shape[:2]
+        return Grids((height, width), (math.ceil(height / self.stride), math.ceil(width / self.stride)))
 
 
 def _resize_of(step: BaseTransform) -> Resize | None:

@@ -1,5 +1,8 @@
 """A trained model for the tools that run it outside MMEngine's loops, and the images that they look at."""
 
+from collections.abc import Sized
+from typing import Any, cast
+
 import numpy as np
 from mmengine.config import Config
 from mmengine.hooks import EarlyStoppingHook, EMAHook, ProfilerHook
@@ -43,7 +46,7 @@ def images_of(dataset: dict) -> dict:
     return dataset
 
 
-def with_pipeline(dataset: dict, pipeline: list[dict], **settings) -> dict:
+def with_pipeline(dataset: dict, pipeline: list[dict], **settings: Any) -> dict:
     """Config of the images of a data set, each once, with another pipeline.
 
     A wrapper that repeats, balances or mixes images is left away; data sets that are joined stay so.
@@ -76,7 +79,7 @@ def training_set_for_testing(config: Config) -> dict:
 
 def spread(dataloader: DataLoader, count: int) -> DataLoader:
     """A dataloader over ``count`` images of a set, evenly spread over it, or over all of a smaller one."""
-    total = len(dataloader.dataset)
+    total = len(cast(Sized, dataloader.dataset))  # torch's Dataset may have no length; MMEngine's have one
     indices = np.linspace(0, total - 1, min(count, total)).round().astype(int).tolist()
     return DataLoader(
         Subset(dataloader.dataset, indices),

@@ -73,7 +73,7 @@ def segment_image(model: EmbeddingSegmentor | BoundarySegmentor, image: str | Pa
         OSError: if the file is not there or cannot be opened.
     """
     init_default_scope('mmseg')
-    load, *others = image_steps(images_of(model.cfg.test_dataloader.dataset).pipeline)
+    load, *others = image_steps(images_of(model.cfg.test_dataloader.dataset)['pipeline'])
     channels = _input_channels(model)
     if isinstance(image, (str, Path)):
         path = str(image)
@@ -120,4 +120,6 @@ def _input_channels(model: nn.Module) -> int | None:
     mean = getattr(model.data_preprocessor, 'mean', None)
     if mean is not None and len(mean) > 1:
         return len(mean)
-    return next((layer.in_channels for layer in model.backbone.modules() if isinstance(layer, nn.Conv2d)), None)
+    return next(
+        (layer.in_channels for layer in model.get_submodule('backbone').modules() if isinstance(layer, nn.Conv2d)), None
+    )

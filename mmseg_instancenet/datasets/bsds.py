@@ -3,6 +3,7 @@
 import os.path as osp
 from collections.abc import Sequence
 from pathlib import PurePath
+from typing import Any
 
 from mmengine.fileio import LocalBackend, exists, get_file_backend, list_dir_or_file
 from mmseg.datasets import BaseSegDataset
@@ -30,7 +31,7 @@ class BSDSDataset(BaseSegDataset):
         data_root: str,
         splits: str | Sequence[str],
         data_prefix: dict | None = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         self.splits = [splits] if isinstance(splits, str) else list(splits)
         super().__init__(

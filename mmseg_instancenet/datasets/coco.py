@@ -3,6 +3,7 @@
 import os.path as osp
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from mmdet.datasets import CocoDataset
 from mmdet.datasets.api_wrappers import COCO
@@ -35,7 +36,7 @@ class CocoInstanceDataset(CocoDataset):
         *args, **kwargs: of mmdet's ``CocoDataset``.
     """
 
-    def __init__(self, *args, strict: bool = True, **kwargs) -> None:
+    def __init__(self, *args: Any, strict: bool = True, **kwargs: Any) -> None:
         self.strict = strict
         super().__init__(*args, **kwargs)
 
@@ -43,10 +44,8 @@ class CocoInstanceDataset(CocoDataset):
     def _load_metainfo(cls, metainfo: Mapping | None = None) -> dict:
         classes = None if metainfo is None else metainfo.get('classes')
         if isinstance(classes, str) and not osp.isfile(classes):
-            metainfo = {
-                **metainfo,
-                'classes': (classes,),
-            }  # ('nucleus') is a string in Python, and so it is on the command line
+            # ('nucleus') is a string in Python, and so it is on the command line.
+            metainfo = {**(metainfo or {}), 'classes': (classes,)}
         return super()._load_metainfo(metainfo)
 
     def load_data_list(self) -> list[dict]:

@@ -153,7 +153,8 @@ def write_digits(folder: Path, num_train: int = 5000, num_val: int = 500, seed: 
         rng = np.random.default_rng([seed, index])
         originals = load_originals(split)
         (folder / split).mkdir(parents=True, exist_ok=True)
-        images, annotations = [], []
+        images: list[dict] = []
+        annotations: list[dict] = []
         for image_id in range(1, count + 1):
             canvas = compose(originals, rng)
             name = f'{image_id:05d}.png'

@@ -181,7 +181,9 @@ def convert(images: Iterable[AnnotatedImage], root: Path) -> tuple[dict, Counter
         the json's content, and how many ``images``, ``objects``, ``void`` pixels, ``disagreed`` pixels (see
         :func:`maps_to_annotations`) and ``pixels`` it has.
     """
-    entries, annotations, counts = [], [], Counter()
+    entries: list[dict] = []
+    annotations: list[dict] = []
+    counts: Counter[str] = Counter()
     for image_id, (photo_file, annotation) in enumerate(images, 1):
         maps = read_sbd(*annotation) if len(annotation) == 1 else read_voc(*annotation)
         height, width = maps.classes.shape

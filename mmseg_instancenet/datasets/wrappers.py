@@ -1,12 +1,12 @@
 """Data sets inside the wrappers of MMEngine and mmdet: joined, repeated, balanced, mixed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from typing import Any
 
 from torch.utils.data import Dataset
 
 
-def inner_sets(dataset: Dataset) -> list[Dataset]:
+def inner_sets(dataset: Dataset | Sized) -> list[Any]:
     """The data sets that a wrapper holds; none where the data set reads images itself.
 
     Args:
@@ -28,7 +28,7 @@ def transforms_of(dataset: Dataset) -> list[list[Callable[[dict], Any]]]:
     return [[*before, *own] for one in inner for before in transforms_of(one)]
 
 
-def repeats_images(dataset: Dataset) -> bool:
+def repeats_images(dataset: Sized) -> bool:
     """Whether one pass through a data set meets an image more than once, as in ``RepeatDataset``."""
     inner = inner_sets(dataset)
     return len(dataset) > sum(map(len, inner)) > 0 or any(map(repeats_images, inner))

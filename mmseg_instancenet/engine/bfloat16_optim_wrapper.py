@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import torch
 from mmengine.optim import OptimWrapper
@@ -28,7 +29,13 @@ class _DepthwiseInFloat32(TorchFunctionMode):
 
 
 def _is_slow_in_bfloat16(
-    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride=1, padding=0, dilation=1, groups: int = 1
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
 ) -> bool:
     """Of a call of ``torch.conv2d``: one group a channel, and a stride or a kernel of more than 3 x 3."""
     strides = (stride, stride) if isinstance(stride, int) else tuple(stride)

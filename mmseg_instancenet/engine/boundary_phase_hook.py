@@ -1,5 +1,7 @@
 """The two phases of boundary detection."""
 
+from typing import Any
+
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 
@@ -22,7 +24,7 @@ class BoundaryPhaseHook(FreezeHook):
         super().__init__('decode_head.conv_seg', until, by_epoch)
 
     def _enter(self, runner: Runner) -> bool:
-        head = bare_model(runner.model).decode_head
+        head: Any = bare_model(runner.model).decode_head  # any head that has phases
         if not hasattr(head, 'set_phase'):
             raise TypeError(
                 f'BoundaryPhaseHook: expected a decode_head with set_phase, such as BoundaryHead, got {type(head).__name__}'

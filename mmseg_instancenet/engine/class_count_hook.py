@@ -5,6 +5,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 from torch import nn
+from torch.utils.data import DataLoader
 
 from ..structures import check_class_counts, check_iou_metric, classes_of
 from .freeze_hook import bare_model
@@ -26,7 +27,7 @@ class ClassCountHook(Hook):
         self._check(runner, runner.test_dataloader)
         _check_metrics(runner.model, runner.test_evaluator)
 
-    def _check(self, runner: Runner, dataloader) -> None:
+    def _check(self, runner: Runner, dataloader: DataLoader) -> None:
         classes = classes_of(getattr(dataloader.dataset, 'metainfo', {}))
         if classes is None:
             return

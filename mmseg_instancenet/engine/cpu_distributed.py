@@ -1,5 +1,7 @@
 """Training in several processes on CPUs."""
 
+from typing import Any
+
 from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
 from mmengine.registry import MODEL_WRAPPERS
 from torch import nn
@@ -17,5 +19,5 @@ class CPUDistributedDataParallel(MMDistributedDataParallel):
         **kwargs: those of ``MMDistributedDataParallel``.
     """
 
-    def __init__(self, module: nn.Module, **kwargs) -> None:
+    def __init__(self, module: nn.Module, **kwargs: Any) -> None:
         super().__init__(module=revert_sync_batchnorm(module), **{**kwargs, 'device_ids': None})

@@ -12,7 +12,7 @@ from torch import nn
 def bare_model(model: nn.Module) -> nn.Module:
     """The model without DistributedDataParallel or test-time augmentation around it."""
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
-        model = model.module
+        model = model.get_submodule('module')
     return model
 
 
@@ -46,11 +46,11 @@ class FreezeHook(Hook):
             raise ValueError(f'expected until >= 0, got {until}')
         self.until, self.by_epoch = until, by_epoch
         self._frozen: bool | None = None
-        self._found: dict[nn.Parameter, bool] | None = None
+        self._found: dict[nn.Parameter, bool] = {}
 
     def before_run(self, runner: Runner) -> None:
         """Remembers which parameters are trained, before the first of several hooks freezes any."""
-        if self._found is None:
+        if not self._found:
             self._found = {
                 parameter: parameter.requires_grad for part in self._parts(runner) for parameter in part.parameters()
             }

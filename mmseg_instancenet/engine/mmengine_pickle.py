@@ -38,7 +38,7 @@ class _History(HistoryBuffer):
 
     def __setstate__(self, state: dict) -> None:
         self.__class__ = HistoryBuffer
-        self.__init__(state['_log_history'], state['_count_history'], state['max_length'])
+        HistoryBuffer.__init__(self, state['_log_history'], state['_count_history'], state['max_length'])
 
 
 def _bytes(text: str, encoding: str) -> bytes:

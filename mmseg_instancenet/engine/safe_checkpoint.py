@@ -34,8 +34,11 @@ def load_weights_only(file: Any, map_location: str | None = None) -> Any:
         pickle.UnpicklingError: if the file holds anything but tensors, plain values and MMEngine's log.
 
     Example:
-        >>> checkpoint = load_weights_only('work_dirs/instancenet_digits/epoch_5.pth', map_location='cpu')
-        >>> checkpoint['meta']['epoch']
+        >>> import io
+        >>> file = io.BytesIO()
+        >>> torch.save({'meta': {'epoch': 5}, 'state_dict': {'weight': torch.ones(2)}}, file)
+        >>> start = file.seek(0)
+        >>> load_weights_only(file, map_location='cpu')['meta']['epoch']
         5
     """
     start = file.tell() if hasattr(file, 'tell') else None

@@ -1,6 +1,7 @@
 """Settings that train nothing or fail late stop before the first iteration."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from mmdet.evaluation import CocoMetric
 from mmengine.hooks import CheckpointHook, Hook
@@ -77,7 +78,7 @@ class SettingsHook(Hook):
             self._listening = refuse_single_values(bare_model(runner.model), len(inputs), single)
         self._first = False
 
-    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         while self._listening:
             self._listening.pop().remove()
 
@@ -116,7 +117,9 @@ def _best_metrics(runner: Runner) -> list[str]:
 def _check_save_best(runner: Runner) -> None:
     wanted = _best_metrics(runner)
     names = metric_names(runner.val_loop.evaluator.metrics) if wanted else None
-    missing = [key for key in wanted if names is not None and key not in names]
+    if names is None:
+        return
+    missing = [key for key in wanted if key not in names]
     if missing:
         raise ValueError(
             f'default_hooks.checkpoint.save_best={missing[0]!r}: no metric of val_evaluator gives it. Expected one of '

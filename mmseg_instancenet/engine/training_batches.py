@@ -1,5 +1,7 @@
 """Number of images in the batches of a training."""
 
+from typing import Any
+
 from mmengine.dataset import DefaultSampler, InfiniteSampler
 from mmengine.dist import get_world_size
 from mmengine.runner import EpochBasedTrainLoop
@@ -56,7 +58,7 @@ def batch_of_one(loop: BaseLoop) -> str | None:
     return None
 
 
-def _sampler(loop: BaseLoop):
+def _sampler(loop: BaseLoop) -> Any:
     return getattr(loop.dataloader.batch_sampler, 'sampler', loop.dataloader.sampler)
 
 

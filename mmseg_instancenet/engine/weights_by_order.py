@@ -19,6 +19,7 @@ def rename_by_order(weights: Mapping[str, Tensor], model_state: Mapping[str, Ten
         ValueError: if the numbers of tensors differ, or a tensor has another shape or type than that at its place.
 
     Example:
+        >>> import torch
         >>> weights = {'fc.w': torch.ones(1, 2), 'fc.b': torch.zeros(1)}
         >>> rename_by_order(weights, torch.nn.Linear(2, 1).state_dict())
         {'weight': tensor([[1., 1.]]), 'bias': tensor([0.])}
@@ -48,6 +49,7 @@ def keep_named(weights: Mapping[str, Tensor], names: Collection[str], droppable:
         ValueError: if a tensor is missing, or left over and of another module.
 
     Example:
+        >>> import torch
         >>> list(keep_named({'conv.bias': torch.zeros(1), 'head.bias': torch.zeros(1)}, ['conv.bias'], droppable=['head']))
         ['conv.bias']
     """

@@ -33,7 +33,7 @@ def metric_names(metrics: Iterable[BaseMetric]) -> set[str] | None:
         >>> sorted(metric_names([metric]))
         ['nuclei/bbox_mAP', 'nuclei/segm_mAP', 'nuclei/segm_mAP_all']
     """
-    found = set()
+    found: set[str] = set()
     for metric in metrics:
         if isinstance(metric, DumpResults):
             continue

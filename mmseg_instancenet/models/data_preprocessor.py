@@ -24,7 +24,8 @@ def padded_size(largest: Size, size: Size | None = None, size_divisor: int | Non
         (40, 50)
     """
     sides = [max(sides) for sides in zip(largest, size or largest, strict=True)]
-    return tuple(-(-side // (size_divisor or 1)) * (size_divisor or 1) for side in sides)
+    height, width = (-(-side // (size_divisor or 1)) * (size_divisor or 1) for side in sides)
+    return height, width
 
 
 @MODELS.register_module()
@@ -77,7 +78,7 @@ class InstanceMapDataPreprocessor(ImgDataPreprocessor):
         pad_val: float | None = None,
         seg_pad_val: float = IGNORED_CLASS,
         test_cfg: dict | None = None,
-        batch_augments: Callable[[torch.Tensor, list], tuple[torch.Tensor, list]] | None = None,
+        batch_augments: Callable[[torch.Tensor, Any], tuple[torch.Tensor, Any]] | None = None,
         channels_last: bool = False,
     ) -> None:
         self._refuse_both('pad_value', pad_value, 'pad_val', pad_val)
@@ -96,8 +97,8 @@ class InstanceMapDataPreprocessor(ImgDataPreprocessor):
                 f'{batch_augments!r}: mmseg builds none from a config, its SegDataPreProcessor calls what it is given; '
                 'change images in the pipeline, or give a function'
             )
-        value = next((value for value in (pad_value, pad_val) if value is not None), 0)
-        super().__init__(mean, std, pad_size_divisor or 1, value, bgr_to_rgb, rgb_to_bgr, non_blocking)
+        fill = next((given for given in (pad_value, pad_val) if given is not None), 0)
+        super().__init__(mean, std, pad_size_divisor or 1, fill, bgr_to_rgb, rgb_to_bgr, non_blocking)
         self.training_padding = {'size': size, 'size_divisor': size_divisor}
         self.test_padding = test_cfg
         self.batch_augments = batch_augments

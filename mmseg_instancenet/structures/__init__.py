@@ -35,7 +35,7 @@ from .labels import (
     split_components,
 )
 from .masks import labels_to_boxes, labels_to_rle, point_boxes
-from .placement import MapPlacement, bilinear_neighbours, image_coordinates, input_size, sample_bilinear
+from .placement import MapPlacement, bilinear_neighbours, image_coordinates, input_size, map_size, sample_bilinear
 
 __all__ = [
     'BACKGROUND_INSTANCE',
@@ -67,6 +67,7 @@ __all__ = [
     'input_size',
     'labels_to_boxes',
     'labels_to_rle',
+    'map_size',
     'mask_ignored',
     'normalize_percentiles',
     'point_boxes',

@@ -44,10 +44,11 @@ class BoxedMasks(BitmapMasks):
         self.height, self.width = int(height), int(width)
         self._crops: list[MaskCrop] | None = None
         self._bitmaps_KHW: np.ndarray | None = None
-        if all(isinstance(mask, MaskCrop) for mask in masks):
-            self._crops = list(masks)
+        crops = [mask for mask in masks if isinstance(mask, MaskCrop)]
+        if len(crops) == len(masks):
+            self._crops = crops
         else:
-            self.masks = np.stack(list(masks))
+            self.masks = np.stack([np.asarray(mask) for mask in masks])
 
     @property
     def masks(self) -> np.ndarray:
@@ -79,11 +80,11 @@ class BoxedMasks(BitmapMasks):
     def crops(self) -> list[MaskCrop]:
         """The masks within their boxes."""
         if self._crops is None:
-            return [_crop(mask_HW) for mask_HW in self._bitmaps_KHW]
+            return [_crop(mask_HW) for mask_HW in self.masks]
         return self._crops
 
     def __len__(self) -> int:
-        return len(self._bitmaps_KHW if self._crops is None else self._crops)
+        return len(self.masks if self._crops is None else self._crops)
 
     def __iter__(self) -> Iterator[np.ndarray]:
         for crop in self.crops:

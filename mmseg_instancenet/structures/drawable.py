@@ -1,6 +1,7 @@
 """Results in the forms that metrics read and the visualizers of mmdet and mmseg draw; what only a drawing needs is made then."""
 
 from collections.abc import Iterable
+from typing import SupportsIndex, overload
 
 import numpy as np
 from mmengine.structures import PixelData
@@ -10,7 +11,7 @@ from torch import Tensor
 from .labels import IGNORED_CLASS
 
 
-class RunLengthMasks(list):
+class RunLengthMasks(list[dict]):
     """Run-length encoded masks of one image: a list, as mmdet's ``CocoMetric`` reads it, which becomes an array to be drawn.
 
     mmdet's ``DetLocalVisualizer`` takes a part of it and calls ``astype(bool)``. pycocotools takes plain lists only:
@@ -37,11 +38,19 @@ class RunLengthMasks(list):
             return np.zeros((0, *self.size), dtype)
         return coco_mask.decode(list(self)).transpose(2, 0, 1).astype(dtype)
 
-    def __getitem__(self, item: int | slice) -> 'dict | RunLengthMasks':
-        found = super().__getitem__(item)
-        return RunLengthMasks(found, self.size) if isinstance(item, slice) else found
+    @overload
+    def __getitem__(self, item: SupportsIndex) -> dict: ...
 
-    def __add__(self, other: list) -> 'RunLengthMasks':
+    @overload
+    def __getitem__(self, item: slice) -> 'RunLengthMasks': ...
+
+    def __getitem__(self, item: SupportsIndex | slice) -> 'dict | RunLengthMasks':
+        if isinstance(item, slice):
+            return RunLengthMasks(super().__getitem__(item), self.size)
+        return super().__getitem__(item)
+
+    # A list takes items of any type from another one; masks take masks.
+    def __add__(self, other: list[dict]) -> 'RunLengthMasks':  # type: ignore[override]
         return RunLengthMasks(super().__add__(other), self.size)
 
 

@@ -16,6 +16,17 @@ from torch import Tensor
 _FLIPS = {None: (False, False), 'horizontal': (False, True), 'vertical': (True, False), 'diagonal': (True, True)}
 
 
+def map_size(x: Tensor) -> tuple[int, int]:
+    """Height and width of a map or an image: the last two lengths of a tensor.
+
+    Example:
+        >>> map_size(torch.zeros(1, 3, 20, 30))
+        (20, 30)
+    """
+    height, width = x.shape[-2:]
+    return height, width
+
+
 class MapPlacement(NamedTuple):
     """Position of a head's map on the image.
 

@@ -1,5 +1,7 @@
 """mmseg's visualizer for class maps with a background."""
 
+from typing import Any
+
 import numpy as np
 from mmengine.structures import BaseDataElement
 from mmseg.registry import VISUALIZERS
@@ -22,8 +24,10 @@ class BackgroundVisualizer(SegLocalVisualizer):
     Args: those of ``SegLocalVisualizer``.
     """
 
+    dataset_meta: dict
+
     def add_datasample(
-        self, name: str, image: np.ndarray, data_sample: BaseDataElement | None = None, *args, **kwargs
+        self, name: str, image: np.ndarray, data_sample: BaseDataElement | None = None, *args: Any, **kwargs: Any
     ) -> None:
         meta = self.dataset_meta
         if data_sample is not None and data_sample.get('background', False):

@@ -17,7 +17,8 @@ def distinct_color(index: int) -> tuple[int, int, int]:
     """The index-th of an endless row of colours; neighbours in the row differ strongly (golden-ratio steps in hue)."""
     hue = (index * 0.61803398875) % 1
     saturation, value = (0.9, 0.65, 1.0)[index % 3], (1.0, 0.95, 0.8)[index // 3 % 3]
-    return tuple(round(255 * channel) for channel in colorsys.hsv_to_rgb(hue, saturation, value))
+    red, green, blue = (round(255 * channel) for channel in colorsys.hsv_to_rgb(hue, saturation, value))
+    return red, green, blue
 
 
 def embeddings_to_color(embeddings_Dhw: np.ndarray, foreground_hw: np.ndarray | None = None) -> np.ndarray:

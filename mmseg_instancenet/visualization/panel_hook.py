@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import mmcv
@@ -112,7 +113,7 @@ class PanelHook(Hook):
         self.folder.mkdir(parents=True, exist_ok=True)
         self._drawn, self._paths = 0, None
 
-    def after_test_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+    def after_test_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         dataset = runner.test_dataloader.dataset
         metainfo = dataset.metainfo
         # mmdet's ConcatDataset has a list; all its sets have the same classes.
@@ -125,5 +126,5 @@ class PanelHook(Hook):
             mmcv.imwrite(image[..., ::-1], str(self._paths.of(path)))
             self._drawn += 1
 
-    def after_test_epoch(self, runner: Runner, metrics=None) -> None:
+    def after_test_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         runner.logger.info(f'{self._drawn} images in {self.folder}')

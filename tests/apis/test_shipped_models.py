@@ -19,7 +19,10 @@ from untrained_digits import untrained_digits
 from mmseg_instancenet.apis import example_image, init_model, shipped, shipped_models
 
 REPOSITORY = Path(__file__).parents[2]
-BUILT_FROM = ('mmseg_instancenet', 'configs', 'tools', 'setup.py', 'pyproject.toml', 'MANIFEST.in', 'model-index.yml')
+BUILT_FROM = (
+    *('mmseg_instancenet', 'configs', 'tools', 'model-index.yml'),
+    *('setup.py', 'pyproject.toml', 'MANIFEST.in', 'README.md', 'LICENSE'),
+)
 
 
 def write_stand_in(folder: Path, scratch: Path, name: str = 'tiny') -> dict[str, torch.Tensor]:

@@ -1,11 +1,12 @@
 """Findings of a reader in an annotation file."""
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from .checks import CHECKS, Check, Decision
 
 
-class Finding(NamedTuple):
+@dataclass(frozen=True)
+class Finding:
     """One kind of finding in a file: how often, and the first example."""
 
     check: Check

@@ -10,6 +10,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.fileio import get
 from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from .findings import Findings
 
@@ -38,7 +39,7 @@ def read_header(content: bytes) -> Header:
             bits = 32 if image.mode in ('I', 'F') else 16 if image.mode.startswith('I;16') else 8
             if image.format == 'PNG':
                 bits = content[24]  # the mode of 16 bits in three channels is that of 8 bits
-            elif image.format == 'TIFF':
+            elif isinstance(image, TiffImageFile):
                 bits = max(image.tag_v2.get(_BITS_PER_SAMPLE, (bits,)))
             # Pillow decodes a PNG to look for the tag behind the pixels.
             has_tag = image.format != 'PNG' or b'eXIf' in content
@@ -68,7 +69,8 @@ class ImageFiles:
 
     def __init__(self, loader: BaseTransform, backend_args: dict | None, findings: Findings) -> None:
         self.loader, self.backend_args, self.findings = loader, backend_args, findings
-        self.deep, self.sizes = 0, Counter()
+        self.deep = 0
+        self.sizes: Counter[tuple[int, int]] = Counter()
 
     def check(self, path: str, image: dict) -> None:
         """Opens an image.
@@ -103,7 +105,7 @@ class ImageFiles:
             turned = f', EXIF orientation {header.orientation}' if header.orientation != 1 else ''
             annotated = by((image['height'], image['width']))
             self.findings.add('other-size', f'{name} is {by(size)}, in the json {annotated} (height x width){turned}')
-        elif header.orientation != 1:
+        elif header.orientation != 1 and header.size is not None:
             stored = by(header.size)
             self.findings.add('orientation', f'{name}: {header.orientation}; stored {stored}, loaded {by(size)}')
 

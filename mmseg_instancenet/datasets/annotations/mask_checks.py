@@ -30,7 +30,7 @@ def check_masks(
         ids: of the K annotations.
         findings: what is found is counted there.
     """
-    for place in np.flatnonzero(pixel_K >= NEARLY_WHOLE * size[0] * size[1]):
+    for place in np.flatnonzero(pixel_K >= NEARLY_WHOLE * size[0] * size[1]).tolist():
         share = 100 * pixel_K[place] / (size[0] * size[1])
         findings.add('whole-image', f'annotation {ids[place]} of image {name}: {share:.0f} % of it')
     alike = defaultdict(list)

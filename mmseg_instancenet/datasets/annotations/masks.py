@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
 
 import numpy as np
 from pycocotools import mask as coco_mask
@@ -81,7 +83,9 @@ class _Masks:
             measures = polygons.measure([self.entries[place]['segmentation'] for place in place_J])
         except OverflowError:
             self._refuse(
-                'coordinate', [place for place in place_J if self._largest(place) > _LARGE], self._largest_as_text
+                'coordinate',
+                [place for place in place_J.tolist() if self._largest(place) > _LARGE],
+                self._largest_as_text,
             )
             self.measure_polygons()
             return
@@ -127,25 +131,22 @@ class _Masks:
             self._refuse(
                 'counts',
                 place_J[wrong_J],
-                lambda place, covered=covered: (
-                    f'{short(self.entries[place]["segmentation"]["counts"])} covers {covered[place]} of '
-                    f'{self.height_K[place] * self.width_K[place]} pixels'
-                ),
+                partial(self._covered_as_text, covered),
             )
             self.area_K[place_J], self.box_K4[place_J] = measures.area_K, measures.box_K4
 
     def drop_empty(self) -> None:
         """Leaves out masks without a pixel."""
         self._refuse('no-pixel', np.flatnonzero(self.good_K & ~self.as_polygons_K & (self.area_K == 0)))
-        for place in np.flatnonzero(self.good_K & self.perhaps_empty_K):
+        for place in np.flatnonzero(self.good_K & self.perhaps_empty_K).tolist():
             if coco_mask.area(self._rasterized(place)) == 0:
                 self._refuse('no-pixel', [place])
 
     def set_areas(self) -> None:
         """Sets each ``area`` that is no positive number to the pixels of the mask."""
-        for place in np.flatnonzero(self.good_K):
+        for place in np.flatnonzero(self.good_K).tolist():
             entry = self.entries[place]
-            area = entry.get('area')
+            area: Any = entry.get('area')
             if type(area) in (int, float) and 0 < area < np.inf:
                 continue
             self.findings.add('area', f'{self.names[place]}: {short(area)}')
@@ -190,6 +191,10 @@ class _Masks:
 
     def _largest_as_text(self, place: int) -> str:
         return f'a whole number of {len(str(self._largest(place)))} digits'
+
+    def _covered_as_text(self, covered: dict[int, int], place: int) -> str:
+        counts = short(self.entries[place]['segmentation']['counts'])
+        return f'{counts} covers {covered[place]} of {self.height_K[place] * self.width_K[place]} pixels'
 
     def _first_not_finite(self, place: int) -> str:
         rings = self.entries[place]['segmentation']

@@ -47,8 +47,9 @@ def read_rings(segmentation: list) -> tuple[list[list[float]], set[str]]:
         Unreadable: where it is not clear what is meant.
 
     Example:
-        >>> read_rings([1, 1, '5', 1, 5, 5])
-        ([[1, 1, 5.0, 1, 5, 5]], {'coordinates-as-text', 'flat-polygon'})
+        >>> rings, found = read_rings([1, 1, '5', 1, 5, 5])
+        >>> rings, sorted(found)
+        ([[1, 1, 5.0, 1, 5, 5]], ['coordinates-as-text', 'flat-polygon'])
     """
     found: set[str] = set()
     flat = not any(isinstance(entry, list | dict) for entry in segmentation)

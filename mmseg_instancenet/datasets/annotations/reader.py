@@ -81,7 +81,7 @@ def check_file(path: str | Path, *, name: str | None = None) -> tuple[dict | Non
 
 
 def _normal_form(content: Any, findings: Findings, classes: Sequence[str] | None) -> dict:
-    lists = (
+    lists: dict[str, Any] = (
         {key: content.get(key) for key in ('images', 'categories', 'annotations')} if isinstance(content, dict) else {}
     )
     if lists.get('annotations', []) is None:
@@ -111,7 +111,8 @@ def _annotations(
     wanted = None
     if classes is not None:
         wanted = {category['id'] for category in categories if category['name'] in (*classes, VOID)}
-    annotations, names, sizes, used = [], [], [], Counter()
+    annotations, names, sizes = [], [], []
+    used: Counter[int | None] = Counter()
     for place, entry in enumerate(entries):
         if not isinstance(entry, dict):
             findings.add('annotation-entry', f'{short(entry)} at place {place}')
@@ -183,7 +184,8 @@ def _warn_of_nothing(
         findings.add('no-annotation', 'the list "annotations" is empty')
         return
     name_of = {category['id']: category['name'] for category in categories}
-    objects, others = Counter(), Counter()
+    objects: Counter[str] = Counter()
+    others: Counter[str] = Counter()
     for entry in annotations:
         (others if entry['iscrowd'] or entry.get('ignore') else objects)[name_of[entry['category_id']]] += 1
     if not objects:

@@ -37,8 +37,9 @@ def _numbered(
             entry['id'] = key
             continue
         first[key] = entry
-        if type(entry.get('id')) is int:
-            numbers[key] = key
+        number = entry.get('id')
+        if type(number) is int:
+            numbers[key] = number
         elif type(key) is int:
             findings.add(check, f'{entry.get("id")!r} of {names(entry)}')
             numbers[key] = entry['id'] = key
@@ -76,7 +77,8 @@ def read_images(entries: list, findings: Findings) -> tuple[list[dict], dict[Has
 
 def read_categories(entries: list, findings: Findings) -> tuple[list[dict], dict[Hashable, int]]:
     """The categories with whole numbers for ids, and the number of each id of the file (see :func:`key_of`)."""
-    categories, ids_of_name = [], {}
+    categories: list[dict] = []
+    ids_of_name: dict[str, Any] = {}
     for entry in entries:
         if not isinstance(entry, dict) or not isinstance(entry.get('name'), str):
             findings.add('category-name', short(entry))

@@ -88,7 +88,8 @@ def check_set(
         )
     with get_local_path(dataset.ann_file, backend_args=dataset.backend_args) as path:
         content, findings = check_file(path, name=dataset.ann_file)
-        stops, entries = content is None, []
+        stops = content is None
+        entries: list = []
         if content is not None and findings.of(Decision.REFUSED):
             # Annotations of other classes do not matter, and strict=False leaves out those that are refused.
             stops = _is_refused(path, classes, dataset.strict)

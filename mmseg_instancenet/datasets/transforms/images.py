@@ -1,5 +1,7 @@
 """Reading images: the file is named where that fails, and more than 8 bits are never cut to 8."""
 
+from typing import Any
+
 import cv2
 import mmcv
 import numpy as np
@@ -56,7 +58,7 @@ class LoadImageFromFile(MMCVLoadImageFromFile):
         [[0, 51, 255]]
     """
 
-    def __init__(self, *, max_value: float | None = None, **kwargs) -> None:
+    def __init__(self, *, max_value: float | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if self.file_client_args is not None:
             raise ValueError(f'expected backend_args, got its old name file_client_args={self.file_client_args}')
@@ -67,7 +69,7 @@ class LoadImageFromFile(MMCVLoadImageFromFile):
                 f"expected color_type out of {sorted(_FORMS)} or a number of OpenCV's, got {self.color_type!r}"
             )
         self.max_value = max_value
-        self._form = _FORMS.get(self.color_type, self.color_type)
+        self._form: int = self.color_type if isinstance(self.color_type, int) else _FORMS[self.color_type]
 
     @property
     def keeps_values(self) -> bool:

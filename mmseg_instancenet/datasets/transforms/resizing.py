@@ -1,5 +1,7 @@
 """Resizing that does not lose a side."""
 
+from typing import Any
+
 from mmdet.datasets.transforms import Resize
 from mmseg.registry import TRANSFORMS
 
@@ -15,7 +17,7 @@ class ResizeLongerSide(Resize):
         **kwargs: ``interpolation``, ``backend``, ``clip_object_border`` of mmdet's ``Resize``.
     """
 
-    def __init__(self, length: int, **kwargs) -> None:
+    def __init__(self, length: int, **kwargs: Any) -> None:
         if length < 1:
             raise ValueError(f'expected a length >= 1 pixel, got {length}')
         super().__init__(scale=(length, length), keep_ratio=False, **kwargs)

@@ -1,6 +1,7 @@
 """The annotation files with the ground truth of an evaluation."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from mmdet.datasets.api_wrappers import COCO
 from mmengine.fileio import get_local_path
@@ -50,7 +51,9 @@ def join(truths: dict[str, COCO], classes: Sequence[str]) -> tuple[COCO, dict[tu
         annotations of these classes with the categories 1, 2, .. in their order and new ids for images; and the new id of each
         image by its file and its id there.
     """
-    images, annotations, number_of = [], [], {}
+    images: list[dict] = []
+    annotations: list[dict] = []
+    number_of: dict[tuple[str, Any], int] = {}
     for ann_file, coco in truths.items():
         for image in coco.dataset['images']:
             number_of[ann_file, image['id']] = len(images) + 1

@@ -138,6 +138,6 @@ def _recall_precision(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return matched_truth / np.maximum(truth, 1), matched_predicted / np.maximum(predicted, 1)
 
 
-def _f_measure(recall: np.ndarray, precision: np.ndarray) -> np.ndarray:
+def _f_measure(recall: np.ndarray | float, precision: np.ndarray | float) -> np.ndarray:
     total = np.add(recall, precision)
-    return 2 * recall * precision / np.where(total == 0, 1, total)
+    return 2 * np.multiply(recall, precision) / np.where(total == 0, 1, total)

@@ -39,7 +39,7 @@ def mask_iou(masks_K: Sequence[dict], objects_G: Sequence[dict], crowd: bool = F
     return coco_mask.iou(list(masks_K), list(objects_G), [int(crowd)] * len(objects_G))
 
 
-def match_greedily(iou_KG: np.ndarray, thresholds_T: Sequence[float]) -> np.ndarray:
+def match_greedily(iou_KG: np.ndarray, thresholds_T: Sequence[float] | np.ndarray) -> np.ndarray:
     """Matches detections to objects: each in turn takes the object that it overlaps most among those still free.
 
     The rule of Hariharan et al. (ECCV 2014; ``overlaps_to_labels`` in their ``generalized_det_eval.m``) and of COCO. VOC's

@@ -48,7 +48,7 @@ class BoundaryMetric(BaseMetric):
         max_distance: float = 0.0075,
         thin: bool = True,
         num_workers: int = 0,
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         if not 0 < max_distance < 1:

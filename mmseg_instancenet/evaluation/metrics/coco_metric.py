@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,7 +45,13 @@ class CocoInstanceMetric(CocoMetric):
     Args: those of ``CocoMetric``; ``metric`` is ``['segm', 'bbox']`` unless given.
     """
 
-    def __init__(self, ann_file: str | None = None, metric: str | Sequence[str] = ('segm', 'bbox'), **kwargs) -> None:
+    # mmdet's, which has no annotations: the truth, None where it is read from label maps, and the ids of the classes.
+    _coco_api: Any
+    cat_ids: Any
+
+    def __init__(
+        self, ann_file: str | None = None, metric: str | Sequence[str] = ('segm', 'bbox'), **kwargs: Any
+    ) -> None:
         super().__init__(metric=[metric] if isinstance(metric, str) else list(metric), **kwargs)
         self.ann_file = ann_file
         self._files = AnnotationFiles(of_the_data_set=ann_file is None, backend_args=self.backend_args)
@@ -108,7 +115,7 @@ class CocoInstanceMetric(CocoMetric):
                 f'got an image of {size}: was it resized or turned after it was annotated?'
             )
 
-    def compute_metrics(self, results: list) -> dict[str, float]:
+    def compute_metrics(self, results: list) -> dict[str, Any]:
         self._uncapped: list[dict] = []
         if not results:
             MMLogger.get_current_instance().warning('no image was evaluated: every AP is NaN')

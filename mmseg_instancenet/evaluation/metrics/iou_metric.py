@@ -1,6 +1,7 @@
 """mmseg's IoU for data sets whose list of classes has no background."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from mmengine.logging import MMLogger
@@ -17,7 +18,7 @@ class ForegroundIoUMetric(IoUMetric):
     """
 
     @property
-    def dataset_meta(self) -> dict | None:
+    def dataset_meta(self) -> Any:  # as MMEngine's: None until the runner has set it
         return self._dataset_meta
 
     @dataset_meta.setter

@@ -79,7 +79,8 @@ class MaskMetric(CocoInstanceMetric):
                 )
         # Falling score; among equals the earlier one first.
         order_K = [index for index in np.argsort(-scores_K, kind='stable') if coco_mask.area(masks_K[index]) > 0]
-        objects, crowds = [], []
+        objects: list[dict] = []
+        crowds: list[dict] = []
         for annotation in coco.load_anns(coco.get_ann_ids(img_ids=[image_id], cat_ids=self.cat_ids)):
             (crowds if annotation.get('iscrowd', 0) else objects).append(annotation)
         return ImageMasks(

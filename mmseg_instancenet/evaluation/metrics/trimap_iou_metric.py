@@ -133,7 +133,7 @@ class TrimapIoUMetric(BaseMetric):
 
     def compute_metrics(self, results: list) -> dict[str, float | dict]:
         nothing_3WC = np.zeros((3, self.max_width, 1), np.int64)
-        iou_W = mean_iou(np.sum(results, axis=0, dtype=np.int64) if results else nothing_3WC).round(2)
+        iou_W = mean_iou(np.asarray(results).sum(axis=0, dtype=np.int64) if results else nothing_3WC).round(2)
         if np.isnan(iou_W).all():
             MMLogger.get_current_instance().warning(
                 f'{len(results)} images were evaluated, and none has a boundary between classes: the trimap mIoU is NaN'

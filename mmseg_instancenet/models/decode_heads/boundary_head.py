@@ -121,6 +121,7 @@ class BoundaryHead(BaseDecodeHead):
             loss = self.loss_decode(self.fuse(output_NEHW), class_map_NHW, ignore_index=self.ignore_index)
             return {self.loss_decode.loss_name: loss}
         instance_map_NHW = torch.cat([sample.gt_instance_map.data for sample in batch_data_samples])
+        assert self.loss_embedding is not None  # set_phase refuses this phase without it
         losses = {}
         for stage, x_NDHW in enumerate(self.directions(output_NEHW).unbind(1)):
             of_stage = self.loss_embedding(x_NDHW, instance_map_NHW, class_map_NHW)

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 from mmdet.models.dense_heads import MaskFormerHead
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
@@ -12,7 +13,8 @@ _CHANNEL_NAMES = ('out_channels', 'num_features', 'out_features')
 """Under which layers keep the number of channels that they give."""
 
 
-class FeatureSource(NamedTuple):
+@dataclass(frozen=True)
+class FeatureSource:
     """A dense feature map of a head.
 
     module: the module that the map enters or leaves.
@@ -51,10 +53,14 @@ def find_features(head: nn.Module, name: str | None = None) -> FeatureSource:
             )
         return FeatureSource(modules[name], 'output', _channels_after(modules[name]))
     # The head's own comes first among the modules, those of heads inside it follow.
-    owners = [module for module in modules.values() if isinstance(getattr(module, 'conv_seg', None), nn.Conv2d)]
+    owners = {
+        module: convolution
+        for module in modules.values()
+        if isinstance(convolution := getattr(module, 'conv_seg', None), nn.Conv2d)
+    }
     if owners:
-        owner = head if head in owners else owners[-1]
-        convolution = owner.conv_seg
+        owner = head if head in owners else list(owners)[-1]
+        convolution = owners[owner]
         dropout = getattr(owner, 'dropout', None)  # None where its rate is 0
         return FeatureSource(convolution, 'input', convolution.in_channels, before=dropout)
     decoder = getattr(head, 'pixel_decoder', None)
@@ -87,7 +93,7 @@ def listen(source: FeatureSource) -> Iterator[list[Tensor]]:
     def leaves(_: nn.Module, __: tuple, value: Tensor) -> None:
         seen[:] = [value]
 
-    def forward(inputs: Sequence[Tensor], *arguments, **settings):
+    def forward(inputs: Sequence[Tensor], *arguments: Any, **settings: Any) -> Any:
         seen[:] = [inputs[source.index]]
         return type(source.module).forward(source.module, inputs, *arguments, **settings)
 
@@ -137,6 +143,6 @@ def score_kind(head: nn.Module) -> str:
     if isinstance(head, MaskFormerHead):
         return 'probabilities'
     # A head made of others (K-Net) has the losses of the first.
-    losses = next((module.loss_decode for module in head.modules() if hasattr(module, 'loss_decode')), None)
-    losses = list(losses) if isinstance(losses, nn.ModuleList) else [losses]
+    loss_decode = next((module.loss_decode for module in head.modules() if hasattr(module, 'loss_decode')), None)
+    losses = list(loss_decode) if isinstance(loss_decode, nn.ModuleList) else [loss_decode]
     return 'sigmoid' if all(getattr(loss, 'use_sigmoid', False) for loss in losses) else 'logits'

@@ -4,12 +4,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
+from mmdet.models.dense_heads import MaskFormerHead
 from mmengine.model import xavier_init
+from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.registry import MODELS
 from mmseg.utils import SampleList
 from torch import Tensor, nn
 
-from ...structures import image_coordinates, resize_labels, unit_vectors
+from ...structures import image_coordinates, map_size, resize_labels, unit_vectors
 from .dense_features import find_features, listen
 from .position import add_position, rotate_by_position
 
@@ -61,7 +63,7 @@ class EmbeddingBranch:
 
     def __init__(
         self,
-        head: nn.Module,
+        head: BaseDecodeHead | MaskFormerHead,
         dims: int = 4,
         loss: dict | None = None,
         features: str | None = None,
@@ -129,25 +131,19 @@ class EmbeddingBranch:
         """
         feature_NChw = self._checked(features)
         if self.coordinates:
-            coordinates_N2hw = image_coordinates(
-                metas, input_size, tuple(feature_NChw.shape[2:]), feature_NChw.device, origin
-            )
+            coordinates_N2hw = image_coordinates(metas, input_size, map_size(feature_NChw), feature_NChw.device, origin)
             feature_NChw = torch.cat([feature_NChw, coordinates_N2hw.to(feature_NChw) * _COORDINATE_RANGE], dim=1)
         embeddings = self.head.conv_embedding(feature_NChw)
         if self.unit_length:
             embeddings = unit_vectors(embeddings.float(), dim=1)  # a square under half precision overflows
         if self.pixels_per_unit is not None:
-            position_2hw = self._positions(embeddings, input_size)
+            position_2hw = _positions(embeddings, input_size, self.pixels_per_unit)
             embeddings = (rotate_by_position if self.unit_length else add_position)(embeddings.float(), position_2hw)
         return embeddings
 
     def check_samples(self, data_samples: SampleList) -> None:
         """Raises ValueError where a training would lack its loss or the maps that this reads."""
-        if self.loss_embedding is None:
-            raise ValueError(
-                f'the embedding of {type(self.head).__name__} has no loss to train with: add e.g. loss_embedding=dict(type='
-                "'DiscriminativeLoss') to decode_head, or loss=dict(..) to embedding"
-            )
+        self._loss_to_train()
         missing = [name for name in ('gt_sem_seg', 'gt_instance_map') if name not in data_samples[0]]
         if missing:
             raise ValueError(
@@ -169,11 +165,19 @@ class EmbeddingBranch:
             torch.cat([sample.get(name).data for sample in data_samples]) for name in ('gt_instance_map', 'gt_sem_seg')
         )
         metas = [sample.metainfo for sample in data_samples]
-        embeddings_NDhw = self.embed(features, metas, tuple(class_map_NHW.shape[1:]))
-        size = embeddings_NDhw.shape[2:]
-        return self.loss_embedding(
+        embeddings_NDhw = self.embed(features, metas, map_size(class_map_NHW))
+        size = map_size(embeddings_NDhw)
+        return self._loss_to_train()(
             embeddings_NDhw, resize_labels(instance_map_NHW, size), resize_labels(class_map_NHW, size)
         )
+
+    def _loss_to_train(self) -> nn.Module:
+        if self.loss_embedding is None:
+            raise ValueError(
+                f'the embedding of {type(self.head).__name__} has no loss to train with: add e.g. loss_embedding=dict(type='
+                "'DiscriminativeLoss') to decode_head, or loss=dict(..) to embedding"
+            )
+        return self.loss_embedding
 
     def _checked(self, features: Sequence[Tensor]) -> Tensor:
         name = type(self.source.module).__name__
@@ -195,14 +199,15 @@ class EmbeddingBranch:
             )
         return feature
 
-    def _positions(self, embeddings_NDhw: Tensor, input_size: tuple[int, int]) -> Tensor:
-        """x and y of each cell's centre in the network's input, in units of ``pixels_per_unit`` pixels, (2, h, w) float32."""
-        map_size = tuple(embeddings_NDhw.shape[2:])
-        y_h, x_w = (
-            (torch.arange(cells, device=embeddings_NDhw.device) + 0.5) * (pixels / cells / self.pixels_per_unit)
-            for cells, pixels in zip(map_size, input_size, strict=True)
-        )
-        return torch.stack([x_w.expand(map_size), y_h[:, None].expand(map_size)])
+
+def _positions(embeddings_NDhw: Tensor, input_size: tuple[int, int], pixels_per_unit: float) -> Tensor:
+    """x and y of each cell's centre in the network's input, in units of ``pixels_per_unit`` pixels, (2, h, w) float32."""
+    size = map_size(embeddings_NDhw)
+    y_h, x_w = (
+        (torch.arange(cells, device=embeddings_NDhw.device) + 0.5) * (pixels / cells / pixels_per_unit)
+        for cells, pixels in zip(size, input_size, strict=True)
+    )
+    return torch.stack([x_w.expand(size), y_h[:, None].expand(size)])
 
 
 def _check(dims: int, pixels_per_unit: float | None, hidden_channels: int | None, unit_length: bool) -> None:

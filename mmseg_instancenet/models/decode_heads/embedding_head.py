@@ -1,6 +1,9 @@
 """mmseg's decode heads with an embedding branch of their own."""
 
+from typing import Any
+
 from mmseg.models.decode_heads import DepthwiseSeparableASPPHead, FCNHead, UPerHead
+from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.registry import MODELS
 from mmseg.utils import ConfigType, SampleList
 from torch import Tensor
@@ -8,7 +11,7 @@ from torch import Tensor
 from .embedding_branch import EmbeddingBranch
 
 
-class EmbeddingMixin:
+class EmbeddingMixin(BaseDecodeHead):
     """A decode head that trains embeddings by its own ``loss``, in any segmentor and as an auxiliary head too.
 
     ``EmbeddingSegmentor(embedding=...)`` gives any head such a branch without this. Scores, ``forward`` and ``predict`` stay
@@ -27,7 +30,7 @@ class EmbeddingMixin:
 
     def __init__(
         self,
-        *args,
+        *args: Any,
         embedding_dims: int = 4,
         loss_embedding: dict | None = None,
         features: str | None = None,
@@ -35,7 +38,7 @@ class EmbeddingMixin:
         pixels_per_unit: float | None = None,
         hidden_channels: int | None = None,
         unit_length: bool = False,
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.branch = EmbeddingBranch(

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from typing import Any
 
 import torch
 from mmseg.registry import MODELS
@@ -130,7 +131,7 @@ class CenterGrouping(Grouper):
         norm: float = 2,
         distance: Distance = 'norm',
         seed: int = 0,
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         if mode not in ('fixed', 'shift'):

@@ -6,6 +6,7 @@ Shapes besides those of ``structures``: M embeddings that are left after merging
 import math
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from mmseg.registry import MODELS
@@ -177,7 +178,7 @@ class MeanShiftGrouping(Grouper):
         step_size: float = 1.0,
         max_loops: int = 20,
         tolerance: float = 0.01,
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.only_directions = kernel == 'cosine'
@@ -233,18 +234,19 @@ class MeanShiftGrouping(Grouper):
 
     def reaches_far(self, size_ratio: float) -> bool:
         """Whether :meth:`warn_if_groups_merge` would warn of this ratio of sizes."""
-        if self._margins is None or self._warned:
-            return False
-        return self._reach(size_ratio) > _FAR_REACH
+        return not self._warned and self._reach(size_ratio) > _FAR_REACH
 
     def _reach(self, size_ratio: float) -> float:
+        """:func:`attraction_ratio` for the margins of the loss; 0 where none are known."""
+        if self._margins is None:
+            return 0.0
         return attraction_ratio(
             self.kernel_settings.concentration, self.kernel_settings.kernel, self._margins, size_ratio
         )
 
     def warn_if_groups_merge(self, size_ratio: float) -> None:
         """Warns, once, where groups as far apart as the loss makes them attract each other across the margin."""
-        if self.reaches_far(size_ratio):
+        if self._margins is not None and self.reaches_far(size_ratio):
             self._warned = True
             concentration, reach = self.kernel_settings.concentration, self._reach(size_ratio)
             warnings.warn(

@@ -1,6 +1,7 @@
 """Grouping around seeds with the bandwidth that the network gives each pixel (Neven et al., CVPR 2019)."""
 
 import math
+from typing import Any
 
 import torch
 from mmseg.registry import MODELS
@@ -109,7 +110,7 @@ class SeedGrouping(Grouper):
                 [1, 1, 2, 2]])
     """
 
-    def __init__(self, seed_threshold: float = 0.5, mask_threshold: float = 0.5, **kwargs) -> None:
+    def __init__(self, seed_threshold: float = 0.5, mask_threshold: float = 0.5, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         _check_thresholds(seed_threshold, mask_threshold)
         self.seed_threshold, self.mask_threshold = seed_threshold, mask_threshold

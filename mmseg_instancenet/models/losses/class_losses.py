@@ -33,6 +33,8 @@ class WeightedCrossEntropyLoss(nn.Module):
         avg_non_ignore: True, see above.
     """
 
+    class_weight: Tensor | None
+
     def __init__(
         self,
         class_weight: Sequence[float] | str | None = None,
@@ -43,11 +45,13 @@ class WeightedCrossEntropyLoss(nn.Module):
     ) -> None:
         super().__init__()
         _check_words(self, use_sigmoid, avg_non_ignore)
+        self.use_sigmoid = use_sigmoid  # as in mmseg's losses, for those who read what the scores are
+        weight_C = None
         if class_weight is not None:
-            class_weight = torch.as_tensor(get_class_weight(class_weight), dtype=torch.float)
-            if class_weight.dim() != 1 or len(class_weight) == 0 or not (class_weight >= 0).all():
-                raise ValueError(f'expected one weight >= 0 a class, background first, got {class_weight.tolist()}')
-        self.register_buffer('class_weight', class_weight, persistent=False)
+            weight_C = torch.as_tensor(get_class_weight(class_weight), dtype=torch.float)
+            if weight_C.dim() != 1 or len(weight_C) == 0 or not (weight_C >= 0).all():
+                raise ValueError(f'expected one weight >= 0 a class, background first, got {weight_C.tolist()}')
+        self.register_buffer('class_weight', weight_C, persistent=False)
         self.loss_weight = loss_weight
         self.loss_name = loss_name
 
@@ -95,6 +99,7 @@ class ClassDiceLoss(nn.Module):
     ) -> None:
         super().__init__()
         _check_words(self, use_sigmoid, avg_non_ignore)
+        self.use_sigmoid = use_sigmoid  # as in mmseg's losses, for those who read what the scores are
         self.loss_weight, self.eps, self.loss_name = loss_weight, eps, loss_name
 
     def forward(
@@ -181,6 +186,7 @@ class BalancedLogisticLoss(nn.Module):
     ) -> None:
         super().__init__()
         _check_words(self, use_sigmoid, avg_non_ignore, expected=True)
+        self.use_sigmoid = use_sigmoid  # as in mmseg's losses, for those who read what the scores are
         self.loss_weight, self.loss_name = loss_weight, loss_name
 
     def forward(
@@ -215,4 +221,3 @@ def _check_words(loss: nn.Module, use_sigmoid: bool, avg_non_ignore: bool, expec
         raise ValueError(
             f'{type(loss).__name__} never counts ignored pixels: expected avg_non_ignore=True, got {avg_non_ignore}'
         )
-    loss.use_sigmoid = use_sigmoid  # as in mmseg's losses, for those who read what the scores are

@@ -1,6 +1,6 @@
 """InstanceNet's pull and push loss (Gao 2020)."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from mmseg.registry import MODELS
@@ -138,7 +138,7 @@ def _push(
     first_Q = index_K.repeat_interleave(after_K)
     begin_K = after_K.cumsum(0) - after_K
     second_Q = first_Q + 1 + torch.arange(len(first_Q), device=group_K.device) - begin_K[first_Q]
-    if push_distance is not None:
+    if push_distance is not None and box_K4 is not None:
         near_Q = box_gaps(box_K4[first_Q][:, None], box_K4[second_Q][:, None])[:, 0, 0] <= push_distance
         first_Q, second_Q = first_Q[near_Q], second_Q[near_Q]
     difference_QD = mu_KD.index_select(0, first_Q) - mu_KD.index_select(0, second_Q)
@@ -203,7 +203,7 @@ class DiscriminativeLoss(EmbeddingLoss):
         self.pull_margin, self.push_margin = pull_margin, push_margin
         self.norm = norm
         self.push_distance = push_distance
-        self.settings = {
+        self.settings: dict[str, Any] = {
             'pull_margin': pull_margin,
             'push_margin': push_margin,
             'norm': norm,

@@ -79,7 +79,7 @@ def margin_lower_bound(num_instances: int, dims: int) -> float:
     margin = _exact_margin(num_instances, dims)
     if margin is None:
         known = max(n for n in _TAMMES_COSINE if n < num_instances) if dims == 3 else 2 * dims
-        margin = _exact_margin(known, dims)
+        return feasible_margin(known, dims)
     return margin
 
 

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -124,7 +124,7 @@ class _HingedPairSum(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx, unit_PD: Tensor, weight_P: Tensor, group_sizes: Sequence[Sequence[int]], margin: float, squared: bool
+        ctx: Any, unit_PD: Tensor, weight_P: Tensor, group_sizes: Sequence[Sequence[int]], margin: float, squared: bool
     ) -> Tensor:
         power = 2 if squared else 1
         weight_P1 = weight_P[:, None]
@@ -158,7 +158,7 @@ class _HingedPairSum(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, gradient: Tensor) -> tuple:
+    def backward(ctx: Any, gradient: Tensor) -> tuple:
         (gradient_PD,) = ctx.saved_tensors
         return gradient_PD * gradient, None, None, None, None
 

@@ -1,5 +1,7 @@
 """A loss on embeddings through the loops of mean shift (Kong & Fowlkes 2018, section 3.3)."""
 
+from typing import Any
+
 import torch
 from mmengine.logging import print_log
 from mmseg.registry import MODELS
@@ -61,13 +63,14 @@ class RecurrentLoss(nn.Module):
             raise ValueError(f'expected loops >= 1, got {loops}; without loops, use the loss itself')
         if max_pixels is not None and max_pixels < 1:
             raise ValueError(f'expected max_pixels >= 1, or None for all, got {max_pixels}')
-        self.loss = build_nested(loss)
+        # torch takes attributes of a module for tensors or modules; these two have settings and methods.
+        self.loss: Any = build_nested(loss)
         if not isinstance(self.loss, EmbeddingLoss):
             raise TypeError(
                 'RecurrentLoss: expected a loss that derives from EmbeddingLoss, such as SphericalPairLoss, got '
                 f'{type(self.loss).__name__}'
             )
-        self.grouping = None if grouping is None else _with_loops(build_nested(grouping))
+        self.grouping: Any = None if grouping is None else _with_loops(build_nested(grouping))
         if (foreground_only or max_pixels is not None) and getattr(self.loss, 'push_distance', None) is not None:
             raise ValueError(
                 'expected foreground_only=False and max_pixels=None with push_distance: a choice of pixels has no distances '

@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from mmseg.registry import MODELS
@@ -221,7 +221,7 @@ class SphericalPairLoss(EmbeddingLoss):
         self.margin, self.num_instances = margin, num_instances
         self.positive_weight, self.negative_weight = positive_weight, negative_weight
         self.sample_ratio, self.max_samples = sample_ratio, max_samples
-        self.settings = {
+        self.settings: dict[str, Any] = {
             'variant': variant,
             'class_agnostic': class_agnostic,
             'background_is_instance': background_is_instance,
@@ -235,6 +235,7 @@ class SphericalPairLoss(EmbeddingLoss):
             ValueError: if it has to be derived and no exact value is known.
         """
         if self.margin is None:
+            assert self.num_instances is not None  # one of the two is given
             return feasible_margin(self.num_instances, dims)
         if self.num_instances is not None and not self._warned:
             least = margin_lower_bound(self.num_instances, dims)

@@ -144,7 +144,7 @@ def _dense_places(x_PD: Tensor, radius: float, hash_P: Tensor, is_outlier_P: Ten
     x_SD, free_S = x_PD[sample_S], (~is_outlier_P[sample_S]).float()
     is_near_SS = (torch.cdist(x_SD, x_SD) <= radius).float()  # 0 and 1: sums of them are matrix products
     count_S = (is_near_SS @ free_S) * free_S
-    places = []
+    places: list[Tensor] = []
     # The densest place first; the embeddings around it no longer count for others.
     while len(places) < _MOST_CLUSTERS and float(count_S.max()) >= _LEAST_SAMPLED:
         taken_S = is_near_SS[count_S.argmax()] * free_S

@@ -3,7 +3,7 @@
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from ...structures import RunLengthMasks, labels_to_boxes, labels_to_rle, renumber
+from ...structures import RunLengthMasks, labels_to_boxes, labels_to_rle, map_size, renumber
 from ..scorers.score_regressor import ClassVotes, simple_score
 
 
@@ -33,7 +33,7 @@ def make_instances(
         InstanceData of length K: ``bboxes`` (K, 4), ``scores`` (K,), ``labels`` (K,) from 0 without the background, and
         ``masks``, :class:`RunLengthMasks`.
     """
-    count, size = len(group_score_K), tuple(labels_HW.shape)
+    count, size = len(group_score_K), map_size(labels_HW)
     if count == 0:
         nothing = labels_HW.new_zeros(0)
         return InstanceData(
@@ -68,6 +68,7 @@ def drop_low_scores(instances: InstanceData, labels_HW: Tensor, score_thr: float
         the instances that are kept, in their order, and their map (H, W), renumbered without gaps: 0 = none or dropped.
 
     Example:
+        >>> import torch
         >>> instances = InstanceData(scores=torch.tensor([0.9, 0.2, 0.5]))
         >>> drop_low_scores(instances, torch.tensor([[1, 2, 3, 0]]), 0.5)[1]
         tensor([[1, 0, 2, 0]])

@@ -104,7 +104,7 @@ def _kept_objects(objects: Sequence[Tensor], views_K: Tensor, score_K: Tensor) -
     kept_K[0] = False
     covered_P = torch.stack([kept_K[object_HW] for object_HW in objects]).any(0).reshape(-1)
     # The pixels of each object of a single view, which lie in one of the maps.
-    single = {}
+    single: dict[int, Tensor] = {}
     for object_HW in objects:
         pixel_P = (object_HW.reshape(-1) > 0).nonzero().squeeze(1)
         object_P = object_HW.reshape(-1)[pixel_P]
@@ -198,7 +198,7 @@ def match_views(labels: Sequence[Tensor]) -> list[Tensor]:
     """
     names: list[Tensor] = []
     for labels_HW in labels:
-        pairs = []
+        pairs: list[tuple[float, int, int]] = []
         for reference_HW, name_K in zip(labels, names, strict=False):  # the views before
             overlaps = overlapping_groups(reference_HW, labels_HW)
             objects = name_K[overlaps.reference_Q].tolist()

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from ...structures import group_statistics, renumber
+from ...structures import group_statistics, map_size, renumber
 from ..groupers import Grouper
 from ..scorers.score_regressor import ClassVotes, vote_classes
 from .assign import assign_pixels
@@ -76,7 +76,7 @@ def group_image(
         [
             stitch_windows(
                 [_label_window(network_pass, region_HW, grouper, group_scorer) for network_pass in view],
-                tuple(class_HW.shape),
+                map_size(class_HW),
             )
             for view in views
         ]

@@ -1,6 +1,6 @@
 """Scores of instances: a linear regressor on shape and agreement with the class map."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from mmseg.registry import MODELS
@@ -172,6 +172,9 @@ class ScoreRegressor(nn.Module):
     scores have no order.
     """
 
+    weight: Tensor
+    bias: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer('weight', torch.zeros(len(FEATURES)))
@@ -197,7 +200,7 @@ class ScoreRegressor(nn.Module):
         self.weight.copy_(weight_F)
         self.bias.copy_(bias)
 
-    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
         # A checkpoint without a regressor is valid: the weights stay, and nothing is reported as missing.
         if any(f'{prefix}{name}' in state_dict for name in ('weight', 'bias')):
             super()._load_from_state_dict(state_dict, prefix, *args)

@@ -1,12 +1,14 @@
 """The model for boundary detection."""
 
+from typing import Any
+
 from mmdet.structures import DetDataSample
 from mmengine.structures import PixelData
 from mmseg.models.segmentors import EncoderDecoder
 from mmseg.registry import MODELS
 from torch import Tensor
 
-from ...structures import MapPlacement, sample_bilinear
+from ...structures import MapPlacement, map_size, sample_bilinear
 from ..decode_heads.boundary_head import BoundaryHead
 from ..postprocess import suppress_non_maxima
 
@@ -28,7 +30,9 @@ class BoundarySegmentor(EncoderDecoder):
     Peak memory: about five times these.
     """
 
-    def __init__(self, *args, **kwargs) -> None:
+    test_cfg: dict
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if not isinstance(self.decode_head, BoundaryHead):
             raise TypeError(f'expected a BoundaryHead as decode_head, got {type(self.decode_head).__name__}')
@@ -41,7 +45,7 @@ class BoundarySegmentor(EncoderDecoder):
             )
 
     def predict(self, inputs: Tensor, data_samples: list[DetDataSample] | None = None) -> list[DetDataSample]:
-        size = tuple(inputs.shape[2:])
+        size = map_size(inputs)
         if data_samples is None:
             data_samples = [DetDataSample(metainfo={'ori_shape': size, 'img_shape': size}) for _ in inputs]
         for sample, output_Ehw in zip(data_samples, self.decode_head(self.extract_feat(inputs)), strict=True):

@@ -13,7 +13,15 @@ from mmseg.registry import MODELS
 from mmseg.utils import add_prefix
 from torch import Tensor, nn
 
-from ...structures import IGNORED_CLASS, ClassMap, MapPlacement, check_class_counts, check_iou_metric, classes_of
+from ...structures import (
+    IGNORED_CLASS,
+    ClassMap,
+    MapPlacement,
+    check_class_counts,
+    check_iou_metric,
+    classes_of,
+    map_size,
+)
 from ..decode_heads.dense_features import resizes_scores_only, score_kind
 from ..decode_heads.embedding_branch import EmbeddingBranch
 from ..decode_heads.embedding_head import EmbeddingMixin
@@ -73,7 +81,7 @@ class EmbeddingSegmentor(OneHeadOrCascade):
 
     def __init__(
         self,
-        *args,
+        *args: Any,
         grouper: dict,
         embedding: dict | None = None,
         group_scorer: dict | None = None,
@@ -81,9 +89,10 @@ class EmbeddingSegmentor(OneHeadOrCascade):
         data_preprocessor: dict | nn.Module | None = None,
         background: bool = True,
         thing_classes: Sequence[int] | None = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         self._classes_checked = False
+        self.test_cfg: dict
         self._embedding = embedding  # read when the head is built, in the middle of the next line
         super().__init__(*args, data_preprocessor=_with_instance_maps(data_preprocessor), **kwargs)
         self.background = background
@@ -102,7 +111,8 @@ class EmbeddingSegmentor(OneHeadOrCascade):
 
     def build_grouper(self, config: dict) -> Grouper:
         """Builds a grouper and lets it look at the margins of the loss."""
-        grouper, loss = MODELS.build(config), self.branch.loss_embedding
+        grouper = MODELS.build(config)
+        loss: Any = self.branch.loss_embedding
         if hasattr(loss, 'margins'):
             grouper.check_margins(loss.margins(self.branch.dims))
         return grouper
@@ -115,7 +125,7 @@ class EmbeddingSegmentor(OneHeadOrCascade):
                 'expected embedding=dict(dims=.., loss=..), or a decode head with an embedding branch of its own (EmbeddingHead, '
                 f'EmbeddingFCNHead, EmbeddingUPerHead), got {"both" if own else "neither"}'
             )
-        self.branch = own[0] if own else EmbeddingBranch(_embedded_head(self.heads), **self._embedding)
+        self.branch = own[0] if own else EmbeddingBranch(_embedded_head(self.heads), **(self._embedding or {}))
         self.score_kind = score_kind(self.heads[-1])
 
     def init_weights(self) -> None:
@@ -164,7 +174,7 @@ class EmbeddingSegmentor(OneHeadOrCascade):
     def predict(self, inputs: Tensor, data_samples: list[DetDataSample] | None = None) -> list[DetDataSample]:
         self._check_metrics()
         if data_samples is None:
-            size = tuple(inputs.shape[2:])
+            size = map_size(inputs)
             data_samples = [DetDataSample(metainfo={'ori_shape': size, 'img_shape': size}) for _ in inputs]
         return [
             self.assemble(sample, [view])
@@ -176,14 +186,14 @@ class EmbeddingSegmentor(OneHeadOrCascade):
         metas = [sample.metainfo for sample in data_samples]
         views: list[list[NetworkPass]] = [[] for _ in metas]
         for origin, window in self._windows(inputs):
-            size = tuple(window.shape[2:])
+            size = map_size(window)
             scores_NChw, embeddings_NDhw = self.scores_and_embeddings(window, metas, origin)
             for view, meta, scores_Chw, embeddings_Dhw in zip(views, metas, scores_NChw, embeddings_NDhw, strict=True):
                 placement = MapPlacement.from_meta(meta, size, origin)
                 if any(start >= length for start, length in zip(origin, placement.resized_size, strict=True)):
                     continue  # the window lies in the padding
                 view.append(NetworkPass(scores_Chw, embeddings_Dhw, placement, self.score_kind))
-        return views
+        return list(views)
 
     def scores_and_embeddings(
         self, inputs: Tensor, metas: Sequence[dict], origin: tuple[int, int] = (0, 0)
@@ -199,7 +209,7 @@ class EmbeddingSegmentor(OneHeadOrCascade):
             class scores (N, C, h, w), of the kind ``self.score_kind``, and embeddings (N, D, h', w'), each at the size at which
             the head gives them.
         """
-        size = tuple(inputs.shape[2:])
+        size = map_size(inputs)
         with self.branch.listening() as features:
             if len(self.heads) == 1 and resizes_scores_only(self.decode_head):
                 scores_NChw = self.decode_head(self.extract_feat(inputs))
@@ -313,7 +323,7 @@ def _checked_test_cfg(test_cfg: dict, any_key: bool) -> dict:
         if test_cfg.get(name, allowed[0]) not in allowed:
             raise ValueError(f'expected test_cfg.{name} to be one of {allowed}, got {test_cfg[name]!r}')
     score_thr = test_cfg.get('score_thr', 0.0)
-    if not isinstance(score_thr, Real) or isinstance(score_thr, bool) or not score_thr >= 0:
+    if not isinstance(score_thr, Real) or isinstance(score_thr, bool) or not float(score_thr) >= 0:
         raise ValueError(f'expected test_cfg.score_thr as a number >= 0 (0 keeps all instances), got {score_thr!r}')
     if test_cfg.get('mode') != 'slide':
         return test_cfg
@@ -332,7 +342,7 @@ def _window_size(name: str, value: Any) -> tuple[int, int]:
     """(height, width) from these two or from one integer for both."""
     sides = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value, value)
     if len(sides) != 2 or not all(
-        isinstance(side, Integral) and not isinstance(side, bool) and side > 0 for side in sides
+        isinstance(side, Integral) and not isinstance(side, bool) and int(side) > 0 for side in sides
     ):
         raise ValueError(
             f"expected test_cfg.{name} as (height, width) in whole pixels > 0, or one integer for both, for mode='slide', got "

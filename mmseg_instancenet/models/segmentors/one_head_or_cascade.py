@@ -1,6 +1,7 @@
 """mmseg's two segmentors under one name."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from mmseg.models.segmentors import CascadeEncoderDecoder
 from torch import Tensor, nn
@@ -14,16 +15,16 @@ class OneHeadOrCascade(CascadeEncoderDecoder):
         *args: of ``EncoderDecoder``, as are ``**kwargs``.
     """
 
-    def __init__(self, *args, num_stages: int | None = None, **kwargs) -> None:
+    def __init__(self, *args: Any, num_stages: int | None = None, **kwargs: Any) -> None:
         self.num_stages = num_stages
         super(CascadeEncoderDecoder, self).__init__(*args, **kwargs)
 
     @property
-    def heads(self) -> Sequence[nn.Module]:
+    def heads(self) -> list[nn.Module]:
         """The decode heads in the order in which they follow one another."""
-        return self.decode_head if isinstance(self.decode_head, nn.ModuleList) else [self.decode_head]
+        return list(self.decode_head) if isinstance(self.decode_head, nn.ModuleList) else [self.decode_head]
 
-    def _mmsegs(self, cascade: bool):
+    def _mmsegs(self, cascade: bool) -> Any:
         """The methods of the segmentor that mmseg has for one head, or for several."""
         return super() if cascade else super(CascadeEncoderDecoder, self)
 

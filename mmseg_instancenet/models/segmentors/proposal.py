@@ -1,6 +1,7 @@
 """Class-agnostic object proposals: the groups of several bandwidths in one ranked list."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,7 +10,7 @@ from mmengine.structures import InstanceData
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from ...structures import IGNORED_CLASS, RunLengthMasks
+from ...structures import IGNORED_CLASS, RunLengthMasks, map_size
 from ..postprocess import View, group_image, make_instances, pool_proposals
 from .embedding import EmbeddingSegmentor
 
@@ -35,7 +36,7 @@ class ProposalSegmentor(EmbeddingSegmentor):
     """
 
     def __init__(
-        self, *args, grouper: dict, more_groupers: Sequence[dict], duplicate_iou: float = 0.9, **kwargs
+        self, *args: Any, grouper: dict, more_groupers: Sequence[dict], duplicate_iou: float = 0.9, **kwargs: Any
     ) -> None:
         super().__init__(*args, grouper=grouper, **kwargs)
         if not self.grouper.class_agnostic:
@@ -87,7 +88,7 @@ class ProposalSegmentor(EmbeddingSegmentor):
             bboxes=pooled.bboxes[kept],
             scores=torch.from_numpy(rank_K).to(device, torch.float),
             labels=torch.zeros_like(kept),
-            masks=RunLengthMasks((pooled.masks[index] for index in kept_K), tuple(class_HW.shape)),
+            masks=RunLengthMasks((pooled.masks[index] for index in kept_K), map_size(class_HW)),
         )
         place_M = torch.full((len(source_M),), len(kept), device=device).index_copy_(
             0, kept, torch.arange(len(kept), device=device)
