@@ -38,8 +38,7 @@ class Answers(BaseModel):
 
 
 class OneImage(Dataset):
-    def __init__(self, ann_file):
-        self.metainfo = {'classes': CLASSES, 'ann_file': ann_file}
+    metainfo = {'classes': CLASSES}
 
     def __len__(self):
         return 1
@@ -53,9 +52,10 @@ def run(tmp_path_factory):
     """The runner of a training with a validation, and of a test after it."""
     folder = tmp_path_factory.mktemp('curves')
     ann_file = write_rows(folder, {1: [('cat', '####......'), ('dog', '.....#####')]}, CLASSES)
-    loader = {'dataset': OneImage(ann_file), 'batch_size': 1, 'collate_fn': {'type': 'default_collate'}}
+    loader = {'dataset': OneImage(), 'batch_size': 1, 'collate_fn': {'type': 'default_collate'}}
     loader['sampler'] = {'type': 'DefaultSampler', 'shuffle': False}
-    evaluator = [{'type': 'TrimapIoUMetric', 'max_width': 4, 'reported': (2,)}, {'type': 'ProposalRecallMetric'}]
+    evaluator = [{'type': 'TrimapIoUMetric', 'max_width': 4, 'reported': (2,)}]
+    evaluator.append({'type': 'ProposalRecallMetric', 'ann_file': ann_file})
     runner = Runner(
         Answers(),
         work_dir=str(folder / 'run'),
