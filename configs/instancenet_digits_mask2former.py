@@ -2,6 +2,7 @@
 #   python tools/train.py configs/instancenet_digits_mask2former.py
 _base_ = [
     './_base_/models/mask2former_r50.py',
+    './_base_/models/digits_parts.py',
     './_base_/datasets/digits.py',
     './_base_/schedules/adamw_digits.py',
     './_base_/default_runtime.py',
@@ -14,20 +15,7 @@ positions = dict(num_feats=channels // 2)
 model = dict(
     type='EmbeddingSegmentor',
     data_preprocessor=dict(size=None, size_divisor=8),  # the UNet halves three times
-    # mmseg's UNet as in instancenet_digits.py: strokes are two or three pixels wide.
-    backbone=dict(
-        _delete_=True,
-        type='UNet',
-        base_channels=16,
-        num_stages=4,
-        strides=(1, 1, 1, 1),
-        enc_num_convs=(2, 2, 2, 2),
-        dec_num_convs=(2, 2, 2),
-        downsamples=(True, True, True),
-        enc_dilations=(1, 1, 1, 1),
-        dec_dilations=(1, 1, 1),
-        norm_cfg=dict(type='BN'),
-    ),
+    backbone=dict(_delete_=True, **_base_.unet),
     neck=dict(type='FineToCoarse'),
     decode_head=dict(
         in_channels=[16, 32, 64, 128],
@@ -47,13 +35,8 @@ model = dict(
         loss_cls=dict(class_weight=[1.0] * 11 + [0.1]),
         train_cfg=dict(num_points=1024),  # of 64 x 64 pixels
     ),
-    embedding=dict(
-        dims=8,
-        coordinates=True,
-        hidden_channels=32,
-        loss=dict(type='DiscriminativeLoss', class_agnostic=True, loss_weight=0.1),
-    ),
-    grouper=dict(type='CenterGrouping', class_agnostic=True, min_size=10),
+    embedding=_base_.branch,
+    grouper=_base_.grouper,
 )
 
 randomness = dict(seed=0)

@@ -2,25 +2,19 @@
 #   python tools/train.py configs/instancenet_digits_segformer.py
 _base_ = [
     'mmseg::_base_/models/segformer_mit-b0.py',
+    './_base_/models/digits_parts.py',
     './_base_/datasets/digits.py',
     './_base_/schedules/adamw_digits.py',
     './_base_/default_runtime.py',
 ]
 
-# Fourteen of fifteen pixels are background.
-class_loss = dict(type='WeightedCrossEntropyLoss', class_weight=[0.1] + [1.0] * 10)
 model = dict(
     type='EmbeddingSegmentor',
     # Half the resolution instead of a quarter, for strokes of two or three pixels.
     backbone=dict(strides=[2, 2, 2, 2], patch_sizes=[5, 3, 3, 3], sr_ratios=[4, 2, 1, 1]),
-    decode_head=dict(num_classes=11, channels=64, dropout_ratio=0, loss_decode=class_loss),
-    embedding=dict(
-        dims=8,
-        coordinates=True,
-        hidden_channels=32,
-        loss=dict(type='DiscriminativeLoss', class_agnostic=True, loss_weight=0.1),
-    ),
-    grouper=dict(type='CenterGrouping', class_agnostic=True, min_size=10),
+    decode_head=dict(num_classes=11, channels=64, dropout_ratio=0, loss_decode=_base_.class_loss),
+    embedding=_base_.branch,
+    grouper=_base_.grouper,
 )
 
 randomness = dict(seed=0)

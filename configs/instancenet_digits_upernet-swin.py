@@ -2,13 +2,12 @@
 #   python tools/train.py configs/instancenet_digits_upernet-swin.py
 _base_ = [
     'mmseg::_base_/models/upernet_swin.py',
+    './_base_/models/digits_parts.py',
     './_base_/datasets/digits.py',
     './_base_/schedules/adamw_digits.py',
     './_base_/default_runtime.py',
 ]
 
-# Fourteen of fifteen pixels are background.
-class_loss = dict(type='WeightedCrossEntropyLoss', class_weight=[0.1] + [1.0] * 10)
 model = dict(
     type='EmbeddingSegmentor',
     # Half the resolution instead of a quarter, for strokes of two or three pixels.
@@ -16,16 +15,11 @@ model = dict(
         embed_dims=24, patch_size=2, strides=(2, 2, 2, 2), window_size=8, depths=[2, 2, 2, 2], drop_path_rate=0.0
     ),
     decode_head=dict(
-        in_channels=[24, 48, 96, 192], channels=48, num_classes=11, dropout_ratio=0, loss_decode=class_loss
+        in_channels=[24, 48, 96, 192], channels=48, num_classes=11, dropout_ratio=0, loss_decode=_base_.class_loss
     ),
-    auxiliary_head=dict(in_channels=96, channels=32, num_classes=11, loss_decode=class_loss),
-    embedding=dict(
-        dims=8,
-        coordinates=True,
-        hidden_channels=32,
-        loss=dict(type='DiscriminativeLoss', class_agnostic=True, loss_weight=0.1),
-    ),
-    grouper=dict(type='CenterGrouping', class_agnostic=True, min_size=10),
+    auxiliary_head=dict(in_channels=96, channels=32, num_classes=11, loss_decode=_base_.class_loss),
+    embedding=_base_.branch,
+    grouper=_base_.grouper,
 )
 
 randomness = dict(seed=0)
