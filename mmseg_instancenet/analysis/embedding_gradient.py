@@ -1,4 +1,4 @@
-"""The gradient that arrives at the embeddings through loops of mean shift (Kong & Fowlkes 2018, figure 5)."""
+"""Gradient of the loss at the embeddings, through iterations of mean shift (Kong & Fowlkes 2018, figure 5)."""
 
 import numpy as np
 import torch

@@ -99,7 +99,7 @@ def labelled_embeddings(model: EmbeddingSegmentor, dataset: BaseDataset, count: 
 
 
 def shift_embeddings(grouping: MeanShiftGrouping, x_PD: Tensor, region_P: Tensor, loops: int) -> list[Tensor]:
-    """Points before the first of ``loops`` loops of ``grouping``, after it, .., after the last: ``loops`` + 1 times (P, D).
+    """Embeddings after 0, 1, .., ``loops`` iterations of ``grouping``: ``loops`` + 1 times (P, D).
 
     Args:
         grouping: its kernel is used.

@@ -9,9 +9,9 @@ from torch.utils.hooks import RemovableHandle
 
 
 def refuse_single_values(model: nn.Module, images: int, batch_of_one: str) -> list[RemovableHandle]:
-    """Lets the next pass through a model stop at a batch norm in training mode that would see one value a channel for one image,
-    as after the image pooling of an ASPP: torch cannot normalise that. Maps larger than 1 x 1, frozen batch norm and other
-    norms pass.
+    """Makes a forward pass raise ValueError at a batch norm over one value a channel, as after the image pooling of an ASPP.
+
+    One value has no variance. Maps larger than 1 x 1, frozen batch norm and other norms pass.
 
     Args:
         model: to listen to.

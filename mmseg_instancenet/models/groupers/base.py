@@ -124,8 +124,8 @@ class Grouper(nn.Module, metaclass=ABCMeta):
         return torch.where(has_length_hw, unit_vectors(embeddings_Dhw, dim=0), torch.nan)
 
     def compared(self, embeddings_Dhw: Tensor) -> Tensor:
-        """The values of prepared embeddings that tell how near pixels and groups are, (E, h, w): all, unless a child leaves the
-        last ones out. Means of groups and distances to them are of these alone."""
+        """Selects the values of prepared embeddings that distances use, (E, h, w): all, unless a subclass leaves the last ones
+        out. Means of groups and distances to them are of these alone."""
         return embeddings_Dhw
 
     def group_map(self, embeddings_Dhw: Tensor, region_hw: Tensor) -> Tensor:

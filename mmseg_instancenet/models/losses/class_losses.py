@@ -58,7 +58,7 @@ class WeightedCrossEntropyLoss(nn.Module):
     def forward(
         self, scores_NCHW: Tensor, label_NHW: Tensor, weight: Tensor | None = None, ignore_index: int = IGNORED_CLASS
     ) -> Tensor:
-        """Scalar; ``weight`` (N, H, W) is mmseg's pixel sampler's."""
+        """The loss, a scalar; ``weight`` (N, H, W) comes from mmseg's pixel sampler."""
         if self.class_weight is not None and len(self.class_weight) != scores_NCHW.shape[1]:
             raise ValueError(
                 f'class_weight has {len(self.class_weight)} values, the head {scores_NCHW.shape[1]} classes, background '
@@ -105,7 +105,7 @@ class ClassDiceLoss(nn.Module):
     def forward(
         self, scores_NCHW: Tensor, label_NHW: Tensor, weight: Tensor | None = None, ignore_index: int = IGNORED_CLASS
     ) -> Tensor:
-        """Scalar; ``weight`` (N, H, W) is mmseg's pixel sampler's."""
+        """The loss, a scalar; ``weight`` (N, H, W) comes from mmseg's pixel sampler."""
         class_NHW, labelled_NHW = mask_ignored(label_NHW, ignore_index)
         labelled_NHW = labelled_NHW.float() if weight is None else labelled_NHW * weight
         probability_NCHW = scores_NCHW.float().softmax(1) * labelled_NHW[:, None]
@@ -196,7 +196,7 @@ class BalancedLogisticLoss(nn.Module):
         weight: Tensor | None = None,
         ignore_index: int = IGNORED_CLASS,
     ) -> Tensor:
-        """Scalar; ``weight`` has to be ``None``, the word of a head without a pixel sampler."""
+        """The loss, a scalar; ``weight`` has to be ``None``, as from a head without a pixel sampler."""
         if weight is not None:
             raise ValueError(
                 'BalancedLogisticLoss balances the pixels itself, and the head has a pixel sampler: leave out its sampler'
