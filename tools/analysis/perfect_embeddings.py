@@ -39,7 +39,7 @@ def main() -> None:
     init_default_scope('mmseg')
     MMLogger.get_instance('perfect_embeddings', log_level=logging.ERROR)
     pipeline = [
-        dict(type='LoadImageFromFile'),
+        dict(type='LoadImageFromFile', color_type='unchanged'),  # any depth: the image itself is not used
         dict(type='LoadInstanceMasks'),
         dict(type='MasksToMaps'),
         dict(type='PackInstanceMaps'),
