@@ -1,10 +1,13 @@
 """The package's configs by name, from any folder: ``_base_ = ['mmseg_instancenet::_base_/default_runtime.py']``."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.utils import is_installed
 
 PREFIX = 'mmseg_instancenet::'
+_MMSEG = 'mmseg::'
 
 _PACKAGE = Path(__file__).parent
 
@@ -40,11 +43,25 @@ def resolve(name: str) -> str:
 
 
 def register() -> None:
-    """Lets ``Config.fromfile`` find bases by ``mmseg_instancenet::``. MMEngine has a fixed list of packages for that."""
+    """Lets ``Config.fromfile`` find bases by ``mmseg_instancenet::``, and by ``mmseg::`` where mmseg is the onedl fork.
+
+    MMEngine has a fixed list of packages for that, by the names of their distributions; the fork's has another name.
+    """
     mmengines = Config._get_cfg_path
 
     def get_path(cfg_path: str, filename: str) -> tuple[str, str | None]:
-        # No scope: types without a prefix are mmseg's, as in the configs themselves.
-        return (resolve(cfg_path), None) if cfg_path.startswith(PREFIX) else mmengines(cfg_path, filename)
+        if cfg_path.startswith(PREFIX):
+            # No scope: types without a prefix are mmseg's, as in the configs themselves.
+            return resolve(cfg_path), None
+        if cfg_path.startswith(_MMSEG) and not is_installed('mmsegmentation'):
+            path = _mmsegs_configs() / cfg_path.removeprefix(_MMSEG)
+            if path.is_file():
+                return str(path), 'mmseg'
+        return mmengines(cfg_path, filename)
 
     Config._get_cfg_path = staticmethod(get_path)
+
+
+def _mmsegs_configs() -> Path:
+    spec = find_spec('mmseg')
+    return Path(spec.origin or '').parent / '.mim' / 'configs' if spec else Path()

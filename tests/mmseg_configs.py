@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from zoo import ZOO
 
-REASON = 'the installed mmseg comes without configs, as the onedl fork does: mmseg:: does not resolve'
+REASON = 'the installed mmseg comes without configs, as early versions of the onedl fork do: mmseg:: does not resolve'
 needs_mmsegs_configs = pytest.mark.skipif(not ZOO.is_dir(), reason=REASON)
 
 

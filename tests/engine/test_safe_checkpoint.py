@@ -388,7 +388,12 @@ runner.train()
 print(runner.iter)
 """
     returncode, last_line, errors = run_script(code, tmp_path / 'config.py', tmp_path / 'run')
-    if line or parse_version(torch.__version__) < parse_version('2.6'):
+    # The onedl fork of MMEngine reads its own checkpoints in a way of its own.
+    if (
+        line
+        or parse_version(torch.__version__) < parse_version('2.6')
+        or hasattr(mmengine_checkpoint, '_safe_torch_load')
+    ):
         assert last_line == ['4'], errors
     else:
         assert returncode == 1 and 'Weights only load failed' in errors

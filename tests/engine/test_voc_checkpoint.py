@@ -21,9 +21,9 @@ CLASSES = ['decode_head.conv_seg.weight', 'decode_head.conv_seg.bias']
 
 
 def config_of_weights(url: str) -> Path:
-    """The config that mmseg's list of trained models names for an address."""
+    """The config that mmseg's list of trained models names for the file at an address; the onedl fork has it on another host."""
     models = load(ZOO / 'configs/deeplabv3plus/metafile.yaml')['Models']
-    (model,) = [model for model in models if model['Weights'] == url]
+    (model,) = [model for model in models if model['Weights'].split('/')[-1] == url.split('/')[-1]]
     return ZOO / model['Config']
 
 
