@@ -26,6 +26,7 @@ import mmseg_instancenet  # isort: skip  # noqa: F401  (before mmdet: it lets mm
 
 import mmdet
 import torch
+from mmdet.datasets.transforms import PackDetInputs
 from mmdet.models import MaskRCNN
 from mmdet.registry import MODELS
 from mmengine.config import Config
@@ -132,17 +133,8 @@ def packed_for_mmdet(pipeline: Sequence[dict]) -> list[dict]:
             steps.append(dict(step, recompute_bbox=True))
             steps.append(dict(type='mmdet.FilterAnnotations', by_mask=True, keep_empty=False))
         elif step['type'] == 'PackInstanceMaps':
-            meta = (
-                'img_id',
-                'img_path',
-                'ann_file',
-                'ori_shape',
-                'img_shape',
-                'scale_factor',
-                'flip',
-                'flip_direction',
-            )
-            steps.append(dict(type='mmdet.PackDetInputs', meta_keys=meta))
+            meta_keys = (*PackDetInputs().meta_keys, 'ann_file')  # where CocoInstanceMetric finds the truth
+            steps.append(dict(type='mmdet.PackDetInputs', meta_keys=meta_keys))
         elif step['type'] != 'MasksToMaps':
             steps.append(step)
     return steps

@@ -78,7 +78,7 @@ class CocoInstanceDataset(CocoDataset):
 
     def _open(self, path: str) -> COCO:
         coco = open_annotations(path, self.ann_file, classes=self.metainfo['classes'], strict=self.strict)
-        self._check_classes(coco)
+        self.check_classes(coco)
         return coco
 
     def _check_images(self, data_list: list[dict]) -> None:
@@ -92,7 +92,8 @@ class CocoInstanceDataset(CocoDataset):
                 'data_prefix=dict(img=...) to their folder'
             )
 
-    def _check_classes(self, coco: COCO) -> None:
+    def check_classes(self, coco: COCO) -> None:
+        """Raises ValueError where the classes are not those of an annotation file, in its order."""
         in_json = [category['name'] for category in coco.dataset['categories']]
         classes = list(self.metainfo['classes'])
         missing = [name for name in classes if name not in in_json]

@@ -45,10 +45,10 @@ def _numbered(
             numbers[key] = entry['id'] = key
         else:
             others.append((key, entry))
-    following = max(numbers.values(), default=0)
-    for following, (key, entry) in enumerate(others, max(following, 0) + 1):  # noqa: B020
+    unused = max([0, *numbers.values()]) + 1
+    for number, (key, entry) in enumerate(others, unused):
         findings.add(check, f'{entry.get("id")!r} of {names(entry)}')
-        numbers[key] = entry['id'] = following
+        numbers[key] = entry['id'] = number
     numbers.pop(None, None)  # an id that is absent is no one's reference
     return numbers
 

@@ -103,7 +103,7 @@ def check_set(
             findings.add('no-image', 'the list is empty')
         coco = coco_of(content)
         try:
-            dataset._check_classes(coco)
+            dataset.check_classes(coco)
         except ValueError as error:
             findings.add('classes', str(error).removeprefix(f'{dataset.ann_file} '))
         check_lists(content, classes, entries, findings)
