@@ -19,6 +19,7 @@ The folders, from below; ``tests/test_imports.py`` holds which may import which:
     evaluation/      metrics/, and what they compute in functional/
     engine/          hooks, checkpoints
     visualization/   drawings
+    outputs/         the instances of an image in arrays, and in the files that other programs read
     shipped_models/  trained models that come with the package
     apis/            inference, what the tools share
     analysis/        what tools/analysis needs

@@ -22,10 +22,11 @@ ALLOWED = {
     'datasets': ('structures',),
     'evaluation': ('structures', 'datasets'),
     'visualization': ('structures', 'datasets'),
+    'outputs': ('structures', 'datasets', 'visualization'),
     'engine': ('structures', 'datasets', 'evaluation'),
     'shipped_models': (),
-    'apis': ('structures', 'models', 'datasets', 'evaluation', 'visualization', 'engine'),
-    'analysis': ('structures', 'models', 'datasets', 'evaluation', 'visualization', 'engine', 'apis'),
+    'apis': ('structures', 'models', 'datasets', 'evaluation', 'visualization', 'outputs', 'engine'),
+    'analysis': ('structures', 'models', 'datasets', 'evaluation', 'visualization', 'outputs', 'engine', 'apis'),
 }
 FILES = [
     path for path in sorted(PACKAGE.rglob('*.py')) if path.parent != PACKAGE and path != PACKAGE / 'models/__init__.py'
