@@ -109,7 +109,7 @@ def voc_samples(test_data, tmp_path_factory):
 
 @pytest.mark.parametrize('name', [BASE, 'recurrent-embedding_r50_proposals_voc2012'])
 def test_trains_and_predicts_on_voc(voc_samples, name):
-    """Three iterations on real images at a fifth of their size, the network as it is, from random weights."""
+    """Three iterations on real images at an eighth of their size, the network as it is, from random weights."""
     torch.manual_seed(0)
     config = load(name)
     config.merge_from_dict(
@@ -119,10 +119,10 @@ def test_trains_and_predicts_on_voc(voc_samples, name):
             'model.test_cfg.classes': 'ground_truth',
             'train_dataloader.dataset.data_root': voc_samples,
             'test_dataloader.dataset.data_root': voc_samples,
-            'train_dataloader.dataset.pipeline.2.scale': (97, 97),
+            'train_dataloader.dataset.pipeline.2.scale': (65, 65),
         }
     )
-    config.test_dataloader.dataset.pipeline.insert(1, dict(type='mmdet.Resize', scale=(97, 97), keep_ratio=True))
+    config.test_dataloader.dataset.pipeline.insert(1, dict(type='mmdet.Resize', scale=(65, 65), keep_ratio=True))
     model = MODELS.build(config.model)
     optimizer = build_optim_wrapper(model, config.optim_wrapper)
     training = DATASETS.build(config.train_dataloader.dataset)
