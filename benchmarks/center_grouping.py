@@ -31,7 +31,7 @@ NUM_CLASSES = 3
 
 
 def measure_rows(side: int, counts: Sequence[int], quick: bool) -> list[Row]:
-    """Rows for images of ``side`` by ``side`` with every number of objects, on every device."""
+    """Rows for images of ``side`` by ``side`` pixels with every number of objects, on every device."""
     rows = []
     for device in devices():
         model = build_ours(our_config(quick), device).eval()

@@ -49,7 +49,7 @@ _SURE = 10.0
 
 
 def measure_rows(side: int, quick: bool) -> list[Row]:
-    """Every model on an image of ``side`` by ``side``, on every device."""
+    """Measures every model on an image of ``side`` by ``side`` pixels, on every device."""
     rows = []
     for device in devices():
         rows += _one_device(side, quick, device)
@@ -91,7 +91,7 @@ def _one_device(side: int, quick: bool, device: str) -> list[Row]:
 
 
 class _Predict:
-    """From an image to its instances."""
+    """Prediction of the instances of one image, as a callable."""
 
     def __init__(self, model: nn.Module, batch: dict[str, list]) -> None:
         self.model, self.batch = model, batch
@@ -104,7 +104,7 @@ class _Predict:
 
 
 def replace_output(model: nn.Module) -> None:
-    """Lets a model run its network and then give class scores and embeddings of drawn objects in place of the network's."""
+    """Makes a model return class scores and embeddings of synthetic objects after running its network."""
     network, drawn = model.scores_and_embeddings, {}
 
     def scores_and_embeddings(*args, **kwargs) -> tuple[Tensor, Tensor]:
@@ -118,7 +118,7 @@ def replace_output(model: nn.Module) -> None:
 
 
 def _draw(size: tuple[int, int], num_classes: int, dims: int) -> tuple[Tensor, Tensor]:
-    """Scores (1, C, h, w) and embeddings (1, D, h, w)."""
+    """Synthetic scores (1, C, h, w) and embeddings (1, D, h, w)."""
     data = margin_groups(size[0] * size[1], dims, _NUM_OBJECTS + 1, seed=0, mixed_share=0.0, num_classes=3)
     # Objects lie together in an image, or interpolating between pixels would mix all classes.
     order_N = torch.argsort(data.group_N, stable=True)

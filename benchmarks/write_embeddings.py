@@ -26,7 +26,7 @@ from .embedding_files import ImageEmbeddings, TrainedEmbeddings, save_embeddings
 
 
 def run_network(model: EmbeddingSegmentor, dataset: Dataset, index: int) -> ImageEmbeddings:
-    """Embeddings and predicted classes of one image of a data set for testing, on the CPU."""
+    """Embeddings and predicted classes of one image of a test set, on the CPU."""
     packed = dataset[index]
     batch = model.data_preprocessor({'inputs': [packed['inputs']], 'data_samples': [packed['data_samples']]}, False)
     sample = batch['data_samples'][0]

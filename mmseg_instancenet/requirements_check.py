@@ -1,4 +1,5 @@
-"""Names the package that is missing, too old or does not load, and the command that mends it.
+"""Check of the required packages: an error names the package that is missing, too old or broken, and the command that
+installs it.
 
 Looks at what is installed without importing it (OpenCV alone is imported): a broken or missing package shall give this line, not
 a traceback from inside another.
@@ -23,7 +24,7 @@ _NEEDED = (
 
 
 def check_requirements() -> None:
-    """Raises ImportError for the first package that is missing or too old, or if OpenCV does not load."""
+    """Raises ImportError for the first package that is missing or too old, or if OpenCV cannot be imported."""
     for package, distributions, oldest, command in _NEEDED:
         version = next(filter(None, map(_version, distributions)), None)
         needed = '.'.join(map(str, oldest))

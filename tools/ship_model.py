@@ -100,7 +100,7 @@ def main() -> None:
 
 
 def read_results(arguments: list[str]) -> dict[str, float]:
-    """Metrics by name, from JSON files and KEY=VALUE; times are left out.
+    """Reads metrics by name from JSON files and KEY=VALUE; times are left out.
 
     Raises:
         SystemExit: if an argument is neither, or a value is no number.
@@ -117,7 +117,7 @@ def read_results(arguments: list[str]) -> dict[str, float]:
 
 
 def weights_of(checkpoint: dict) -> dict[str, Tensor]:
-    """The weights of a checkpoint; the averaged ones where EMAHook was there: it swaps them into ``state_dict`` when it saves."""
+    """The weights of a checkpoint; with EMAHook the averaged ones, which it saves in ``state_dict``."""
     if 'ema_state_dict' in checkpoint:
         print('weights: averaged by EMAHook')
     else:
@@ -126,7 +126,7 @@ def weights_of(checkpoint: dict) -> dict[str, Tensor]:
 
 
 def to_half(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Floating point in float16, integers as they are.
+    """Converts floating-point tensors to float16; integers are unchanged.
 
     Raises:
         SystemExit: if a value is not finite, or too large for float16.
@@ -144,13 +144,13 @@ def to_half(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def dataset_meta(checkpoint: dict, config: Config) -> dict:
-    """Names and colours of the classes."""
+    """Names and colours of the classes, from a checkpoint or a config."""
     meta = checkpoint.get('meta', {}).get('dataset_meta') or config.test_dataloader.dataset.get('metainfo', {})
     return {key: list(meta[key]) for key in ('classes', 'palette') if key in meta}
 
 
 def write_weights(weights: dict[str, Tensor], meta: dict) -> bytes:
-    """The content of the checkpoint file.
+    """Returns the content of the checkpoint file.
 
     Raises:
         SystemExit: if it is too large for the package.
@@ -165,7 +165,7 @@ def write_weights(weights: dict[str, Tensor], meta: dict) -> bytes:
 
 
 def without_machine(config: Config) -> Config:
-    """The config without what belongs to one run, and without variables that nothing reads.
+    """The config without settings of a single run or machine, and without variables that are never read.
 
     A data set with an absolute path has one below ``data/`` instead.
 
@@ -193,7 +193,7 @@ def without_machine(config: Config) -> Config:
 
 
 def strings(value, path: tuple = ()) -> Iterator[tuple[tuple, str]]:
-    """All strings of a nested dictionary, each with the keys that lead to it."""
+    """Yields all strings of a nested dictionary, each with the keys that lead to it."""
     if isinstance(value, str):
         yield path, value
     elif isinstance(value, (dict, list, tuple)):
@@ -254,7 +254,8 @@ def metafile(
 
 
 def share_of_equal_pixels(first_HW: np.ndarray, second_HW: np.ndarray) -> float:
-    """Share of the pixels on which two instance maps agree (0 = no instance), whatever the numbers of the instances.
+    """Share of the pixels on which two instance maps agree (0 = no instance), independent of the numbering of the
+    instances.
 
     Each instance of the first map has at most one of the second as its partner, so that most pixels agree.
     """

@@ -188,7 +188,7 @@ def main() -> None:
 
 
 def check_arguments(args: argparse.Namespace) -> Path:
-    """Refuses what cannot be meant; returns the file to write."""
+    """Raises SystemExit for invalid arguments; returns the path of the config to write."""
     if not Path(args.checkpoint).is_file():
         raise SystemExit(f'checkpoint not found: {args.checkpoint}')
     if args.images is not None and args.images < 1:
@@ -214,7 +214,8 @@ def count_objects(images: Sequence[KeptImage]) -> int:
 
 
 def next_value(aims: Mapping[float, float], preferred: float) -> list[float]:
-    """The value beyond the end of a curve at which its best lies, by the last step; none if it lies within."""
+    """The next value to try beyond the end of a curve whose best value is at that end, as a list; empty if the best
+    value is inside."""
     values, best = sorted(aims), best_value(aims, preferred)
     for end, neighbour in ((values[0], values[1]), (values[-1], values[-2])):
         if best == end:
@@ -223,14 +224,14 @@ def next_value(aims: Mapping[float, float], preferred: float) -> list[float]:
 
 
 class Row(NamedTuple):
-    """``aim`` of some settings, and the counts and the accuracy of what they find."""
+    """The ``aim`` of some settings, and the counts and the accuracy of the instances found with them."""
 
     aim: float
     counts: Metrics
 
 
 class Trials:
-    """Groups the kept images by any settings, each of them once.
+    """Groups the kept images with any settings, each setting only once.
 
     Args:
         model, images: see :func:`keep_outputs`.
@@ -255,11 +256,11 @@ class Trials:
 
     @property
     def count(self) -> int:
-        """Of different settings of the grouper so far."""
+        """Number of different settings of the grouper so far."""
         return len(self._grouped)
 
     def row(self, settings: dict[str, float]) -> Row:
-        """The metrics of settings of the grouper, and of ``score_thr`` where it is among them."""
+        """The metrics for some settings of the grouper, and for ``score_thr`` if given."""
         of_grouper = {name: value for name, value in settings.items() if name != 'score_thr'}
         key = tuple(of_grouper.items())
         if key not in self._grouped:
@@ -287,7 +288,7 @@ class Trials:
 
 
 def write_config(config: Config, found: dict[str, float], first: str, out: Path) -> None:
-    """Writes a config, complete, with the settings that were found."""
+    """Writes a complete config with the settings that were found."""
     config.model.grouper.update({name: found[name] for name in (first, 'min_size')})
     config.model.test_cfg = dict(config.model.get('test_cfg') or {}, score_thr=found['score_thr'])
     out.parent.mkdir(parents=True, exist_ok=True)

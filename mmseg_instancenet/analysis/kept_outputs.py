@@ -1,4 +1,4 @@
-"""Network outputs of some images, kept in memory to be grouped again and again."""
+"""Network outputs of some images, kept in memory for repeated grouping."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -75,7 +75,7 @@ def _truth(sample: DetDataSample) -> np.ndarray:
 
 @torch.no_grad()
 def group_again(model: EmbeddingSegmentor, image: KeptImage, grouper: Grouper) -> tuple[InstanceData, Tensor]:
-    """All instances of a kept image by another grouper, and their map (H, W): as ``predict`` finds them without a cut."""
+    """Groups a kept image by another grouper: all instances, without a cut of the scores, and their map (H, W)."""
     return predict_instances(
         [image.view],
         image.class_HW,

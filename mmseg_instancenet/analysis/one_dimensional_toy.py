@@ -27,7 +27,8 @@ def draw_points(points_a_cluster: int, generator: torch.Generator) -> Tensor:
 
 
 def ideal_spots(x_N: Tensor) -> Tensor:
-    """The positions at which the regressor meets each point's target: 3 for points that start below 3.5, 5 for the others."""
+    """The positions at which the regressor returns each point's target: 3 for points that start below 3.5, 5 for the
+    others."""
     return torch.where(x_N < 3.5, 3.0, 5.0)
 
 
@@ -37,7 +38,7 @@ def regress(x_N: Tensor) -> Tensor:
 
 
 def shift_points(x_N: Tensor, loops: int) -> list[Tensor]:
-    """The points after 0, 1, 2, .. iterations of Gaussian blurring mean shift, after the last: ``loops`` + 1 times (N,).
+    """The points after 0, 1, .., ``loops`` iterations of Gaussian blurring mean shift: ``loops`` + 1 tensors (N,).
 
     Example:
         >>> [after.tolist() for after in shift_points(torch.tensor([3.0, 5.0]), loops=1)]

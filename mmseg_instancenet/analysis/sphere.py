@@ -12,14 +12,15 @@ _VIEW = (25, 40)
 
 
 class SphereAxes(NamedTuple):
-    """Three directions to look at embeddings in, (D, 3), and the share of the sum of squares that they hold, 0 .. 1."""
+    """Three directions to project embeddings onto, (D, 3), and their share of the sum of squares, 0 .. 1."""
 
     direction_D3: np.ndarray
     share: float
 
 
 def sphere_axes(x_PD: np.ndarray) -> SphereAxes:
-    """The embedding's own axes for D <= 3 (missing ones 0), the three principal directions from the origin for D > 3.
+    """The axes of the embedding for D <= 3 (missing ones are 0), its three principal directions from the origin for D >
+    3.
 
     From the origin and not from the mean, so that unit vectors stay within the unit ball.
 

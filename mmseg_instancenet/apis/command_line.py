@@ -25,7 +25,8 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def load_config(args: argparse.Namespace) -> Config:
-    """The config with the common arguments merged in. The work dir: command line, then config, then its name.
+    """Loads a config and merges the common arguments into it. The work dir comes from the command line, else from the
+    config, else from the config's name.
 
     From here on MMEngine reads checkpoints without running code from them (:func:`register_safe_loaders`).
     """
@@ -47,7 +48,7 @@ def load_config(args: argparse.Namespace) -> Config:
 
 
 def _distribute_on_cpu(config: Config) -> None:
-    """Several processes without a GPU: MMEngine's own start requires CUDA devices, so the group is made before it."""
+    """Starts the process group of several CPU processes before MMEngine, whose own start requires CUDA devices."""
     torch.distributed.init_process_group(backend='gloo')
     config.model_wrapper_cfg = dict(type='CPUDistributedDataParallel', broadcast_buffers=False)
 

@@ -1,4 +1,4 @@
-"""A test pipeline on an image alone: its steps without those that load annotations or work on them."""
+"""Test pipeline for an image without annotations: steps that load or change annotations are left out."""
 
 import warnings
 from collections.abc import Sequence
@@ -27,7 +27,8 @@ _OF_ANNOTATIONS = (
 
 
 def image_steps(pipeline: Sequence[dict]) -> list[BaseTransform]:
-    """Builds the steps of a pipeline without those of annotations, and of kinds derived from them. The first loads the image."""
+    """Builds the steps of a pipeline except those that load or change annotations, subclasses included. The first step
+    loads the image."""
     return [TRANSFORMS.build(step) for step in pipeline if not issubclass(_type_of(step), _OF_ANNOTATIONS)]
 
 

@@ -1,4 +1,4 @@
-"""From Python: image in, instances out."""
+"""Inference from Python: loads a model, and finds the instances of an image."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -100,7 +100,7 @@ def segment_image(model: EmbeddingSegmentor | BoundarySegmentor, image: str | Pa
 def _as_loaded(
     array: np.ndarray, load: BaseTransform, others: Sequence[BaseTransform], channels: int | None
 ) -> np.ndarray:
-    """An array in the type that the loading step delivers; ValueError where it cannot be that."""
+    """Converts an array to the type that the loading step would return; raises ValueError if that is impossible."""
     keeps = getattr(load, 'keeps_values', False) or any(isinstance(step, NormalizePercentiles) for step in others)
     to_float32 = getattr(load, 'to_float32', False)
     any_type = keeps or to_float32 or not isinstance(load, LoadImageFromFile)
@@ -116,7 +116,8 @@ def _as_loaded(
 
 
 def _input_channels(model: nn.Module) -> int | None:
-    """The number of channels that the network takes: those of the preprocessor's mean, or of the backbone's first convolution."""
+    """The number of input channels of the network: the length of the preprocessor's mean, or the input of the
+    backbone's first convolution."""
     mean = getattr(model.data_preprocessor, 'mean', None)
     if mean is not None and len(mean) > 1:
         return len(mean)

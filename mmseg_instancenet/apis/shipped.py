@@ -9,7 +9,7 @@ FOLDER = Path(__file__).parents[1] / 'shipped_models'
 
 
 def shipped_models() -> list[str]:
-    """The names that ``init_model`` takes in place of a config file.
+    """The names that ``init_model`` accepts instead of a config file.
 
     Example::
 
@@ -21,7 +21,8 @@ def shipped_models() -> list[str]:
 
 
 def example_image(name: str = 'nuclei') -> Path:
-    """An image for a shipped model that it was not trained on; the README beside it names source and licence.
+    """An example image for a shipped model, not among its training images; the README beside it gives source and
+    licence.
 
     Raises:
         FileNotFoundError: if the model has no such image.
@@ -42,7 +43,7 @@ def example_image(name: str = 'nuclei') -> Path:
 def config_and_checkpoint(
     config: str | Path | Config, checkpoint: str | None = None
 ) -> tuple[str | Path | Config, str | None]:
-    """The files of a shipped model in place of its name; anything else stays as it is.
+    """Replaces the name of a shipped model by its config and checkpoint; other arguments are returned unchanged.
 
     Args:
         config: name of a shipped model, config file, or what was read from one.

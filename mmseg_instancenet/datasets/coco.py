@@ -19,7 +19,7 @@ from .digits import write_digits
 
 @DATASETS.register_module()
 class CocoInstanceDataset(CocoDataset):
-    """mmdet's ``CocoDataset``, for label maps.
+    """mmdet's ``CocoDataset`` for training on label maps.
 
     - The annotation file is read by :func:`read_annotations`, as the metrics read it: what can be mended is mended, with a
       warning, and what cannot be stops before the first iteration with the kinds of faults, each with its first example.
@@ -82,7 +82,7 @@ class CocoInstanceDataset(CocoDataset):
         return coco
 
     def _check_images(self, data_list: list[dict]) -> None:
-        """An image that is missing shall stop the run before it starts, not in the middle."""
+        """Raises FileNotFoundError at the start of a run if an image is missing."""
         if not isinstance(get_file_backend(data_list[0]['img_path'], backend_args=self.backend_args), LocalBackend):
             return  # asking a remote store for every image would take minutes
         missing = [info['img_path'] for info in data_list if not osp.exists(info['img_path'])]
@@ -93,7 +93,7 @@ class CocoInstanceDataset(CocoDataset):
             )
 
     def check_classes(self, coco: COCO) -> None:
-        """Raises ValueError where the classes are not those of an annotation file, in its order."""
+        """Raises ValueError unless the classes are those of an annotation file, in the same order."""
         in_json = [category['name'] for category in coco.dataset['categories']]
         classes = list(self.metainfo['classes'])
         missing = [name for name in classes if name not in in_json]

@@ -108,7 +108,8 @@ def _place(
     touch: bool,
     rng: np.random.Generator,
 ) -> np.ndarray | None:
-    """The stamp at a random place where it hides little of the others; touching one of its own class if ``touch``."""
+    """Places a digit at random where it hides little of the others, and where it touches one of its own class if
+    ``touch``."""
     for _ in range(200):
         row, column = rng.integers(0, CANVAS - _SIDE + 1, 2)
         placed = np.zeros((CANVAS, CANVAS), np.float32)

@@ -1,4 +1,4 @@
-"""PASCAL VOC 2012 and SBD: from their maps to COCO annotations in which void stays void."""
+"""Conversion of the label maps of PASCAL VOC 2012 and SBD to COCO annotations; void pixels stay void."""
 
 import os
 from collections import Counter
@@ -168,7 +168,7 @@ def _checked(images: dict[str, AnnotatedImage], expected: str) -> dict[str, Anno
 
 
 def convert(images: Iterable[AnnotatedImage], root: Path) -> tuple[dict, Counter]:
-    """One COCO json for images, in their order.
+    """Converts images and their annotations, in the given order, to one COCO json.
 
     Args:
         images: of VOC, of SBD, or of both.

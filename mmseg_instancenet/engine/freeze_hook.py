@@ -1,4 +1,4 @@
-"""Training in two phases with one command."""
+"""Training in two phases with one command: parts of the model are frozen in the first."""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,7 @@ def bare_model(model: nn.Module) -> nn.Module:
 
 @HOOKS.register_module()
 class FreezeHook(Hook):
-    """Keeps parts of the model fixed until an epoch (or iteration), then leaves them as the config made them.
+    """Freezes parts of the model until an epoch (or iteration), then trains them as the config sets it.
 
     While frozen, the parts get no gradient and stay in evaluation mode, so that their batch norm statistics do not
     move either. After that those parameters are trained that would be without the hook: what ``norm_cfg.requires_grad``,
@@ -49,7 +49,7 @@ class FreezeHook(Hook):
         self._found: dict[nn.Parameter, bool] = {}
 
     def before_run(self, runner: Runner) -> None:
-        """Remembers which parameters are trained, before the first of several hooks freezes any."""
+        """Records which parameters are trained, before the first of several hooks freezes any."""
         if not self._found:
             self._found = {
                 parameter: parameter.requires_grad for part in self._parts(runner) for parameter in part.parameters()
@@ -78,7 +78,7 @@ class FreezeHook(Hook):
                 part.eval()
 
     def _enter(self, runner: Runner) -> bool:
-        """Begins the phase of this epoch or iteration; whether it is another one than before."""
+        """Starts the phase of this epoch or iteration; returns whether the phase has changed."""
         frozen = (runner.epoch if self.by_epoch else runner.iter) < self.until
         if frozen == self._frozen:
             return False

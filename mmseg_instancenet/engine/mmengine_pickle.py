@@ -21,7 +21,7 @@ UnpicklingError = pickle.UnpicklingError  # torch.load looks for it here
 
 
 class _Function:
-    """A function that a pickle may call, and whose attributes a pickle cannot set."""
+    """Wrapper of a function that a pickle may call; a pickle cannot set its attributes."""
 
     def __init__(self, function: Callable) -> None:
         self._function = function
@@ -34,7 +34,7 @@ class _Function:
 
 
 class _History(HistoryBuffer):
-    """The history of one value of the log; becomes MMEngine's own class as soon as its numbers are there."""
+    """The history of one value of the log; becomes MMEngine's ``HistoryBuffer`` once its state is set."""
 
     def __setstate__(self, state: dict) -> None:
         self.__class__ = HistoryBuffer
@@ -42,7 +42,7 @@ class _History(HistoryBuffer):
 
 
 def _bytes(text: str, encoding: str) -> bytes:
-    """``_codecs.encode``, by which protocol 2 of pickle writes bytes."""
+    """``_codecs.encode``, which protocol 2 of pickle uses for bytes."""
     if encoding != 'latin1':
         raise UnpicklingError(f"expected bytes written as 'latin1', got {encoding!r}")
     return text.encode(encoding)
@@ -59,14 +59,15 @@ def _numeric_scalar(dtype: np.dtype, data: bytes) -> np.generic:
 
 
 def _empty_array(owner: object, shape: tuple, kind: bytes) -> np.ndarray:
-    """The array that pickle goes on to fill."""
+    """Creates the empty array that pickle then fills."""
     if owner is not _NDARRAY:
         raise UnpicklingError(f'expected a plain numpy array, got {owner!r}')
     return np.empty(0, np.int8)
 
 
 def _method_of_history(owner: type, name: str) -> None:
-    """The log's mean, minimum, ..: MMEngine's class brings them, so that nothing is looked up for a pickle."""
+    """Accepts the names of a log history's methods (mean, min, ..); looks up no attribute, since ``HistoryBuffer`` has
+    them."""
     if owner is not _History or name not in ('min', 'max', 'current', 'mean'):
         raise UnpicklingError(f'getattr({owner!r}, {name!r}) is not part of a checkpoint of MMEngine')
 
@@ -91,7 +92,7 @@ _RENAMED = {'__builtin__': 'builtins', 'numpy.core.multiarray': 'numpy._core.mul
 
 
 class Unpickler(pickle.Unpickler):
-    """``pickle.Unpickler`` for the names of MMEngine's checkpoints.
+    """``pickle.Unpickler`` limited to the names in MMEngine's checkpoints.
 
     Raises:
         pickle.UnpicklingError: for any other name, and for a file that uses an allowed one otherwise than MMEngine does.

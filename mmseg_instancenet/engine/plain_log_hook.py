@@ -1,4 +1,4 @@
-"""Checkpoints without classes of MMEngine."""
+"""Log history in checkpoints without classes of MMEngine."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from mmseg.registry import HOOKS
 
 @HOOKS.register_module()
 class PlainLogHook(Hook):
-    """Stores the log's history in checkpoints as tensors and numbers, and reads it back when a training resumes.
+    """Stores the log's history in checkpoints as tensors and numbers, and restores it when a training resumes.
 
     MMEngine pickles the history as objects of its class ``HistoryBuffer``, and ``torch.load``, which from torch 2.6 on reads
     weights only, refuses the file. With this hook ``torch.load(file, weights_only=True)`` of every torch reads a checkpoint.

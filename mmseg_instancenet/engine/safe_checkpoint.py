@@ -1,4 +1,4 @@
-"""Checkpoints are data, not programs: nothing in them is run, on any torch.
+"""Loading of checkpoints without running code from them, on any version of torch.
 
 MMEngine calls ``torch.load`` without ``weights_only``: torch before 2.6 then runs whatever the file holds, torch from 2.6 on
 refuses the checkpoints that MMEngine itself writes, since the log in them holds a class of its own and numpy values.
@@ -65,7 +65,7 @@ def _load_from_local(filename: str, map_location: str | None) -> Any:
 
 
 def _load_from_http(filename: str, map_location: str | None = None) -> Any:
-    """Downloads once a machine, into torch's cache: the first process of each machine does it, and the others wait."""
+    """Downloads a checkpoint into torch's cache, once on each machine: the first process downloads, the others wait."""
     folder = osp.join(torch.hub.get_dir(), 'checkpoints')
     file = osp.join(folder, osp.basename(urlparse(filename).path))
     first = int(os.environ.get('LOCAL_RANK', 0)) == 0
@@ -89,7 +89,7 @@ def _load_from_openmmlab(filename: str, map_location: str | None = None) -> Any:
 
 
 def register_safe_loaders() -> None:
-    """Puts the loaders of this module in the place of MMEngine's."""
+    """Replaces MMEngine's checkpoint loaders by those of this module."""
     for prefixes, loader in (
         ('', _load_from_local),
         (('http://', 'https://'), _load_from_http),

@@ -10,7 +10,7 @@ from torch.utils.data import RandomSampler, SequentialSampler
 
 
 def check_batches(loop: BaseLoop) -> None:
-    """Raises ValueError for a training without iterations, or with an epoch that never ends; names the numbers.
+    """Raises ValueError for a training without iterations, or with an endless epoch; the message gives the numbers.
 
     Args:
         loop: MMEngine's loop of a training, built. In several processes each looks at its own share of the images.
@@ -40,7 +40,7 @@ def check_batches(loop: BaseLoop) -> None:
 
 
 def batch_of_one(loop: BaseLoop) -> str | None:
-    """The reason for a batch of one image in a training; None where all its batches have more, or that is not known.
+    """The reason why a training has batches of one image; ``None`` if all batches are larger, or their size is unknown.
 
     Args:
         loop: as for :func:`check_batches`.

@@ -1,4 +1,4 @@
-"""Batches of images with their label maps."""
+"""Preprocessor for batches of images and their label maps."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,7 +15,8 @@ Size = tuple[int, int]
 
 
 def padded_size(largest: Size, size: Size | None = None, size_divisor: int | None = None) -> Size:
-    """(height, width) of a batch: at least its largest image and ``size``, both sides multiples of ``size_divisor``.
+    """(height, width) of a batch: at least the size of its largest image and ``size``, both multiples of
+    ``size_divisor``.
 
     Example:
         >>> padded_size((30, 50), size_divisor=32)
@@ -30,7 +31,7 @@ def padded_size(largest: Size, size: Size | None = None, size_divisor: int | Non
 
 @MODELS.register_module()
 class InstanceMapDataPreprocessor(ImgDataPreprocessor):
-    """MMEngine's image preprocessor, which in training also pads the label maps: with *ignore*, by their names.
+    """MMEngine's image preprocessor, which in training also pads the label maps with the *ignore* value of each.
 
     It takes the words of MMEngine's ``ImgDataPreprocessor`` and those of mmseg's ``SegDataPreProcessor``, so that a config of
     mmseg becomes ours by its ``type`` alone.

@@ -1,4 +1,4 @@
-"""Curves of metrics: average recall against the number of proposals, mIoU against the width of a band."""
+"""Plots of metrics: average recall against the number of proposals, mIoU against the width of a band."""
 
 from collections.abc import Sequence
 from pathlib import Path

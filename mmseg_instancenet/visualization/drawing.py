@@ -1,4 +1,4 @@
-"""Images of what a model does. All images are (H, W, 3) uint8 in RGB."""
+"""Drawings of inputs and outputs of a model. All images are (H, W, 3) uint8 in RGB."""
 
 import colorsys
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ _IGNORED_COLOR = (128, 128, 128)
 
 
 def distinct_color(index: int) -> tuple[int, int, int]:
-    """The index-th of an endless row of colours; neighbours in the row differ strongly (golden-ratio steps in hue)."""
+    """Colour number ``index`` of an endless sequence; neighbours in it differ strongly (golden-ratio steps in hue)."""
     hue = (index * 0.61803398875) % 1
     saturation, value = (0.9, 0.65, 1.0)[index % 3], (1.0, 0.95, 0.8)[index // 3 % 3]
     red, green, blue = (round(255 * channel) for channel in colorsys.hsv_to_rgb(hue, saturation, value))
@@ -22,7 +22,8 @@ def distinct_color(index: int) -> tuple[int, int, int]:
 
 
 def embeddings_to_color(embeddings_Dhw: np.ndarray, foreground_hw: np.ndarray | None = None) -> np.ndarray:
-    """The three principal directions of an embedding map as red, green and blue: equal colour means near, not equal.
+    """The three principal directions of an embedding map as red, green and blue: similar colours mean near embeddings,
+    not equal ones.
 
     Args:
         embeddings_Dhw: (D, h, w); with D < 3 the missing channels are grey.
@@ -58,7 +59,7 @@ def class_map_to_color(class_map_HW: np.ndarray, palette: Sequence[Sequence[int]
 
 
 def read_for_display(path: str | Path) -> np.ndarray:
-    """Reads an image file of any depth with a contrast for the eye: (H, W, 3) uint8 in RGB.
+    """Reads an image file of any depth, with a contrast suitable for display: (H, W, 3) uint8 in RGB.
 
     Images of more than 8 bits, and those whose brightest pixels (99.8 %) stay below half of the range, are stretched as
     :func:`normalize_percentiles` does it: microscopes use a small part of the range. Others stay as they are.
@@ -75,7 +76,7 @@ def read_for_display(path: str | Path) -> np.ndarray:
 
 
 def draw_instances(image_HW3: np.ndarray, instance_map_HW: np.ndarray, alpha: float = 0.55) -> np.ndarray:
-    """Each instance in a colour of its own over the image, with its outline; -1 (ignored) is grey."""
+    """Draws each instance over the image in its own colour, with its outline; -1 (ignored) is grey."""
     result = image_HW3.astype(np.float32)
     ids = instance_map_HW.astype(np.int64)
     colors = np.array([(0, 0, 0), *(distinct_color(index) for index in range(max(int(ids.max()), 0)))], np.float32)
@@ -96,7 +97,7 @@ def draw_instances(image_HW3: np.ndarray, instance_map_HW: np.ndarray, alpha: fl
 
 
 def panel(images: Sequence[np.ndarray], titles: Sequence[str], height: int = 256) -> np.ndarray:
-    """Images side by side at one height, each under its title."""
+    """Places images side by side at one height, each under its title."""
     columns = []
     for image, title in zip(images, titles, strict=True):
         scale = height / image.shape[0]

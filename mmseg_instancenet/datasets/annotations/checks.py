@@ -1,4 +1,4 @@
-"""The list of what is checked in an annotation file and its images, and what is done about each."""
+"""The checks of annotation files and their images, and how each finding is treated."""
 
 from collections.abc import Iterable
 from enum import Enum
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Decision(Enum):
-    """The treatment of a finding."""
+    """How a finding is treated."""
 
     MENDED = 'mended'
     WARNED = 'warned'

@@ -56,12 +56,13 @@ class Findings:
         ]
 
     def report(self, decision: Decision) -> str:
-        """A line for each kind of finding with this decision, below the file's name; empty where there is none."""
+        """Text with one line for each kind of finding with this decision, below the file's name; empty if there is
+        none."""
         lines = [f'  {finding}' for finding in self.of(decision)]
         return '\n'.join([f'{self.name}, {decision.value}:', *lines]) if lines else ''
 
     def refuse(self, strict: bool = True) -> None:
-        """Raises ValueError where something cannot be mended.
+        """Raises ValueError if a finding cannot be mended.
 
         Args:
             strict: False for a file whose annotations are left out where they cannot be mended.

@@ -1,4 +1,4 @@
-"""Opens the images of an annotation file as a training does, and compares them with the file."""
+"""Opens the images of an annotation file as in training, and compares them with the file."""
 
 import io
 from collections import Counter
@@ -73,7 +73,7 @@ class ImageFiles:
         self.sizes: Counter[tuple[int, int]] = Counter()
 
     def check(self, path: str, image: dict) -> None:
-        """Opens an image.
+        """Opens an image and compares its size with the annotation file.
 
         Args:
             path: of the file.
@@ -121,7 +121,7 @@ class ImageFiles:
         self.findings.add('unreadable-image', f'{path}: {len(content)} bytes, {lines[0].removeprefix(f"{path}: ")}')
 
     def summary(self) -> str:
-        """A line on the images that were opened."""
+        """A line of text about the images that were opened."""
         if not self.sizes:
             return 'images opened: 0'
         least, *_, most = sorted(2 * list(self.sizes), key=lambda size: size[0] * size[1])

@@ -1,4 +1,4 @@
-"""Reads the json itself."""
+"""Reads json files."""
 
 import json
 from pathlib import Path

@@ -26,7 +26,7 @@ class Unreadable(Exception):
 
 
 def is_normal(segmentation: list) -> bool:
-    """Whether a list has the form of rings of numbers; whether each entry is one is left to :func:`are_numbers`."""
+    """Whether a list has the form of rings; :func:`are_numbers` checks the entries."""
     for ring in segmentation:
         if type(ring) is not list or len(ring) < 2 * POINTS_OF_A_RING or len(ring) % 2:
             return False
@@ -34,12 +34,12 @@ def is_normal(segmentation: list) -> bool:
 
 
 def are_numbers(rings: Sequence[list]) -> bool:
-    """Whether all entries are numbers that float64 holds."""
+    """Whether all entries are numbers within the range of float64."""
     return set(map(type, chain.from_iterable(rings))) <= {int, float}
 
 
 def read_rings(segmentation: list) -> tuple[list[list[float]], set[str]]:
-    """The rings of a segmentation that is not in the normal form, and the checks that found something.
+    """Reads the rings of a segmentation that is not in the normal form, and returns them with the checks that failed.
 
     Read are one flat ring, points as pairs, numbers as text, and good rings beside some of fewer than three points.
 
@@ -94,13 +94,13 @@ def _number(value: Any, found: set[str]) -> float:
 
 
 def short(value: Any) -> str:
-    """A value as text, cut after 60 characters."""
+    """A value as text, shortened to 60 characters."""
     text = repr(value)
     return text if len(text) <= 60 else f'{text[:57]}..'
 
 
 class PolygonMeasures(NamedTuple):
-    """Of the polygons of K annotations.
+    """Measures of the polygons of K annotations.
 
     Attributes:
         finite_K: (K,) bool, whether all coordinates are.

@@ -124,7 +124,7 @@ def _is_refused(path: str, classes: list[str], strict: bool) -> bool:
 
 
 class _ObjectChecker:
-    """Looks at the objects of an image after another."""
+    """Checks and measures objects, one image at a time."""
 
     def __init__(self, coco: COCO, classes: list[str], findings: Findings, statistics: ObjectStatistics) -> None:
         self.coco, self.findings, self.statistics = coco, findings, statistics

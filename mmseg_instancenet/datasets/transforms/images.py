@@ -1,4 +1,4 @@
-"""Reading images: the file is named where that fails, and more than 8 bits are never cut to 8."""
+"""Image loading with errors that name the file, and without a cut of 16-bit values to 8 bits."""
 
 from typing import Any
 
@@ -23,7 +23,8 @@ _FORMS = {
 
 @TRANSFORMS.register_module()
 class LoadImageFromFile(MMCVLoadImageFromFile):
-    """Takes the place of mmcv's ``LoadImageFromFile``, under the same name, in configs with ``default_scope = 'mmseg'``.
+    """Loads an image file; replaces mmcv's ``LoadImageFromFile``, under the same name, in configs with ``default_scope
+    = 'mmseg'``.
 
     Images of up to 8 bits are read as mmcv reads them, one bit as 0 and 255. There are two differences:
 

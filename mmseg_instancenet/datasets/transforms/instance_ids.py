@@ -13,7 +13,7 @@ from .label_maps import name_maps
 
 
 def number_objects(ids_HW: np.ndarray, object_HW: np.ndarray) -> np.ndarray:
-    """Numbers the ids that are objects 1, 2, .. in their order: (H, W) int64, 0 elsewhere.
+    """Numbers the ids of objects 1, 2, .. in ascending order: (H, W) int64, 0 elsewhere.
 
     Args:
         ids_HW: (H, W) integers.

@@ -155,7 +155,7 @@ class RandomScaledCropMaps(BaseTransform):
 
     @cache_randomness
     def _pixel(self, instance_map: np.ndarray) -> np.ndarray | None:
-        """(row, column) of a pixel that the crop shall hold, or None."""
+        """(row, column) of a pixel that the crop must contain, or None."""
         if np.random.uniform() >= self.object_share:
             return None
         ids = np.unique(instance_map)
@@ -241,7 +241,7 @@ def _maps(results: dict) -> dict[str, int]:
 
 
 def _record(results: dict, matrix_23: np.ndarray) -> None:
-    """Notes the change where the head's coordinates look for it, as mmdet's transforms do."""
+    """Records the change in ``homography_matrix``, as mmdet's transforms do; the head's coordinates read it there."""
     matrix = np.vstack([matrix_23, [0, 0, 1]]).astype(np.float32)
     before = results.get('homography_matrix')
     results['homography_matrix'] = matrix if before is None else matrix @ before

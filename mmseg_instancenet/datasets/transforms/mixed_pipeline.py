@@ -1,4 +1,4 @@
-"""Transforms of mmcv and mmseg where the masks and boxes of mmdet are: they fail there, or move the image alone."""
+"""Check for transforms of mmcv and mmseg that fail on mmdet's masks and boxes, or move the image alone."""
 
 from collections.abc import Callable, Iterable, Iterator
 
@@ -65,7 +65,7 @@ def _is_of_mmcv_or_mmseg(method: Callable) -> bool:
 
 
 def _with_inner(transforms: Iterable[Callable]) -> Iterator[Callable]:
-    """The transforms, and after each those that it applies: of a RandomResize its Resize."""
+    """Yields the transforms, each followed by its inner ones, such as the Resize of a RandomResize."""
     for transform in transforms:
         yield transform
         inner = getattr(transform, 'transforms', ())

@@ -1,4 +1,4 @@
-"""The last step of a pipeline."""
+"""The last step of a pipeline: packs an image and its label maps."""
 
 from collections.abc import Sequence
 
@@ -22,7 +22,7 @@ _MAPS = {
 
 @TRANSFORMS.register_module()
 class PackInstanceMaps(BaseTransform):
-    """Packs an image and, where there are any, its label maps into mmdet's ``DetDataSample``.
+    """Packs an image and its label maps, if any, into mmdet's ``DetDataSample``.
 
     ``gt_sem_seg.data`` and ``gt_instance_map.data`` are (1, H, W) int64, under the name that mmseg's heads and metrics
     read. Where the class map is 255, the instance map is -1. What else was loaded goes along: mmseg's ``gt_edge_map.data``

@@ -1,4 +1,5 @@
-"""One contrast for images whose values use a small and varying part of their range, as those of microscopes do."""
+"""Contrast normalisation for images whose values use a small and varying part of their range, such as microscopy
+images."""
 
 from mmcv.transforms import BaseTransform
 from mmseg.registry import TRANSFORMS
@@ -8,7 +9,8 @@ from ...structures import check_percentiles, normalize_percentiles
 
 @TRANSFORMS.register_module()
 class NormalizePercentiles(BaseTransform):
-    """Puts :func:`normalize_percentiles` of the image in its place, before resizes and crops, in training and in testing alike.
+    """Replaces the image by its :func:`normalize_percentiles`, before resizes and crops, in training and in testing
+    alike.
 
     The data preprocessor then has no ``mean`` and no ``std``: the network sees 0 to 1.
 

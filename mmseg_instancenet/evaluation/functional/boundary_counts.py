@@ -33,7 +33,8 @@ def count_matches(
     thin: bool = True,
     executor: Executor | None = None,
 ) -> np.ndarray:
-    """Counts of one image, (T, 4) int64: see the top of this file.
+    """Counts matched and all boundary pixels of one image at each threshold, (T, 4) int64; columns at the top of this
+    file.
 
     At each threshold the pixels whose probability reaches it are thinned to lines and matched one to one with each annotator's
     pixels (:func:`match_boundaries`). A predicted pixel is right if any annotator's pixel is its partner; recall counts
@@ -86,7 +87,7 @@ def _count_one(
 
 
 def boundary_metrics(counts_ST4: np.ndarray, thresholds_T: np.ndarray) -> dict[str, float]:
-    """ODS, OIS and AP of S images, as the benchmark's ``collect_eval_bdry`` has them.
+    """ODS, OIS and AP of S images, computed as in the benchmark's ``collect_eval_bdry``.
 
     With the counts summed over the images, precision P = matched / all predicted pixels, recall R = matched / all pixels of
     the truth, F = 2 P R / (P + R); a ratio of nothing to nothing is 0.

@@ -89,7 +89,7 @@ class BoundaryMetric(BaseMetric):
         return super().evaluate(size)
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """Metrics from the counts of all images."""
+        """Computes ODS, OIS and AP from the counts of all images."""
         if not results:
             MMLogger.get_current_instance().warning('no image was evaluated: every metric of BoundaryMetric is 0')
         counts_ST4 = np.array(results, np.int64).reshape(-1, len(self.thresholds_T), 4)

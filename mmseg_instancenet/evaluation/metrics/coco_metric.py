@@ -26,7 +26,7 @@ _AP_NAMES = ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')
 
 @METRICS.register_module()
 class CocoInstanceMetric(CocoMetric):
-    """mmdet's ``CocoMetric`` with six additions.
+    """COCO AP of masks and boxes: mmdet's ``CocoMetric`` with six additions.
 
     - Without ``ann_file`` it reads that of the data set (:class:`CocoInstanceDataset`), so that a config names it once, or those
       of several joined data sets. All are read by :func:`read_annotations`.
@@ -61,7 +61,8 @@ class CocoInstanceMetric(CocoMetric):
             self._process_sample(data_batch, sample, self.ann_file or sample.get('ann_file'))
 
     def _process_sample(self, data_batch: dict, sample: dict, ann_file: str | None) -> None:
-        """Keeps what the metrics need of an image, whose truth is in an annotation file or in its maps."""
+        """Stores the detections of an image for the metrics; its ground truth is in an annotation file or in its label
+        maps."""
         classes = self.dataset_meta['classes']
         if ann_file is None:
             self._coco_api = None
@@ -137,7 +138,7 @@ class CocoInstanceMetric(CocoMetric):
         return metrics
 
     def _find_truth(self, results: Sequence[tuple[dict, dict]]) -> list[tuple[dict, dict]]:
-        """Sets the truth of the images that were evaluated; returns their results with ids that are unique."""
+        """Sets the ground truth of the evaluated images; returns their results with unique ids."""
         self.cat_ids = None  # mmdet keeps those of the last evaluation
         file_of = [truth['ann_file'] for truth, _ in results]
         names, classes = list(dict.fromkeys(file_of)), self.dataset_meta['classes']
@@ -156,7 +157,8 @@ class CocoInstanceMetric(CocoMetric):
         return _numbered(results, [number_of[truth['ann_file'], truth['img_id']] for truth, _ in results])
 
     def gt_to_coco_json(self, gt_dicts: Sequence[dict], outfile_prefix: str) -> str:
-        """As mmdet's, but the area of an object is that of its mask: mmdet writes its box's, and small objects count as large."""
+        """Converts ground truth to a COCO json as mmdet does, but with the area of the mask: mmdet's area of the box
+        makes small objects count as large."""
         path = super().gt_to_coco_json(gt_dicts, outfile_prefix)
         truth = load(path)
         for annotation in truth.get('annotations', []):
@@ -189,7 +191,8 @@ class CocoInstanceMetric(CocoMetric):
 
 
 def _with_objects(sample: dict, objects: MapObjects) -> dict:
-    """The data sample with ``instances`` as mmdet's ``CocoMetric`` reads them, and an ``img_id``, ``None`` where it has none."""
+    """A copy of the data sample with ``instances`` as mmdet's ``CocoMetric`` reads them, and with an ``img_id``,
+    ``None`` if it has none."""
     instances = []
     for mask, label in zip(objects.masks_G, objects.label_G.tolist(), strict=True):
         x, y, width, height = coco_mask.toBbox(mask).tolist()
@@ -198,7 +201,7 @@ def _with_objects(sample: dict, objects: MapObjects) -> dict:
 
 
 def _with_unique_ids(results: Sequence[tuple[dict, dict]]) -> list[tuple[dict, dict]]:
-    """Numbers the images unless each has an id of its own.
+    """Numbers the images unless all ids are present and different.
 
     Only here, where the results of all processes lie in the order of the data set: numbers that each process counts would
     collide. Ids repeat where data sets are joined.
@@ -215,7 +218,7 @@ def _numbered(results: Sequence[tuple[dict, dict]], numbers: Iterable[int]) -> l
 
 
 def _load_results(coco: COCO, results: list) -> COCO:
-    """``COCO.loadRes`` that takes an empty list of detections too."""
+    """``COCO.loadRes`` that also accepts an empty list of detections."""
     if results:
         return COCO.loadRes(coco, results)
     nothing = COCO()

@@ -1,4 +1,4 @@
-"""Base of the metrics on masks: predicted masks of an image beside those of the annotation file."""
+"""Base of the metrics that compare the predicted masks of an image with those of the annotation file."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ class MaskMetric(CocoInstanceMetric):
 
     @abstractmethod
     def compare(self, masks: ImageMasks, image_id: Any) -> Any:
-        """Compares the masks of an image; returns the part that :meth:`compute_metrics` reads."""
+        """Compares the masks of an image; returns its part of the input of :meth:`compute_metrics`."""
 
     def _process_sample(self, data_batch: dict, sample: dict, ann_file: str | None) -> None:
         if ann_file is None:

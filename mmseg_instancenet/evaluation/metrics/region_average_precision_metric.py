@@ -14,7 +14,8 @@ from .mask_metric import ImageMasks, MaskMetric
 
 @METRICS.register_module()
 class RegionAveragePrecisionMetric(MaskMetric):
-    """AP^r (Hariharan et al., Simultaneous Detection and Segmentation, ECCV 2014), of which the papers on VOC report 0.5.
+    """AP^r, the average precision of regions (Hariharan et al., Simultaneous Detection and Segmentation, ECCV 2014).
+    Papers on VOC report it at an IoU of 0.5.
 
     The detections of a class over all images, by falling score; in its image each takes the object of its class that it
     overlaps most among those not yet taken (:func:`match_greedily`), and is right where that IoU *exceeds* the threshold.

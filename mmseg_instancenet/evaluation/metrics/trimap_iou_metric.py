@@ -1,4 +1,4 @@
-"""mIoU near the boundaries of the ground truth, as a function of how near (trimap)."""
+"""Trimap mIoU: mIoU near the boundaries of the ground truth, as a function of the distance."""
 
 from collections.abc import Sequence
 
@@ -85,7 +85,7 @@ def band_counts(predicted_HW: np.ndarray, true_HW: np.ndarray, num_classes: int,
 
 
 def mean_iou(counts_3WC: np.ndarray) -> np.ndarray:
-    """mIoU in percent for each width, (W,): the mean over the classes that occur there, NaN where none does."""
+    """mIoU in percent for each width, (W,): the mean over the classes within that width, NaN if there are none."""
     both_WC, predicted_WC, true_WC = counts_3WC
     union_WC = predicted_WC + true_WC - both_WC
     iou_WC = np.where(union_WC > 0, both_WC / np.maximum(union_WC, 1), 0)

@@ -1,4 +1,4 @@
-"""Embeddings from several stages of a backbone, fused to one boundary."""
+"""Boundary head: embeddings from several stages of a backbone, fused to one boundary."""
 
 from collections.abc import Sequence
 
@@ -77,7 +77,8 @@ class BoundaryHead(BaseDecodeHead):
         self.set_phase('fusion')
 
     def set_phase(self, phase: str) -> None:
-        """Chooses what trains the head from now on: the losses on 'embedding', or the logistic loss after 'fusion'."""
+        """Sets the phase of training: 'embedding' (losses on the embeddings) or 'fusion' (logistic loss on the fused
+        boundary)."""
         if phase not in ('embedding', 'fusion'):
             raise ValueError(f"expected the phase 'embedding' or 'fusion', got {phase!r}")
         if phase == 'embedding' and self.loss_embedding is None:
@@ -97,12 +98,12 @@ class BoundaryHead(BaseDecodeHead):
         return torch.cat([_interpolate(x, maps[0].shape[2:]) for x in maps], dim=1)
 
     def directions(self, output_NEhw: Tensor) -> Tensor:
-        """The unit vectors of each stage, (N, S, D, h, w) float32, of what ``forward`` returned."""
+        """The unit vectors of each stage, (N, S, D, h, w) float32, from the output of ``forward``."""
         stages_NSDhw = output_NEhw.float().unflatten(1, (len(self.conv_embedding), self.embedding_dims))
         return unit_vectors(stages_NSDhw, dim=2)
 
     def fuse(self, output_NEhw: Tensor) -> Tensor:
-        """The logit of a boundary, (N, 1, h, w) of what ``forward`` returned."""
+        """The logit of a boundary, (N, 1, h, w), from the output of ``forward``."""
         return self.cls_seg(self.directions(output_NEhw).flatten(1, 2))
 
     def loss_by_feat(self, seg_logits: Tensor, batch_data_samples: SampleList) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""The dense feature map inside an mmseg decode head, and the scores that the head makes of it."""
+"""Access to the dense feature map inside an mmseg decode head, and the kind of the head's scores."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ _CHANNEL_NAMES = ('out_channels', 'num_features', 'out_features')
 
 @dataclass(frozen=True)
 class FeatureSource:
-    """A dense feature map of a head.
+    """The place of a dense feature map in a head.
 
     module: the module that the map enters or leaves.
     end: 'input' or 'output' of the module; 'inputs' for the ``index``-th of the maps that enter the head ``module``.
@@ -32,7 +32,7 @@ class FeatureSource:
 
 
 def find_features(head: nn.Module, name: str | None = None) -> FeatureSource:
-    """Finds the module of a decode head that has the feature map of all pixels.
+    """Finds the module of a decode head through which the feature map of all pixels passes.
 
     That which enters its last ``conv_seg``, before dropout (all heads that classify each pixel by a convolution); else the mask
     features of its pixel decoder (heads with queries); else the map of the backbone or neck that enters the head.
@@ -77,7 +77,8 @@ def find_features(head: nn.Module, name: str | None = None) -> FeatureSource:
 
 @contextmanager
 def listen(source: FeatureSource) -> Iterator[list[Tensor]]:
-    """Within it, the map of the last pass through ``source`` is the one entry of the list that it gives (empty before)."""
+    """Context manager that yields a list, empty at first; its one entry is the feature map of the last forward pass
+    through ``source``."""
     seen: list[Tensor] = []
     before_dropout: list[Tensor] = []
 
@@ -116,7 +117,7 @@ def listen(source: FeatureSource) -> Iterator[list[Tensor]]:
 
 
 def _channels_after(module: nn.Module) -> int | None:
-    """Channels of the output, by the last layer that tells: ``None`` if none does."""
+    """Number of output channels of a module, read from its last layer with such a number; ``None`` if no layer has one."""
     for layer in reversed(list(module.modules())):
         for name in _CHANNEL_NAMES:
             if isinstance(getattr(layer, name, None), int):
@@ -125,7 +126,7 @@ def _channels_after(module: nn.Module) -> int | None:
 
 
 def resizes_scores_only(head: nn.Module) -> bool:
-    """Whether ``head.predict`` does no more to what ``head.forward`` returns than resize it to the input."""
+    """Whether ``head.predict`` only resizes the output of ``head.forward`` to the input."""
     return (
         isinstance(head, BaseDecodeHead)
         and type(head).predict is BaseDecodeHead.predict

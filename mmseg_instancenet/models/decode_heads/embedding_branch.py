@@ -1,4 +1,4 @@
-"""An embedding branch beside any mmseg decode head."""
+"""An embedding branch for any mmseg decode head."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +21,8 @@ threshold of 1.2 tells apart with weights of order one; at -1 to 1 the branch wo
 
 
 class EmbeddingBranch:
-    """Adds D embedding values a pixel to a decode head (Gao 2020, "Network architecture"); the head itself stays as it is.
+    """Adds D embedding values for each pixel to a decode head (Gao 2020, "Network architecture"); the head itself is
+    unchanged.
 
     The branch is one 1 x 1 convolution (or two, see ``hidden_channels``) on the feature map from which the head makes its class
     scores; dropout acts on the scores only. It gives the head two more modules, ``conv_embedding`` and ``loss_embedding``, so
@@ -99,18 +100,18 @@ class EmbeddingBranch:
 
     @property
     def loss_embedding(self) -> nn.Module | None:
-        """The loss on embeddings."""
+        """Computes the loss on embeddings."""
         return self.head.loss_embedding
 
     def init_weights(self) -> None:
-        """Draws the weights: Xavier's, as in the paper."""
+        """Initialises the weights by Xavier's method, as in the paper."""
         for layer in self.head.conv_embedding.modules():
             if isinstance(layer, nn.Conv2d):
                 xavier_init(layer, distribution='uniform')
 
     @contextmanager
     def listening(self) -> Iterator[list[Tensor]]:
-        """Within it, a pass through the head puts its feature map into the list that this gives."""
+        """Context manager that yields a list with the feature map of the last forward pass through the head."""
         with listen(self.source) as features:
             yield features
 
@@ -121,7 +122,7 @@ class EmbeddingBranch:
         input_size: tuple[int, int],
         origin: tuple[int, int] = (0, 0),
     ) -> Tensor:
-        """The embeddings (N, D, h, w) of a pass.
+        """Computes the embeddings (N, D, h, w) of a forward pass.
 
         Args:
             features: the list of :meth:`listening` after the pass.
@@ -142,7 +143,8 @@ class EmbeddingBranch:
         return embeddings
 
     def check_samples(self, data_samples: SampleList) -> None:
-        """Raises ValueError where a training would lack its loss or the maps that this reads."""
+        """Raises ValueError if the training has no loss on embeddings, or if the data samples lack a label map or have
+        maps of another size."""
         self._loss_to_train()
         missing = [name for name in ('gt_sem_seg', 'gt_instance_map') if name not in data_samples[0]]
         if missing:
@@ -160,7 +162,7 @@ class EmbeddingBranch:
                 )
 
     def loss(self, features: Sequence[Tensor], data_samples: SampleList) -> dict[str, Tensor]:
-        """The losses on the embeddings of a pass in training, at the size of the feature map."""
+        """The losses on the embeddings of a forward pass in training, at the size of the feature map."""
         instance_map_NHW, class_map_NHW = (
             torch.cat([sample.get(name).data for sample in data_samples]) for name in ('gt_instance_map', 'gt_sem_seg')
         )

@@ -1,4 +1,4 @@
-"""Base of the groupers: the regions in which groups are found, and the steps after it."""
+"""Base of the groupers: regions in which groups are found, size limits, and joining of leftover pixels."""
 
 import warnings
 from abc import ABCMeta, abstractmethod
@@ -74,10 +74,11 @@ class Grouper(nn.Module, metaclass=ABCMeta):
         """Groups the pixels of one region: (N, D) embeddings, N >= 1, to (N,) labels 1, 2, ..; 0 for a pixel without a group."""
 
     def check_margins(self, margins: EmbeddingMargins) -> None:
-        """Called once with the margins of the loss, where the loss has them."""
+        """Checks the settings against the margins of the loss; called once, for a loss that has margins."""
 
     def regions(self, class_map: Tensor) -> Tensor:
-        """Within which pixels groups are found: the classes, or 1 for any class if ``class_agnostic``; 0 = nowhere."""
+        """Regions in which groups are found, a map of integers: the classes, or 1 for all classes if
+        ``class_agnostic``; 0 = no region."""
         grouped = (class_map >= (0 if self.background_groups else 1)) & (class_map != IGNORED_CLASS)
         return torch.where(grouped, 1 if self.class_agnostic else class_map, 0)
 
@@ -113,7 +114,7 @@ class Grouper(nn.Module, metaclass=ABCMeta):
         return self.group_map(self.prepare(embeddings_Dhw), self.regions(class_map_hw))
 
     def prepare(self, embeddings_Dhw: Tensor) -> Tensor:
-        """Embeddings as this grouper compares them, (D, h, w) float32: of length 1 where only directions count.
+        """Embeddings as this grouper compares them, (D, h, w) float32: scaled to length 1 if only directions matter.
 
         One whose length overflows becomes NaN, which the grouping refuses.
         """
@@ -124,8 +125,8 @@ class Grouper(nn.Module, metaclass=ABCMeta):
         return torch.where(has_length_hw, unit_vectors(embeddings_Dhw, dim=0), torch.nan)
 
     def compared(self, embeddings_Dhw: Tensor) -> Tensor:
-        """Selects the values of prepared embeddings that distances use, (E, h, w): all, unless a subclass leaves the last ones
-        out. Means of groups and distances to them are of these alone."""
+        """Selects the values of prepared embeddings that enter distances and means of groups, (E, h, w): all of them,
+        unless a subclass leaves out the last ones."""
         return embeddings_Dhw
 
     def group_map(self, embeddings_Dhw: Tensor, region_hw: Tensor) -> Tensor:
@@ -171,7 +172,7 @@ class Grouper(nn.Module, metaclass=ABCMeta):
         return renumber(kept_hw, _largest(torch.bincount(kept_hw.reshape(-1)), self.max_instances))
 
     def _join_nearest(self, embeddings_Dhw: Tensor, kept_hw: Tensor, region_hw: Tensor) -> None:
-        """Lets pixels without a group join the group of their region whose mean embedding is nearest, in place."""
+        """Assigns pixels without a group to the group of their region with the nearest mean embedding, in place."""
         lost_hw = (region_hw > 0) & (kept_hw == 0)
         if not lost_hw.any() or not kept_hw.any():
             return
@@ -187,7 +188,7 @@ class Grouper(nn.Module, metaclass=ABCMeta):
                 kept_hw.view(-1)[pixel_B] = kept[distance_BK.argmin(1)] + 1
 
     def _warn_of_groups(self, count: int) -> None:
-        """Warns once of more groups than ``max_groups``."""
+        """Warns once if there are more groups than ``max_groups``."""
         if not self._warned_of_groups:
             self._warned_of_groups = True
             warnings.warn(
@@ -203,7 +204,7 @@ class Grouper(nn.Module, metaclass=ABCMeta):
 def join_touching(
     embeddings_Dhw: Tensor, labels_hw: Tensor, small_hw: Tensor, region_hw: Tensor, norm: float = 2.0
 ) -> None:
-    """Lets each small group join the group of its region that it touches and whose mean embedding is nearest, in place.
+    """Joins each small group to the group of its region that it touches and whose mean embedding is nearest, in place.
 
     A group touches another one where a pixel of it has a pixel of the other among its eight neighbours. Small groups that
     touch only small ones come next: they touch the groups that those have joined, and so on. What touches none in the end
@@ -275,7 +276,8 @@ def _touching_pairs(labels_hw: Tensor, region_hw: Tensor) -> tuple[Tensor, Tenso
 
 
 def _largest(size_K: Tensor, count: int) -> Tensor:
-    """Marks the labels of the ``count`` largest groups: (K,) bool, by sizes; never one of size 0, nor entry 0 (no group)."""
+    """Marks the labels of the ``count`` largest groups by their sizes: (K,) bool; never an empty group, nor entry 0 (no
+    group)."""
     size_K = size_K.clone()
     size_K[0] = 0
     # A stable order: among equals the one found first stays.

@@ -1,4 +1,4 @@
-"""The baseline: classes without embeddings."""
+"""Baseline: groups from the class map alone, without embeddings."""
 
 import torch
 from mmseg.registry import MODELS
@@ -9,7 +9,7 @@ from .base import Grouper
 
 @MODELS.register_module()
 class ClassGrouping(Grouper):
-    """One group for each class, or with ``connected=True`` one for each connected component of a class.
+    """Makes one group of each class, or with ``connected=True`` of each connected component of a class.
 
     Looks at no embedding: what a grouping by embeddings has to beat. Args: those of :class:`Grouper`.
 

@@ -94,7 +94,7 @@ def group_by_mean_shift(
 
 
 def _iteration(x_MD: Tensor, log_mass_M: Tensor | None, settings: KernelSettings) -> Tensor:
-    """One iteration, (M, D): over all pairs, or over each neighbourhood's keys where pruning saves time."""
+    """One iteration, (M, D): over all pairs, or over the keys of each neighbourhood if pruning saves time."""
     parts = _neighbourhoods(x_MD, log_mass_M, settings) if x_MD.device.type == 'cpu' and len(x_MD) >= _LARGE else []
     if not parts:
         return shift(x_MD[None], x_MD[None], None if log_mass_M is None else log_mass_M[None], settings)[0]
@@ -122,7 +122,7 @@ def _check_loops(max_loops: int, tolerance: float) -> None:
 
 
 def attraction_ratio(concentration: float, kernel: Kernel, margins: EmbeddingMargins, size_ratio: float) -> float:
-    r"""Attraction of pixels by another group over that by their own group.
+    r"""Attraction of pixels by another group, relative to that by their own group.
 
     .. math:: r \, e^{-\delta (1 - \cos\theta)} \quad\text{or}\quad r \, e^{-\delta g^2 / 2}
 
@@ -197,7 +197,7 @@ class MeanShiftGrouping(Grouper):
         )
 
     def loops(self, embeddings_NDHW: Tensor, region_NHW: Tensor) -> Iterator[Tensor]:
-        """The embedding maps (N, D, H, W) before the first iteration, after it, after the second, and so on without end.
+        """Yields the embedding maps (N, D, H, W) after 0, 1, 2, .. iterations (endless).
 
         Args:
             embeddings_NDHW: (N, D, H, W) floating point.
@@ -216,7 +216,7 @@ class MeanShiftGrouping(Grouper):
             yield shifted_NPD.transpose(1, 2).reshape(shape)
 
     def _shift_regions(self, x_NPD: Tensor, region_NP: Tensor) -> Iterator[Tensor]:
-        """One mean shift for each region of each image."""
+        """Runs one mean shift for each region of each image."""
         indices = [
             (region_NP[image] == region).nonzero().squeeze(1) + image * region_NP.shape[1]
             for image in range(len(x_NPD))
@@ -237,7 +237,7 @@ class MeanShiftGrouping(Grouper):
         return not self._warned and self._reach(size_ratio) > _FAR_REACH
 
     def _reach(self, size_ratio: float) -> float:
-        """:func:`attraction_ratio` for the margins of the loss; 0 where none are known."""
+        """Computes :func:`attraction_ratio` for the margins of the loss; 0 without margins."""
         if self._margins is None:
             return 0.0
         return attraction_ratio(
@@ -245,7 +245,7 @@ class MeanShiftGrouping(Grouper):
         )
 
     def warn_if_groups_merge(self, size_ratio: float) -> None:
-        """Warns, once, where groups as far apart as the loss makes them attract each other across the margin."""
+        """Warns once if groups at the distance that the loss requires still attract each other."""
         if self._margins is not None and self.reaches_far(size_ratio):
             self._warned = True
             concentration, reach = self.kernel_settings.concentration, self._reach(size_ratio)

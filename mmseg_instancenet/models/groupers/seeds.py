@@ -1,4 +1,4 @@
-"""Grouping around seeds with the bandwidth that the network gives each pixel (Neven et al., CVPR 2019)."""
+"""Grouping around seeds, with the bandwidth that the network predicts for each pixel (Neven et al., CVPR 2019)."""
 
 import math
 from typing import Any
@@ -17,7 +17,7 @@ _BLOCK = 1 << 22
 def group_by_seeds(
     x_ND: Tensor, *, seed_threshold: float = 0.5, mask_threshold: float = 0.5, max_groups: int | None = None
 ) -> Tensor:
-    r"""Groups pixels around the surest seeds (Neven et al. 2019, "Post-processing").
+    r"""Groups pixels around the seeds with the highest values (Neven et al. 2019, "Post-processing").
 
     The pixel with the highest seed value among those without a group founds one: with its embedding c and bandwidth b, the pixels
     without a group whose soft mask :math:`\exp(-\|e_i - c\|^2 \exp b)` exceeds ``mask_threshold`` join it. Repeated until no
@@ -124,11 +124,12 @@ class SeedGrouping(Grouper):
         )
 
     def compared(self, embeddings_Dhw: Tensor) -> Tensor:
-        """All but bandwidth and seed, (D - 2, h, w)."""
+        """All values except bandwidth and seed, (D - 2, h, w)."""
         return embeddings_Dhw[:-2]
 
     def check_margins(self, margins: EmbeddingMargins) -> None:
-        """Raises ValueError: a loss with margins has no seeds, and the last two values of its embeddings are like the others."""
+        """Raises ValueError: a loss with margins trains no seeds, and the last two values of its embeddings are
+        ordinary ones."""
         raise ValueError(
             'SeedGrouping: expected a loss that trains bandwidths and seeds, SoftMaskLoss, got one that trains distances of '
             f'{margins.within:g} within and {margins.between:g} between objects'

@@ -214,7 +214,7 @@ class DiscriminativeLoss(EmbeddingLoss):
         }
 
     def margins(self, embedding_dims: int) -> EmbeddingMargins:
-        """Distances that a loss of zero guarantees, whatever the number of dimensions."""
+        """Distances that a loss of zero guarantees, for any number of dimensions."""
         return EmbeddingMargins('norm', within=self.pull_margin, between=2 * self.push_margin)
 
     def forward(

@@ -28,7 +28,7 @@ class BatchInstances(NamedTuple):
 
 
 def class_map_or_one_class(instance_map_NHW: Tensor, class_map_NHW: Tensor | None, class_agnostic: bool) -> Tensor:
-    """The class map as it is; where there is none, that of one class: 1 on every instance, 0 elsewhere.
+    """Returns the class map, or, if there is none, a map of one class: 1 on every instance, 0 elsewhere.
 
     Args:
         instance_map_NHW: (N, H, W) integers.
@@ -59,7 +59,7 @@ def number_instances(
     background_is_instance: bool = False,
     class_agnostic: bool = False,
 ) -> BatchInstances:
-    """Numbers the instances of a batch without a loop over them; ids may be any integers and have gaps.
+    """Numbers the instances of a batch without a loop over them; ids may be any integers, with gaps.
 
     An instance is a set of pixels of one image with one id *and* one class. Pixels with id -1 or class 255 are
     ignored; id 0 is background, left out unless ``background_is_instance``.
@@ -119,7 +119,7 @@ def number_instances(
 
 
 class EmbeddingLoss(nn.Module):
-    """Base of the losses on embeddings, which ``RecurrentLoss`` can evaluate several times on one pair of label maps.
+    """Base of the losses on embeddings; ``RecurrentLoss`` can evaluate them several times on the same label maps.
 
     Args:
         class_agnostic: treat all classes as one.
@@ -143,7 +143,7 @@ class EmbeddingLoss(nn.Module):
         self.loss_weight, self.loss_name = loss_weight, loss_name
 
     def number(self, instance_map_NHW: Tensor, class_map_NHW: Tensor | None = None) -> BatchInstances:
-        """The instances of a batch as this loss sees them, for ``forward(.., instances=..)``."""
+        """Numbers the instances of a batch that count in this loss, for ``forward(.., instances=..)``."""
         return number_instances(instance_map_NHW, class_map_NHW, self.background_is_instance, self.class_agnostic)
 
 

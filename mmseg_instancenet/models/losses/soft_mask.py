@@ -1,4 +1,4 @@
-"""Embeddings and the bandwidth of their clusters, learned by the IoU of soft masks (Neven et al., CVPR 2019).
+"""Loss that learns embeddings and the bandwidth of their clusters by the IoU of soft masks (Neven et al., CVPR 2019).
 
 Shapes: N images, H W map, K instances and P labelled pixels of one image, S pixels of instances among them, Q pairs of an
 instance and a pixel, B instances and R pairs of one block. Of the D values of a pixel the first E = D - 2 are its embedding.
@@ -113,7 +113,7 @@ def soft_mask_terms(
 
 
 def _terms_of_image(x_DP: Tensor, instance_P: Tensor, foreground_weight: float) -> SoftMaskTerms:
-    """The terms of one image from its labelled pixels and their instances, any numbers; -1 = background."""
+    """The terms of one image from its labelled pixels and their instances (any integers; -1 = background)."""
     seed_P = x_DP[-1].sigmoid()
     numbers, index_P = torch.unique(instance_P, return_inverse=True)
     has_background = bool(numbers[0] == -1)
@@ -145,7 +145,8 @@ def _terms_of_image(x_DP: Tensor, instance_P: Tensor, foreground_weight: float) 
 
 
 def _reached_pairs(x_EP: Tensor, index_P: Tensor, center_EK: Tensor, precision_K: Tensor) -> tuple[Tensor, Tensor]:
-    """Pixels and instances (Q,) of all pairs that count in a hinge: own pixels, and others that the soft mask reaches."""
+    """Pixels and instances (Q,) of all pairs that contribute to a hinge: an instance's own pixels, and others where its
+    soft mask is not negligible."""
     pixels, instances = [], []
     limit_K = -math.log(_NEGLIGIBLE) / precision_K
     for instance_B in torch.arange(center_EK.shape[1], device=x_EP.device).split(max(1, _BLOCK // x_EP.shape[1])):

@@ -229,7 +229,8 @@ class SphericalPairLoss(EmbeddingLoss):
         self._warned = False
 
     def resolve_margin(self, dims: int) -> float:
-        """The margin for embeddings of D = ``dims``; warns, once, if ``num_instances`` cannot meet the one that was given.
+        """The margin for embeddings of D = ``dims``; warns once if ``num_instances`` instances cannot all meet the
+        given margin.
 
         Raises:
             ValueError: if it has to be derived and no exact value is known.
@@ -249,11 +250,13 @@ class SphericalPairLoss(EmbeddingLoss):
         return self.margin
 
     def margins(self, embedding_dims: int) -> EmbeddingMargins:
-        """Distances that a loss of zero guarantees: instances are points, 1 - cos apart at least twice 1 - alpha."""
+        """Distances that a loss of zero guarantees: each instance is a point, and two of them are at least 2 (1 -
+        alpha) apart in 1 - cos."""
         return EmbeddingMargins('cosine', within=0.0, between=2 * (1 - self.resolve_margin(embedding_dims)))
 
     def _draw(self, instances: BatchInstances, shape: torch.Size) -> Tensor | None:
-        """Draws the pixels that enter, uniformly among those of an image that are not ignored: bool of the maps' shape.
+        """Draws the pixels that enter the loss, uniformly among the labelled pixels of an image: bool of the maps'
+        shape.
 
         ``None`` without ``sample_ratio`` and ``max_samples``: all enter. The draw is made by torch's global generator on the
         CPU, whatever the device of the maps, so that a seeded training repeats.

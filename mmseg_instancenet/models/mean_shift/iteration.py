@@ -19,14 +19,14 @@ _NO_MASS = -1e30
 
 
 class KernelSettings(NamedTuple):
-    """Settings of an iteration of :func:`mean_shift`; see there."""
+    """Settings of an iteration of :func:`mean_shift`; explained there."""
 
     concentration: float
     kernel: Kernel = 'cosine'
     step_size: float = 1.0
 
     def check(self) -> None:
-        """Raises ValueError unless they are settings of a kernel."""
+        """Raises ValueError for invalid settings."""
         if not self.concentration > 0:
             raise ValueError(f'expected a concentration > 0, got {self.concentration}')
         if not 0 < self.step_size <= 1:
@@ -36,7 +36,7 @@ class KernelSettings(NamedTuple):
 
     @property
     def bandwidth(self) -> float:
-        r""":math:`1 / \sqrt\delta`, in units of the embedding."""
+        r"""Bandwidth of the kernel, :math:`1 / \sqrt\delta`, in units of the embedding."""
         return self.concentration**-0.5
 
 
@@ -104,14 +104,14 @@ def mean_shift(
 
 
 def prepare(x: Tensor, kernel: Kernel) -> Tensor:
-    """Embeddings (.., D) as iterations expect them: in float32 or float64, and of unit length for the cosine kernel."""
+    """Prepares embeddings (.., D) for iterations: float32 or float64, and unit length for the cosine kernel."""
     if x.dtype != torch.float64:
         x = x.float()
     return unit_vectors(x, dim=-1) if kernel == 'cosine' else x
 
 
 def shift(query_NQD: Tensor, key_NPD: Tensor, log_mass_NP: Tensor | None, settings: KernelSettings) -> Tensor:
-    """One iteration: the queries (N, Q, D) after it.
+    """One iteration of mean shift: the queries (N, Q, D) after it.
 
     Args:
         query_NQD, key_NPD: of :func:`prepare`; the keys attract the queries.
@@ -156,6 +156,6 @@ def kernel_mean(
 
 
 def _filled(x_NPD: Tensor, width: int) -> Tensor:
-    """(N, 1, P, W), contiguous: zeros after the last coordinate, and an axis for attention's heads."""
+    """Extends coordinates to W values with zeros and adds an axis for attention's heads: (N, 1, P, W), contiguous."""
     missing = width - x_NPD.shape[2]
     return (F.pad(x_NPD, (0, missing)) if missing else x_NPD).contiguous()[:, None]

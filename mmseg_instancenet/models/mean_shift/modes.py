@@ -1,4 +1,4 @@
-"""From shifted embeddings to groups: embeddings that lie closer than the kernel resolves are one mode.
+"""Groups of shifted embeddings: embeddings closer than the resolution of the kernel are one mode.
 
 Shapes besides those of ``structures``: C cells of a grid, B rows of a block.
 """
@@ -13,7 +13,7 @@ _BLOCK = 1 << 21
 
 
 def merge_modes(x_PD: Tensor, radius: float) -> Tensor:
-    """Groups embeddings into the connected components of the graph that joins what lies at most ``radius`` apart.
+    """Groups embeddings into the connected components of the graph that joins embeddings at most ``radius`` apart.
 
     The result does not depend on the order of the embeddings, and there is no limit to the number of groups. Embeddings
     that lie in one cell of a fine grid are first taken together, as those of a converged mean shift do; distances are
@@ -51,7 +51,7 @@ def merge_modes(x_PD: Tensor, radius: float) -> Tensor:
 
 
 def merge_cells(x_PD: Tensor, mass_P: Tensor | None, cell: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Merges embeddings that lie in one cell of a grid: their mean by mass, with the sum of their masses, stands for them.
+    """Merges the embeddings in each cell of a grid into their mean, weighted by mass, with the sum of their masses.
 
     The cells are cubes, the middle of one of them at the origin: which one an embedding lies in depends on nothing but its own
     values. A kernel's sum over embeddings much closer together than its bandwidth is that of their mean, up to the square of
@@ -84,7 +84,7 @@ def merge_cells(x_PD: Tensor, mass_P: Tensor | None, cell: float) -> tuple[Tenso
 
 
 def _components(x_CD: Tensor, radius: float) -> Tensor:
-    """Each point's smallest index of its connected component."""
+    """For each point the smallest index in its connected component."""
     count = len(x_CD)
     label_C = torch.arange(count, device=x_CD.device)
     while True:
@@ -106,7 +106,7 @@ def _components(x_CD: Tensor, radius: float) -> Tensor:
 
 
 def number_groups(label_P: Tensor) -> Tensor:
-    """Labels 1, 2, .. in order of the first member."""
+    """Renumbers labels 1, 2, .. in the order in which they first occur."""
     _, index_N = torch.unique(label_P, return_inverse=True)
     count = int(index_N.max()) + 1
     position_N = torch.arange(len(label_P), device=label_P.device)

@@ -14,7 +14,7 @@ _TOLERANCE = 1.01
 
 
 def suppress_non_maxima(probability_HW: Tensor) -> Tensor:
-    """Keeps the crest of each ridge of a boundary map and sets the rest to 0.
+    """Keeps the ridge lines of a boundary map and sets all other pixels to 0.
 
     A pixel stays if its value is no smaller than those at a distance of one pixel on either side *across* the ridge: along the
     direction in which the map, smoothed, curves most. This is the non-maximum suppression that published boundary
@@ -49,14 +49,14 @@ def suppress_non_maxima(probability_HW: Tensor) -> Tensor:
 
 
 def _smooth(map_HW: Tensor) -> Tensor:
-    """Triangle filter along both axes, the border continued outside."""
+    """Triangle filter along both axes; the border is replicated outside."""
     weight = torch.cat([torch.arange(1, _RADIUS + 2), torch.arange(_RADIUS, 0, -1)]).to(map_HW) / (_RADIUS + 1) ** 2
     padded = F.pad(map_HW[None, None], (_RADIUS,) * 4, mode='replicate')
     return F.conv2d(F.conv2d(padded, weight[None, None, None, :]), weight[None, None, :, None])[0, 0]
 
 
 def _read(map_HW: Tensor, step_KHW2: Tensor) -> Tensor:
-    """The map, bilinearly, at each pixel plus each of K steps (right, down), in pixels: (K, H, W)."""
+    """Samples the map bilinearly at each pixel plus each of K offsets (right, down), in pixels: (K, H, W)."""
     height, width = map_HW.shape
     rows, columns = (torch.arange(length).to(map_HW) for length in (height, width))
     position_KHW2 = step_KHW2.clone()

@@ -1,4 +1,4 @@
-"""One forward pass of the network over one image, and the class map that several passes give together."""
+"""Output of one forward pass for one image, and the class map averaged over several passes."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,7 +13,7 @@ _BLOCK = 1 << 24
 
 
 class AxisCoverage(NamedTuple):
-    """The rows (or columns) of the image that a pass covers, and their places on its map.
+    """The rows (or columns) of the image that a forward pass covers, and their positions on its map.
 
     pixels: of the image.
     position_R: where each of the R rows lies on the map, in cells.
@@ -29,7 +29,8 @@ class AxisCoverage(NamedTuple):
 
 
 class NetworkPass(NamedTuple):
-    """Class scores (C, h', w') and embeddings (D, h, w) of one image, or one window of it, and where they lie.
+    """Class scores (C, h', w') and embeddings (D, h, w) of one image or one window of it, and their position on the
+    image.
 
     score_kind: 'logits' of a softmax over the classes, 'sigmoid' logits of each class, or 'probabilities'.
     """
@@ -40,36 +41,37 @@ class NetworkPass(NamedTuple):
     score_kind: str = 'logits'
 
     def under_cells(self, map_HW: Tensor, outside: int) -> Tensor:
-        """A map of the image, (H, W), read under each cell, (h, w); ``outside`` where a cell lies in the padding."""
+        """Samples a map of the image, (H, W), at each cell, (h, w); ``outside`` for cells in the padding."""
         (row_h, inside_h), (column_w, inside_w) = self._cells()
         value_hw = map_HW[row_h[:, None], column_w[None, :]]
         return torch.where(inside_h[:, None] & inside_w[None, :], value_hw, outside)
 
     def without_padding(self, map_hw: Tensor) -> Tensor:
-        """The cells (.., h', w') of a map (.., h, w) that lie on the image."""
+        """Crops a map (.., h, w) to the cells (.., h', w') on the image."""
         (_, inside_h), (_, inside_w) = self._cells()
         return map_hw[..., inside_h, :][..., inside_w]
 
     def on_image(self, *maps_HW: Tensor) -> list[Tensor]:
-        """The cells that lie on the image: their embeddings (D, h', w'), float32, and maps of the image under them, (h', w')."""
+        """Crops to the cells on the image: their embeddings (D, h', w'), float32, and maps of the image at these cells,
+        (h', w')."""
         maps_hw = [self.under_cells(map_HW, outside=0) for map_HW in maps_HW]
         return [self.without_padding(map_hw) for map_hw in (self.embeddings_Dhw.float(), *maps_hw)]
 
     def _cells(self) -> list[tuple[Tensor, Tensor]]:
-        """Row and column of the image under each row and column of cells, and whether there is one."""
+        """The image's row or column at each row and column of cells, and whether it lies inside the image."""
         return [
             self.placement.map_to_image(axis, length, self.embeddings_Dhw.device)
             for axis, length in enumerate(self.embeddings_Dhw.shape[1:])
         ]
 
     def upright_embeddings(self) -> Tensor:
-        """The embeddings without the padding and turned as the image is: (D, h', w'), for looking at."""
+        """The embeddings in the orientation of the image, without the padding: (D, h', w'), for display."""
         flipped_axes = [axis + 1 for axis in (0, 1) if self.placement.flipped[axis]]
         return self.without_padding(self.embeddings_Dhw).flip(flipped_axes)
 
     def coverage(self, axis: int, of_scores: bool = False) -> AxisCoverage:
-        """The rows (axis 0) or columns (axis 1) of the image that the pass covers, and where they lie on the map of embeddings,
-        or on that of scores."""
+        """The rows (axis 0) or columns (axis 1) of the image that the pass covers, and their positions on the map of
+        embeddings or of scores."""
         length = (self.scores_Chw if of_scores else self.embeddings_Dhw).shape[1 + axis]
         position_R, pixels = self.placement.image_to_map(axis, length, self.embeddings_Dhw.device)
         inside_R = self.placement.keep_inside(axis, length, position_R)
@@ -85,7 +87,7 @@ View = Sequence[NetworkPass]
 
 
 def average_classes(views: Sequence[View], image_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Class and its probability for each pixel of the image, averaged over all passes of all views.
+    """Class of each pixel of the image and its probability, averaged over all passes of all views.
 
     Scores are interpolated to the image, turned into log probabilities (:func:`log_probabilities`) and averaged: by
     :class:`AxisCoverage`'s weights within a view, alike over the views. In the logarithm a pass that is unsure does not outvote

@@ -1,4 +1,4 @@
-"""One ranked list of object proposals from the groups of several bandwidths."""
+"""Ranked list of object proposals from the groups at several bandwidths."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from pycocotools import mask as coco_mask
 def pool_proposals(
     masks_M: Sequence[dict], score_M: np.ndarray, source_M: np.ndarray, duplicate_iou: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    r"""Ranks the masks of several groupings of one image and leaves out near-duplicates.
+    r"""Ranks the masks of several groupings of one image and drops near-duplicates.
 
     An object is what stays one group while the bandwidth changes. The rank of mask m is therefore
 

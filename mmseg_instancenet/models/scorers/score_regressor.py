@@ -10,8 +10,11 @@ from ...structures import split_components
 
 
 class ClassVotes(NamedTuple):
-    """Of each of K groups: ``size_K``, its number of pixels; ``class_K``, the class that most of them have; ``share_K``, the
-    share of pixels that have it; ``agreement_K``, the mean probability of that class, pixels of other classes counting zero."""
+    """Majority votes for the classes of K groups.
+
+    ``size_K``: pixels of the group; ``class_K``: its most frequent class; ``share_K``: share of pixels of that class;
+    ``agreement_K``: mean probability of that class, pixels of other classes counting zero.
+    """
 
     size_K: Tensor
     class_K: Tensor
@@ -22,7 +25,7 @@ class ClassVotes(NamedTuple):
 def vote_classes(
     labels_HW: Tensor, class_HW: Tensor, probability_HW: Tensor, count: int, num_classes: int
 ) -> ClassVotes:
-    r"""Lets the pixels of each group vote for its class.
+    r"""Determines the class of each group by majority vote of its pixels.
 
     .. math:: a = \frac1{|S|} \sum_{i \in S, c_i = c} p_i
 
@@ -58,12 +61,13 @@ FEATURES = ('score', 'group_score', 'agreement', 'class_share', 'area', 'side', 
 
 
 def simple_score(group_score_K: Tensor, votes: ClassVotes) -> Tensor:
-    """Score of instances without a regressor, (K,): that of the group in the embedding x agreement with the class map."""
+    """Score of instances without a regressor, (K,): score of the group in the embedding times agreement with the class
+    map."""
     return group_score_K * votes.agreement_K
 
 
 def instance_features(labels_HW: Tensor, box_K4: Tensor, group_score_K: Tensor, votes: ClassVotes) -> Tensor:
-    """Shape of the instances of an image, and agreement with the class map, each from 0 to 1.
+    """Features of the instances of an image, each from 0 to 1: shape, and agreement with the class map.
 
     - ``score``: :func:`simple_score`
     - ``group_score``: of the group in the embedding
@@ -118,7 +122,7 @@ def _largest_components(labels_HW: Tensor, count: int) -> Tensor:
 
 
 def fit_ridge(features_MF: Tensor, target_M: Tensor, ridge: float = 1e-3) -> tuple[Tensor, Tensor]:
-    r"""Weights w and bias b of the linear regressor that minimises
+    r"""Weights w and bias b of the ridge regression that minimises
 
     .. math:: \frac1M \sum_m (y_m - w \cdot x_m - b)^2 + \lambda \sum_f (\sigma_f w_f)^2
 
@@ -164,7 +168,7 @@ def fit_ridge(features_MF: Tensor, target_M: Tensor, ridge: float = 1e-3) -> tup
 
 @MODELS.register_module()
 class ScoreRegressor(nn.Module):
-    """Scores instances by a linear regressor on :func:`instance_features`: the IoU that they are likely to have.
+    """Scores instances by a linear regressor on :func:`instance_features`, fitted to their IoU with the true object.
 
     ``tools/fit_scorer.py`` fits it on predictions for the training set and stores it in the checkpoint, in the buffers
     ``instance_scorer.weight`` (F,) and ``instance_scorer.bias``. Until then, and with a checkpoint that lacks them, all weights
@@ -185,17 +189,17 @@ class ScoreRegressor(nn.Module):
         return bool(self.weight.any())
 
     def forward(self, labels_HW: Tensor, box_K4: Tensor, group_score_K: Tensor, votes: ClassVotes) -> Tensor:
-        """Score of each instance, (K,); arguments as in :func:`instance_features`."""
+        """Score of each instance, (K,); for the arguments see :func:`instance_features`."""
         if not self.fitted:
             return simple_score(group_score_K, votes)
         return self.score(instance_features(labels_HW, box_K4, group_score_K, votes))
 
     def score(self, features_KF: Tensor) -> Tensor:
-        """The score of each row of features, (K,)."""
+        """Score of each row of features, (K,)."""
         return features_KF @ self.weight + self.bias
 
     def fit(self, features_MF: Tensor, target_M: Tensor, ridge: float = 1e-3) -> None:
-        """Takes weights and bias from :func:`fit_ridge`."""
+        """Sets weights and bias to the solution of :func:`fit_ridge`."""
         weight_F, bias = fit_ridge(features_MF, target_M, ridge)
         self.weight.copy_(weight_F)
         self.bias.copy_(bias)

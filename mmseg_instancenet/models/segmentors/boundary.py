@@ -63,7 +63,7 @@ class BoundarySegmentor(EncoderDecoder):
 
 
 def _on_image(map_Ehw: Tensor, meta: dict, input_size: tuple[int, int]) -> Tensor:
-    """The map at the image's original size, (E, H, W), read at its pixels and never from the padding."""
+    """Resamples the map at the pixels of the original image, (E, H, W); the padding is never read."""
     placement = MapPlacement.from_meta(meta, input_size)
     row_H, column_W = (
         placement.keep_inside(axis, length, placement.image_to_map(axis, length, map_Ehw.device)[0])

@@ -1,4 +1,4 @@
-"""The model: network, groups, scored instances."""
+"""The main model: network, grouping, scored instances."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -110,7 +110,7 @@ class EmbeddingSegmentor(OneHeadOrCascade):
         self.instance_scorer = MODELS.build(instance_scorer or {'type': 'ScoreRegressor'})
 
     def build_grouper(self, config: dict) -> Grouper:
-        """Builds a grouper and lets it look at the margins of the loss."""
+        """Builds a grouper and checks it against the margins of the loss."""
         grouper = MODELS.build(config)
         loss: Any = self.branch.loss_embedding
         if hasattr(loss, 'margins'):
@@ -134,7 +134,8 @@ class EmbeddingSegmentor(OneHeadOrCascade):
         super().init_weights()
 
     def loss(self, inputs: Tensor, data_samples: list[DetDataSample]) -> dict[str, Tensor]:
-        """mmseg's losses and those on the embeddings. The first call checks that heads, data and metrics agree."""
+        """mmseg's losses and those on the embeddings. The first call checks that classes of heads, data and metrics
+        agree."""
         if not self._classes_checked:
             self._check_classes(data_samples)
             self._check_metrics()
@@ -182,7 +183,8 @@ class EmbeddingSegmentor(OneHeadOrCascade):
         ]
 
     def views(self, inputs: Tensor, data_samples: Sequence[DetDataSample]) -> list[View]:
-        """Runs the network: for each image of the batch the passes (one, or one a window) that cover it."""
+        """Runs the network: for each image of the batch, the forward passes (one, or one for each window) that cover
+        it."""
         metas = [sample.metainfo for sample in data_samples]
         views: list[list[NetworkPass]] = [[] for _ in metas]
         for origin, window in self._windows(inputs):
@@ -198,7 +200,7 @@ class EmbeddingSegmentor(OneHeadOrCascade):
     def scores_and_embeddings(
         self, inputs: Tensor, metas: Sequence[dict], origin: tuple[int, int] = (0, 0)
     ) -> tuple[Tensor, Tensor]:
-        """One pass of the network over a batch, or over one window of it.
+        """One forward pass over a batch, or over one window of it: class scores and embeddings.
 
         Args:
             inputs: (N, 3, height, width).
@@ -235,7 +237,7 @@ class EmbeddingSegmentor(OneHeadOrCascade):
                 yield (top, left), inputs[:, :, top : top + height, left : left + width]
 
     def classify(self, data_sample: DetDataSample, views: Sequence[View], classes: str) -> tuple[Tensor, Tensor]:
-        """Class map (H, W) at the image's size and the probability (H, W) of each class, 1 for the ground truth's.
+        """Class map (H, W) at the image's size and its probability (H, W), which is 1 for the ground truth's classes.
 
         Args:
             data_sample: of the image.
@@ -248,7 +250,7 @@ class EmbeddingSegmentor(OneHeadOrCascade):
         return _true_classes(data_sample, image_size)
 
     def assemble(self, data_sample: DetDataSample, views: Sequence[View]) -> DetDataSample:
-        """Class map, groups and instances of one image from one or several views of it (flips, scales)."""
+        """Computes class map, groups and instances of one image from one or several views of it (flips, scales)."""
         class_HW, probability_HW = self.classify(data_sample, views, self.test_cfg.get('classes', 'predicted'))
         instances, instance_map_HW = self.find_instances(views, class_HW, probability_HW)
         background = {'background': self.background}
@@ -274,7 +276,7 @@ class EmbeddingSegmentor(OneHeadOrCascade):
     def find_instances(
         self, views: Sequence[View], class_HW: Tensor, probability_HW: Tensor
     ) -> tuple[InstanceData, Tensor]:
-        """The instances of an image and their map (H, W), 0 = none, k = the k-th instance."""
+        """Finds the instances of an image and their map (H, W), 0 = none, k = the k-th instance."""
         return predict_instances(
             views,
             self.class_numbering.things(class_HW),
@@ -288,7 +290,7 @@ class EmbeddingSegmentor(OneHeadOrCascade):
 
 
 def _with_instance_maps(preprocessor: dict | nn.Module | None) -> dict | nn.Module | None:
-    """The preprocessor's config with our type in the place of mmseg's."""
+    """The preprocessor's config with this package's type instead of mmseg's."""
     if not isinstance(preprocessor, dict) or str(preprocessor.get('type')).split('.')[-1] != 'SegDataPreProcessor':
         return preprocessor
     print_log(
@@ -300,7 +302,7 @@ def _with_instance_maps(preprocessor: dict | nn.Module | None) -> dict | nn.Modu
 
 
 def _embedded_head(heads: Sequence[nn.Module]) -> nn.Module:
-    """The last head with a map of all pixels: PointRend's last one sees points alone."""
+    """The last head with a map of all pixels: PointRend's last head computes single points only."""
     for head in reversed(heads):
         if len(heads) == 1 or isinstance(getattr(head, 'conv_seg', None), nn.Module):
             return head
@@ -308,7 +310,7 @@ def _embedded_head(heads: Sequence[nn.Module]) -> nn.Module:
 
 
 def _checked_test_cfg(test_cfg: dict, any_key: bool) -> dict:
-    """The settings, ``crop_size`` and ``stride`` of windows as (height, width).
+    """Checks the test settings, and converts ``crop_size`` and ``stride`` of windows to (height, width).
 
     Raises ValueError for a key that nothing reads, a value that is not allowed, and windows without a size.
 
@@ -339,7 +341,7 @@ def _checked_test_cfg(test_cfg: dict, any_key: bool) -> dict:
 
 
 def _window_size(name: str, value: Any) -> tuple[int, int]:
-    """(height, width) from these two or from one integer for both."""
+    """(height, width) of a window from a pair, or from one integer for both."""
     sides = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value, value)
     if len(sides) != 2 or not all(
         isinstance(side, Integral) and not isinstance(side, bool) and int(side) > 0 for side in sides
@@ -352,7 +354,7 @@ def _window_size(name: str, value: Any) -> tuple[int, int]:
 
 
 def _window_starts(length: int, crop: int, stride: int) -> list[int]:
-    """The first pixels of windows: every ``stride``, the last moved back to end where the input ends."""
+    """The first pixel of each window: multiples of ``stride``; the last window is moved back to end at the border."""
     last = max(length - crop, 0)
     return [*range(0, last, stride), last]
 

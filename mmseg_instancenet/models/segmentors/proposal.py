@@ -17,7 +17,7 @@ from .embedding import EmbeddingSegmentor
 
 @MODELS.register_module()
 class ProposalSegmentor(EmbeddingSegmentor):
-    """Proposes the objects of an image, whatever their class (Kong & Fowlkes 2018, section 5.3).
+    """Proposes the objects of an image without regard to class (Kong & Fowlkes 2018, section 5.3).
 
     The image is grouped at several bandwidths; the groups are pooled, put in order and freed of near-duplicates by
     :func:`pool_proposals`, their own score being that of the group in the embedding x the agreement of its pixels that
@@ -59,7 +59,7 @@ class ProposalSegmentor(EmbeddingSegmentor):
         ]
 
     def classify(self, data_sample: DetDataSample, views: Sequence[View], classes: str) -> tuple[Tensor, Tensor]:
-        """Objects (H, W), 0 = background, 1 = object, 255 = ignore, and the probability (H, W) that it is so."""
+        """Object map (H, W), 0 = background, 1 = object, 255 = ignore, and the probability (H, W) of that value."""
         class_HW, probability_HW = super().classify(data_sample, views, classes)
         if classes == 'ground_truth':
             class_HW = self.class_numbering.things(class_HW)
@@ -71,7 +71,7 @@ class ProposalSegmentor(EmbeddingSegmentor):
     def find_instances(
         self, views: Sequence[View], class_HW: Tensor, probability_HW: Tensor
     ) -> tuple[InstanceData, Tensor]:
-        """The proposals of an image, best first, and the best of each pixel (H, W), 0 = none."""
+        """Finds the proposals of an image, best first, and the best one at each pixel (H, W), 0 = none."""
         groupings = [
             group_image(views, class_HW, probability_HW, 2, grouper, self.group_scorer)
             for grouper in (self.grouper, *self.more_groupers)
@@ -97,13 +97,13 @@ class ProposalSegmentor(EmbeddingSegmentor):
 
 
 def object_scores(scores_Chw: Tensor, is_thing_C: Tensor) -> Tensor:
-    """Scores (2, h, w) of the best class that is no thing, and of the best thing: just where a class map of all C classes shows a
-    thing, things win."""
+    """Scores (2, h, w) of the best other class and of the best thing; things win exactly where the class map of all C
+    classes is a thing."""
     return torch.stack([scores_Chw[~is_thing_C].amax(0), scores_Chw[is_thing_C].amax(0)])
 
 
 def _best_of_each_pixel(labels: Sequence[Tensor], place_M: Tensor, count: int) -> Tensor:
-    """Number from 1 of the best placed proposal of each pixel, 0 = none.
+    """Rank (from 1) of the best proposal at each pixel, 0 = none.
 
     Args:
         labels: (H, W) label maps from which the M masks were made, one map after the other.
