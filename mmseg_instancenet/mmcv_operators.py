@@ -63,7 +63,7 @@ def mend_search_for_extension() -> None:
     """Makes MMEngine 0.10's search for ``mmcv._ext`` work on Python 3.14; does nothing on Python that has
     ``pkgutil.find_loader``."""
     if not hasattr(pkgutil, 'find_loader'):
-        # The name in MMEngine's module alone: Python's own pkgutil stays as it is.
+        # Only the name in MMEngine's module is replaced; Python's own pkgutil is unchanged.
         mmengine_search.pkgutil = SimpleNamespace(find_loader=importlib.util.find_spec)
 
 

@@ -18,7 +18,7 @@ _NEEDED = (
     ('mmdet', ('mmdet', 'onedl-mmdetection'), (3, 1), 'pip install "mmdet>=3.1.0"'),
     ('mmseg', ('mmsegmentation', 'onedl-mmsegmentation'), (1, 1), 'pip install "mmsegmentation>=1.1.0"'),
     ('scikit-image', ('scikit-image',), (0, 24), 'pip install "scikit-image>=0.24"'),
-    ('ftfy', ('ftfy',), (0, 0), 'pip install ftfy'),  # mmseg imports these two and does not declare them
+    ('ftfy', ('ftfy',), (0, 0), 'pip install ftfy'),  # mmseg imports these two without declaring them
     ('regex', ('regex',), (0, 0), 'pip install regex'),
 )
 
@@ -36,8 +36,8 @@ def check_requirements() -> None:
         importlib.import_module('cv2')
     except ImportError as error:  # opencv-python needs libraries of a desktop, which servers and containers lack
         raise ImportError(
-            f'mmseg_instancenet needs OpenCV, which does not load ({error}). On a machine without a desktop, install its twin '
-            "without windows: pip uninstall -y opencv-python && pip install 'opencv-python-headless<5'"
+            f'mmseg_instancenet needs OpenCV, which does not load ({error}). On a machine without a desktop, install the '
+            "variant without windows: pip uninstall -y opencv-python && pip install 'opencv-python-headless<5'"
         ) from error
 
 

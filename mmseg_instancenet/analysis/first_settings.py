@@ -14,7 +14,7 @@ from ..models.groupers import Grouper
 
 FIRST_SETTINGS = {CenterGrouping: 'threshold', MeanShiftGrouping: 'concentration', SeedGrouping: 'mask_threshold'}
 FACTORS = (0.5, 0.63, 0.8, 1.0, 1.26, 1.6, 2.0, 2.5)
-"""Of the config's threshold. A concentration takes their squares: the bandwidth goes with its square root."""
+"""Factors of the config's threshold. A concentration is multiplied by their squares, since its square root sets the bandwidth."""
 MASK_THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 
 

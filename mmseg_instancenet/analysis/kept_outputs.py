@@ -68,7 +68,7 @@ def _truth(sample: DetDataSample) -> np.ndarray:
     if truth_HW.shape != size:
         raise ValueError(
             f'expected gt_instance_map at the original size {size}, got {truth_HW.shape}: in the pipeline of testing '
-            'LoadInstanceMasks comes after the resize'
+            'put LoadInstanceMasks after the resize'
         )
     return truth_HW
 

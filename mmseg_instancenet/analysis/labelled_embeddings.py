@@ -46,7 +46,7 @@ def load_looping_model(config: Config, checkpoint: str) -> tuple[EmbeddingSegmen
     Raises:
         TypeError: if the model's grouper has no loops.
     """
-    # The grouping sees an image as a whole in training.
+    # In training the grouping gets the whole image.
     config.model.test_cfg = dict(config.model.get('test_cfg') or {}, mode='whole')
     model = init_model(config, checkpoint, device='cuda:0' if torch.cuda.is_available() else 'cpu')
     if not isinstance(model.grouper, MeanShiftGrouping):

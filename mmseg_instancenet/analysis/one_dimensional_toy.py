@@ -11,7 +11,7 @@ CLUSTERS = ((3.0, 0.2), (4.0, 0.3), (5.0, 0.1))
 """Mean and standard deviation of the three clusters."""
 
 BANDWIDTH = 0.2
-"""Of the Gaussian kernel, exp(-d^2 / (2 b^2))."""
+"""Bandwidth b of the Gaussian kernel, exp(-d^2 / (2 b^2))."""
 
 
 def draw_points(points_a_cluster: int, generator: torch.Generator) -> Tensor:

@@ -8,7 +8,7 @@ from mpl_toolkits.mplot3d import Axes3D
 from ..visualization.drawing import distinct_color
 
 _VIEW = (25, 40)
-"""Elevation and azimuth, in degrees, from where the sphere is seen: no two axes lie behind each other."""
+"""Elevation and azimuth of the viewer, in degrees: no axis hides another."""
 
 
 class SphereAxes(NamedTuple):
@@ -33,7 +33,7 @@ def sphere_axes(x_PD: np.ndarray) -> SphereAxes:
         return SphereAxes(np.eye(dims, 3), 1.0)
     square_D, direction_DD = np.linalg.eigh(x_PD.T.astype(np.float64) @ x_PD)
     direction_D3, total = direction_DD[:, ::-1][:, :3], square_D.sum()
-    # The sign of a direction is arbitrary: most points on the side that is looked at.
+    # The sign of a direction is arbitrary: choose the one with most points on the side of the viewer.
     direction_D3 = direction_D3 * np.where((x_PD @ direction_D3).sum(0) < 0, -1, 1)
     return SphereAxes(direction_D3, float(square_D[-3:].sum() / total) if total > 0 else 1.0)
 
@@ -67,7 +67,7 @@ def draw_sphere(axes: Axes3D, point_P3: np.ndarray, instance_P: np.ndarray, poin
             shown_P = on_side_P & (rank_P == rank)
             x, y, z = point_P3[shown_P].T
             axes.scatter(x, y, z, color=color, s=size, alpha=alpha, linewidths=0, depthshade=False, zorder=3)
-    # Points lie on top of the lines, and what is drawn last on top of them, not what matplotlib takes for nearer.
+    # Draw points over lines, and later artists over earlier ones, instead of in matplotlib's order of depth.
     axes.computed_zorder = False
     axes.view_init(*_VIEW)
     axes.set_box_aspect((1, 1, 1), zoom=1.45)

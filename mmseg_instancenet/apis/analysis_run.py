@@ -79,7 +79,7 @@ def training_set_for_testing(config: Config) -> dict:
 
 def spread(dataloader: DataLoader, count: int) -> DataLoader:
     """A dataloader over ``count`` images of a set, evenly spaced in it, or over all images of a smaller set."""
-    total = len(cast(Sized, dataloader.dataset))  # torch's Dataset may have no length; MMEngine's have one
+    total = len(cast(Sized, dataloader.dataset))  # torch's Dataset may have no length; those of MMEngine have one
     indices = np.linspace(0, total - 1, min(count, total)).round().astype(int).tolist()
     return DataLoader(
         Subset(dataloader.dataset, indices),

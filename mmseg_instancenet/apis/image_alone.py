@@ -16,7 +16,7 @@ from ..datasets.transforms import (
 )
 
 _OF_ANNOTATIONS = (
-    LoadAnnotations,  # mmseg's and mmdet's are kinds of it
+    LoadAnnotations,  # base class of those of mmseg and mmdet
     FilterAnnotations,
     LoadBSDSBoundaries,
     LoadInstanceIds,

@@ -84,7 +84,7 @@ class CocoInstanceDataset(CocoDataset):
     def _check_images(self, data_list: list[dict]) -> None:
         """Raises FileNotFoundError at the start of a run if an image is missing."""
         if not isinstance(get_file_backend(data_list[0]['img_path'], backend_args=self.backend_args), LocalBackend):
-            return  # asking a remote store for every image would take minutes
+            return  # checking every image in a remote store would take minutes
         missing = [info['img_path'] for info in data_list if not osp.exists(info['img_path'])]
         if missing:
             raise FileNotFoundError(

@@ -169,7 +169,7 @@ def write_digits(folder: Path, num_train: int = 5000, num_val: int = 500, seed: 
             'annotations': annotations,
             'categories': [{'id': digit + 1, 'name': name} for digit, name in enumerate(CLASSES)],
         }
-        # The json comes last and in one move: where it exists, the set is whole.
+        # The json is written last and moved into place at once: if it exists, the set is complete.
         partial = folder / f'{split}.json.partial'
         partial.write_text(json.dumps(coco))
         partial.rename(folder / f'{split}.json')

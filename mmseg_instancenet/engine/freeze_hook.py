@@ -37,7 +37,7 @@ class FreezeHook(Hook):
             ``by_epoch=False`` is needed, and the training stops before its first iteration without it.
     """
 
-    # Before the hooks that look at the model (EMA, checkpoints), so that they see the phase that is to come.
+    # Runs before the hooks that read the model (EMA, checkpoints), so that they get the new phase.
     priority = 'VERY_HIGH'
 
     def __init__(self, modules: str | Sequence[str], until: int, by_epoch: bool = True) -> None:
@@ -70,7 +70,7 @@ class FreezeHook(Hook):
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
         if not self.by_epoch and self._enter(runner) and not self._frozen:
-            # As the loop does before an epoch: whatever the model keeps in evaluation mode (norm_eval) stays there.
+            # As the loop does before an epoch; modules that the model keeps in evaluation mode (norm_eval) stay in it.
             runner.model.train()
         for hook in self._freezing(runner):
             # The loop calls model.train() after before_train_epoch and after each validation.

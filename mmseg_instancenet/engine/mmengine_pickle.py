@@ -51,7 +51,7 @@ def _bytes(text: str, encoding: str) -> bytes:
 def _numeric_dtype(name: str, align: bool, copy: bool) -> np.dtype:
     if not re.fullmatch('[biuf][1248]', name):
         raise UnpicklingError(f'expected a numeric numpy dtype, got {name!r}')
-    return np.dtype(name, align=False, copy=True)  # a copy: a pickle goes on to set the byte order
+    return np.dtype(name, align=False, copy=True)  # a copy, since the pickle sets its byte order next
 
 
 def _numeric_scalar(dtype: np.dtype, data: bytes) -> np.generic:
@@ -72,7 +72,7 @@ def _method_of_history(owner: type, name: str) -> None:
         raise UnpicklingError(f'getattr({owner!r}, {name!r}) is not part of a checkpoint of MMEngine')
 
 
-_NDARRAY = object()  # the class itself is not given to a pickle, which could call it
+_NDARRAY = object()  # a placeholder: a pickle could call the class itself
 _ALLOWED = {
     'collections.OrderedDict': OrderedDict,
     '_codecs.encode': _Function(_bytes),
@@ -87,7 +87,7 @@ _ALLOWED = {
     'numpy._core.multiarray.scalar': _Function(_numeric_scalar),
     'numpy._core.multiarray._reconstruct': _Function(_empty_array),
 }
-# Names of the same in files that Python's protocol 2 or numpy 1 wrote.
+# Other names of the same functions, in files of pickle protocol 2 or numpy 1.
 _RENAMED = {'__builtin__': 'builtins', 'numpy.core.multiarray': 'numpy._core.multiarray'}
 
 
@@ -109,7 +109,7 @@ class Unpickler(pickle.Unpickler):
             return super().load()
         except (UnpicklingError, EOFError, OSError):
             raise
-        except Exception as error:  # whatever an allowed function makes of arguments that MMEngine never writes
+        except Exception as error:  # any error of an allowed function called with arguments that MMEngine never writes
             raise UnpicklingError(f'not a checkpoint of MMEngine: {type(error).__name__}: {error}') from error
 
 

@@ -25,8 +25,8 @@ class PlainLogHook(Hook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         scalars = checkpoint.get('message_hub', {}).get('log_scalars', {})
         for name, history in scalars.items():
-            if isinstance(history, dict):  # MMEngine's own format needs nothing
-                # MMEngine loads a checkpoint to resume onto the GPU, where there is one.
+            if isinstance(history, dict):  # MMEngine's own format needs no conversion
+                # To resume, MMEngine loads a checkpoint onto the GPU if there is one.
                 values, counts = (history[key].cpu().numpy() for key in ('log_history', 'count_history'))
                 scalars[name] = HistoryBuffer(values, counts, history['max_length'])
 

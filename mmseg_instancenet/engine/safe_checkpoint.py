@@ -52,7 +52,7 @@ def load_weights_only(file: Any, map_location: str | None = None) -> Any:
     except pickle.UnpicklingError as error:
         raise pickle.UnpicklingError(
             f'{file} holds more than weights; it was not loaded, since loading would run code from it. If you trust where '
-            "it comes from, keep its weights alone: torch.save(torch.load(OLD, weights_only=False)['state_dict'], NEW). "
+            "it comes from, save its weights only: torch.save(torch.load(OLD, weights_only=False)['state_dict'], NEW). "
             f'The cause: {error}'
         ) from error
 
@@ -69,10 +69,10 @@ def _load_from_http(filename: str, map_location: str | None = None) -> Any:
     folder = osp.join(torch.hub.get_dir(), 'checkpoints')
     file = osp.join(folder, osp.basename(urlparse(filename).path))
     first = int(os.environ.get('LOCAL_RANK', 0)) == 0
-    for turn in (first, not first):  # in the second turn the others find the file, unless their machine has no rank 0
+    for turn in (first, not first):  # in the second round the others find the file, unless their machine has no rank 0
         if turn and not osp.isfile(file):
             os.makedirs(folder, exist_ok=True)
-            # Under another name until it is whole, so that no process reads a part of it.
+            # Under another name until it is complete, so that no process reads a partial file.
             torch.hub.download_url_to_file(filename, file, progress=first)
         barrier()
     return load_weights_only(file, map_location)

@@ -24,7 +24,7 @@ def check_batches(loop: BaseLoop) -> None:
                 "EpochBasedTrainLoop, or train_cfg=dict(type='IterBasedTrainLoop', max_iters=...)"
             )
         return
-    # A sampler that is not known here may have no end, whatever its length.
+    # An unknown sampler may be endless, whatever its length.
     if not (by_epoch or _ends(loop)) or len(loader):
         return
     if len(loader.dataset) == 0:

@@ -95,7 +95,7 @@ class InstanceMapDataPreprocessor(ImgDataPreprocessor):
         if batch_augments is not None and not callable(batch_augments):
             raise ValueError(
                 'expected batch_augments=None or a function of (inputs, data_samples), got '
-                f'{batch_augments!r}: mmseg builds none from a config, its SegDataPreProcessor calls what it is given; '
+                f'{batch_augments!r}: as in mmseg it is called, and not built from a config; '
                 'change images in the pipeline, or give a function'
             )
         fill = next((given for given in (pad_value, pad_val) if given is not None), 0)
@@ -152,6 +152,6 @@ class InstanceMapDataPreprocessor(ImgDataPreprocessor):
                     "those that move all maps in results['seg_fields'], mmseg's and this package's ..Maps; in place of mmcv's "
                     'Pad set size or size_divisor of the data_preprocessor'
                 )
-            # PixelData does not let its data change size.
+            # The data of a PixelData cannot change size.
             sample.get(name).pop('data')
             sample.get(name).data = F.pad(label_1HW, padding, value=value)

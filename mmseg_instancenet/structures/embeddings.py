@@ -9,7 +9,7 @@ from torch import Tensor
 Distance = Literal['norm', 'cosine']
 
 MIN_LENGTH = 1e-12
-"""A vector shorter than this has no direction that float32 could tell."""
+"""A vector shorter than this has no direction that float32 resolves."""
 
 _HIGHEST_BANDWIDTH = 40.0
 """Higher bandwidths count as this: exp overflows float32 from 89 on, and infinity times a distance of 0 is NaN. No ordinary value
@@ -142,7 +142,7 @@ def check_embeddings(embeddings_NDHW: Tensor, instance_map_NHW: Tensor) -> None:
             f'expected an instance map {(num_images, height, width)} for embeddings {tuple(embeddings_NDHW.shape)}, got '
             f'{tuple(instance_map_NHW.shape)}; '
             + (
-                'mmseg stacks label maps so: give map.squeeze(1)'
+                'mmseg stacks label maps with an axis of length 1: give map.squeeze(1)'
                 if stacked
                 else 'resize the label maps with mmseg_instancenet.structures.resize_labels'
             )

@@ -83,7 +83,7 @@ def draw_instances(image_HW3: np.ndarray, instance_map_HW: np.ndarray, alpha: fl
     inside = ids > 0
     result[inside] = (1 - alpha) * result[inside] + alpha * colors[ids[inside]]
     result[ids < 0] = 0.5 * result[ids < 0] + 0.5 * np.array(_IGNORED_COLOR)
-    # A pixel is on the outline if a neighbour belongs to something else.
+    # A pixel is on the outline if a neighbour has another label.
     edge = np.zeros_like(inside)
     for axis in (0, 1):
         differs = np.diff(ids, axis=axis) != 0

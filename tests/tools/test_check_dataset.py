@@ -78,7 +78,7 @@ def dataset_of(folder: Path, *steps: dict) -> str:
         (
             'duplicate-image-id',
             1,
-            ['id 1 of 1.png and 3.png', 'images and objects are looked at when this is corrected'],
+            ['id 1 of 1.png and 3.png', 'images and objects are checked after this is corrected'],
         ),
     ],
 )

@@ -95,7 +95,7 @@ CHECKS = {
         Check('mask-size', 'annotations', 'run lengths of another size than the image', _REFUSED,
               'encode the mask at the size of the image'),
         Check('counts', 'annotations', 'run lengths that do not cover the image once', _REFUSED, 'encode the mask again'),
-        Check('no-pixel', 'annotations', 'mask without a pixel', _MENDED, 'left out: nothing can find it'),
+        Check('no-pixel', 'annotations', 'mask without a pixel', _MENDED, 'left out: no detection can match it'),
         Check('area', 'annotations', '"area" absent, zero or no number', _MENDED, 'that of the mask'),
         Check('box', 'annotations', '"bbox" absent, no four numbers or without a side', _MENDED, 'that of the mask'),
         Check('other-box', 'annotations', '"bbox" more than 2 pixels beside the mask', _MENDED, 'that of the mask'),

@@ -15,7 +15,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from .findings import Findings
 
 _BITS_PER_SAMPLE = 258
-"""Number of the tag of TIFF."""
+"""Number of this tag in TIFF."""
 
 
 class Header(NamedTuple):
@@ -38,7 +38,7 @@ def read_header(content: bytes) -> Header:
         with Image.open(io.BytesIO(content)) as image:
             bits = 32 if image.mode in ('I', 'F') else 16 if image.mode.startswith('I;16') else 8
             if image.format == 'PNG':
-                bits = content[24]  # the mode of 16 bits in three channels is that of 8 bits
+                bits = content[24]  # Pillow has one mode for three channels of 8 and of 16 bits
             elif isinstance(image, TiffImageFile):
                 bits = max(image.tag_v2.get(_BITS_PER_SAMPLE, (bits,)))
             # Pillow decodes a PNG to look for the tag behind the pixels.
@@ -91,7 +91,7 @@ class ImageFiles:
         header = read_header(content)
         try:
             loaded = self.loader(dict(image, img_path=path))['img']
-        except Exception as error:  # each format and each loading step has kinds of its own
+        except Exception as error:  # each format and each loading step raises errors of other types
             self._add_unread(path, content, header, error)
             return
         size = loaded.shape[:2]

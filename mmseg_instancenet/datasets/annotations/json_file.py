@@ -37,4 +37,4 @@ def load_json(path: str | Path, findings: Findings) -> Any:
             f'{findings.name}: expected a json, got {size} with {error}: is it truncated, or another format?'
         ) from None
     except RecursionError:
-        raise ValueError(f'{findings.name}: expected a COCO json, got lists within lists without end') from None
+        raise ValueError(f'{findings.name}: expected a COCO json, got lists that are nested too deeply') from None

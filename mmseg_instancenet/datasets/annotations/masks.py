@@ -22,7 +22,7 @@ _BOX_TOLERANCE = 2.0
 """Pixels by which a side of "bbox" may differ from the mask's: tools draw boxes around polygons or around pixels."""
 
 _LARGE = 2**40
-"""More than any length of a run or place of a box."""
+"""Larger than any run length or coordinate of a box."""
 
 
 def with_masks(entries: list[dict], names: list[str], sizes: list[tuple[int, int]], findings: Findings) -> list[dict]:
@@ -112,7 +112,7 @@ class _Masks:
         # A polygon that is thin everywhere may pass between the centers of all pixels, one at the border may lie outside.
         self.perhaps_empty_K[place_J] = (measures.area_K <= measures.perimeter_K) | (over_J > 0)
         for place in over_the_border:
-            # As run lengths: to clip the points would move the edges between them.
+            # Clipped as run lengths: clipping the points would move the edges between them.
             mask = self._rasterized(place)
             self.entries[place]['segmentation'] = {'size': mask['size'], 'counts': mask['counts'].decode()}
             self.as_polygons_K[place] = self.perhaps_empty_K[place] = False

@@ -59,7 +59,7 @@ def touching_pairs(instance_map: np.ndarray, labels_K: np.ndarray) -> np.ndarray
     """
     count = max(len(labels_K), 1)
     height, width = instance_map.shape
-    # A column and a row without objects, and one pixel: what lies beside the map is no neighbour.
+    # Padded by a column and a row of 0, and one more pixel: positions outside the map are no objects.
     ids = np.zeros((height + 2) * (width + 1), np.int32)
     ids[: height * (width + 1)].reshape(height, width + 1)[:, :width] = instance_map
     inside = np.zeros((height, width + 1), bool)

@@ -133,11 +133,11 @@ def measure(segmentations: Sequence[list[list[float]]]) -> PolygonMeasures:
     rings_K = np.array([len(one) for one in segmentations])
     ring_K = np.cumsum(rings_K) - rings_K
     first_K = first_T[ring_K]
-    with np.errstate(all='ignore'):  # what is not finite is told by finite_K
+    with np.errstate(all='ignore'):  # finite_K marks values that are not finite
         next_V = np.arange(1, len(point_V2) + 1)
         next_V[first_T + points_T - 1] = first_T
         next_V2 = point_V2[next_V]
-        # Around the first point of its ring, so that far rings keep their digits.
+        # Relative to the first point of the ring, so that rings far from 0 keep their precision.
         origin_V2 = np.repeat(point_V2[first_T], points_T, axis=0)
         here_V2, there_V2 = point_V2 - origin_V2, next_V2 - origin_V2
         twice_V = here_V2[:, 0] * there_V2[:, 1] - there_V2[:, 0] * here_V2[:, 1]

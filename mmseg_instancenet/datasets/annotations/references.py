@@ -7,7 +7,7 @@ from .findings import Findings
 from .polygons import short
 
 LONGEST_SIDE = 65_000
-"""Of an image, in pixels: run lengths and pycocotools count pixels in 32 bits."""
+"""Longest side of an image, in pixels: run lengths and pycocotools count pixels in 32 bits."""
 
 
 def key_of(value: Any) -> Hashable:
@@ -20,7 +20,7 @@ def key_of(value: Any) -> Hashable:
         text = value.strip()
         digits = text.removeprefix('-')
         return int(text) if digits.isascii() and digits.isdigit() and len(digits) < 19 else value
-    return value if value is None or isinstance(value, float | str) else repr(value)  # True is no 1
+    return value if value is None or isinstance(value, float | str) else repr(value)  # True is not accepted as 1
 
 
 def _numbered(
@@ -49,7 +49,7 @@ def _numbered(
     for number, (key, entry) in enumerate(others, unused):
         findings.add(check, f'{entry.get("id")!r} of {names(entry)}')
         numbers[key] = entry['id'] = number
-    numbers.pop(None, None)  # an id that is absent is no one's reference
+    numbers.pop(None, None)  # no annotation can refer to a missing id
     return numbers
 
 

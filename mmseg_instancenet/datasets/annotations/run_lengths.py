@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 _MAX_CHARACTERS = 7
-"""Of one number: 35 bits, more than any image has pixels."""
+"""Characters of one number: 35 bits, more than the pixels of any image."""
 
 
 class RunLengths(NamedTuple):
@@ -64,7 +64,7 @@ def decode_counts(texts: Sequence[str | bytes]) -> RunLengths:
     count_R[negative_R] -= np.int64(1) << (5 * np.minimum(characters_R, _MAX_CHARACTERS))[negative_R]
     first_K = np.searchsorted(mask_R, np.arange(len(as_bytes)))
     count_R = _sum_of_differences(count_R, first_K)
-    # A text that is no run lengths becomes one run of length 0.
+    # An invalid text becomes one run of length 0.
     runs_K = np.diff(first_K, append=len(count_R))
     keep_R = np.repeat(readable_K, runs_K)
     keep_R[first_K] = True

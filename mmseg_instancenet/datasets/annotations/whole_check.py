@@ -44,7 +44,7 @@ class SetReport(NamedTuple):
     def __str__(self) -> str:
         parts = [self.findings.report(decision) for decision in Decision]
         if self.content is None:
-            parts.append(f'{self.findings.name}: images and objects are looked at when this is corrected')
+            parts.append(f'{self.findings.name}: images and objects are checked after this is corrected')
             return '\n'.join(filter(None, parts))
         counts = ', '.join(f'{key}: {len(self.content[key])}' for key in ('images', 'annotations', 'categories'))
         parts += [f'{self.findings.name}, {counts}', self.files.summary()]

@@ -18,7 +18,7 @@ _FORMS = {
     'grayscale_ignore_orientation': cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION,
     'unchanged': cv2.IMREAD_UNCHANGED,
 }
-"""OpenCV's numbers of mmcv's names of ``color_type``."""
+"""OpenCV's flag for each of mmcv's names of ``color_type``."""
 
 
 @TRANSFORMS.register_module()
@@ -96,7 +96,7 @@ class LoadImageFromFile(MMCVLoadImageFromFile):
         problem = 'it is cut off, damaged or no image'
         try:
             image = self._decode(content)
-        except Exception as error:  # each backend has kinds of its own
+        except Exception as error:  # each backend raises errors of other types
             image, problem = None, repr(error)
         if image is None:
             raise ValueError(

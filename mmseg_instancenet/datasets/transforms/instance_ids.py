@@ -79,7 +79,7 @@ _RULES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], tuple[str, str] | No
     'ade20k': (ade20k_instances, ('/annotations/', '/annotations_instance/')),
     'labels': (label_instances, None),
 }
-"""The function, and what in the path of the class map gives the path of the ids."""
+"""For each rule its function, and the part of the path of a class map to replace for the path of the ids."""
 
 
 @TRANSFORMS.register_module()
@@ -133,7 +133,7 @@ class LoadInstanceIds(BaseTransform):
             parts = (class_path or results['img_path']).rsplit(old, 1)
             if len(parts) == 1:
                 raise ValueError(
-                    f'expected {old!r} in the path {parts[0]}, in whose place {new!r} gives the path of the ids; set replace='
+                    f'expected {old!r} in the path {parts[0]}, to be replaced by {new!r} for the path of the ids; set replace='
                     '(old, new) of LoadInstanceIds, or instance_map_path in the data set'
                 )
             path = new.join(parts)

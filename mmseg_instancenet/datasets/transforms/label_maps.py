@@ -63,7 +63,7 @@ def check_maps(results: dict) -> None:
             f'expected label maps of one size, got gt_seg_map {class_map.shape} and gt_instance_map {instance_map.shape} '
             f'pixels (height, width), so a transform changed one of them only: {_ORDER}'
         )
-    # RandomMosaic alone gives results another ori_shape; a copy of the results keeps the very same tuple.
+    # Only RandomMosaic replaces ori_shape; copies of the results keep the same tuple object.
     if 'ori_shape_of_maps' in results and results['ori_shape_of_maps'] is not results.get('ori_shape'):
         raise ValueError(
             "mmseg's RandomMosaic mixed images, and objects of different images have the same id: take "

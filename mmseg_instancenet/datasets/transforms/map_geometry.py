@@ -183,7 +183,7 @@ class RandomScaledCropMaps(BaseTransform):
         (height, width), (rows, columns) = sizes, spans
         smooth = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
         image = results['img'][rows, columns]
-        # Channel by channel: INTER_AREA takes four at most, and one of one channel comes back without its axis.
+        # Channel by channel: INTER_AREA takes at most four, and returns an image of one channel without that axis.
         channels = np.atleast_3d(image).transpose(2, 0, 1)
         resized = [cv2.resize(channel, (width, height), interpolation=smooth) for channel in channels]
         results['img'] = np.stack(resized, axis=2).reshape(height, width, *image.shape[2:])

@@ -18,10 +18,10 @@ from ..functional.map_objects import MapObjects, map_objects
 from ..functional.void import remove_void
 
 _COCO_LIMIT = 100
-"""Detections of an image and class that COCO's AP looks at."""
+"""Detections of an image and class that COCO's AP counts."""
 
 _AP_NAMES = ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')
-"""What mmdet returns of each kind of AP unless told otherwise."""
+"""Values that mmdet returns for each kind of AP by default."""
 
 
 @METRICS.register_module()
@@ -45,7 +45,7 @@ class CocoInstanceMetric(CocoMetric):
     Args: those of ``CocoMetric``; ``metric`` is ``['segm', 'bbox']`` unless given.
     """
 
-    # mmdet's, which has no annotations: the truth, None where it is read from label maps, and the ids of the classes.
+    # Attributes of mmdet's class, which has no type annotations: the ground truth (None if it is in label maps), ids of classes.
     _coco_api: Any
     cat_ids: Any
 
@@ -169,7 +169,7 @@ class CocoInstanceMetric(CocoMetric):
     def results2json(self, results: Sequence[dict], outfile_prefix: str) -> dict:
         files = super().results2json(results, outfile_prefix)
         self._coco_api.loadRes = partial(_load_results, self._coco_api)
-        # The files are gone when mmdet is done with them.
+        # Loaded here, since mmdet removes its files at the end.
         limited = max(len(result['labels']) for result in results) > _COCO_LIMIT
         if 'segm' in files and (limited or 'mAP' not in (self.metric_items or ['mAP'])):
             self._uncapped = load(files['segm'])

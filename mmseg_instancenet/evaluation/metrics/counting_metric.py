@@ -73,7 +73,7 @@ class CountingMetric(BaseMetric):
             if truth_HW.shape != prediction_HW.shape:
                 raise ValueError(
                     f'expected gt_instance_map at the size {prediction_HW.shape} of pred_instance_map, the original size, got '
-                    f'{truth_HW.shape}: in the test pipeline LoadInstanceMasks comes after the resize'
+                    f'{truth_HW.shape}: put LoadInstanceMasks after the resize in the test pipeline'
                 )
             self.results.append(_metrics_of_image(label_overlap(truth_HW, prediction_HW)))
 

@@ -77,7 +77,7 @@ class MaskMetric(CocoInstanceMetric):
                 raise ValueError(
                     f'expected masks of the original size {size} of the image, got {mask["size"]} (img_id {image_id!r})'
                 )
-        # Falling score; among equals the earlier one first.
+        # By descending score; equal scores keep their order.
         order_K = [index for index in np.argsort(-scores_K, kind='stable') if coco_mask.area(masks_K[index]) > 0]
         objects: list[dict] = []
         crowds: list[dict] = []

@@ -12,7 +12,7 @@ from ..functional.mask_overlap import IOU_THRESHOLDS, mask_iou, match_greedily
 from .mask_metric import ImageMasks, MaskMetric
 
 _SHUFFLES = 10
-"""Random orders of the proposals, whose mean stands beside the recall of the scores."""
+"""Number of random orders of the proposals; their mean recall is reported beside that of the scores."""
 
 _CURVE_POINTS = 100
 """Numbers of proposals, at most, at which the curve is given."""
@@ -88,7 +88,7 @@ class ProposalRecallMetric(MaskMetric):
             found_TN = np.zeros((len(IOU_THRESHOLDS), longest))
             for result in results:
                 found_TN[:, : result[key].shape[1]] += result[key]
-            # An image with fewer than n proposals has found all that it will.
+            # In an image with fewer than n proposals, all of them count.
             recall_TN = found_TN.cumsum(1) / (runs * objects or np.nan)
             for name, recall_N in {'AR': recall_TN.mean(0), 'AR50': recall_TN[0]}.items():
                 curve[f'{name}{suffix}'] = recall_N[numbers_P - 1].round(4).tolist()

@@ -55,7 +55,7 @@ class RegionAveragePrecisionMetric(MaskMetric):
         self.iou_thresholds, self.classwise = tuple(iou_thresholds), classwise
 
     def compare(self, masks: ImageMasks, image_id: Any) -> dict:
-        above_T = np.nextafter(self.iou_thresholds, 1)  # at least this is more than the threshold
+        above_T = np.nextafter(self.iou_thresholds, 1)  # the next float: an IoU has to exceed the threshold
         hit_TK = np.zeros((len(above_T), len(masks.masks_K)), bool)
         excused_TK = np.zeros_like(hit_TK)
         for label in np.unique(masks.labels_K):
@@ -87,7 +87,7 @@ class RegionAveragePrecisionMetric(MaskMetric):
             'hit_TK': np.zeros((num_thresholds, 0), bool),
             'excused_TK': np.zeros((num_thresholds, 0), bool),
             'objects_C': np.zeros(num_classes, int),
-        }  # also where no image was evaluated there is something to join
+        }  # so that there is an array to join if no image was evaluated
         label_K, score_K, hit_TK, excused_TK = (
             np.concatenate([nothing[key], *(result[key] for result in results)], axis=-1)
             for key in ('labels_K', 'scores_K', 'hit_TK', 'excused_TK')

@@ -63,8 +63,8 @@ def band_counts(predicted_HW: np.ndarray, true_HW: np.ndarray, num_classes: int,
     """
     if predicted_HW.shape != true_HW.shape:
         raise ValueError(
-            f'expected pred_sem_seg of the size {true_HW.shape} of gt_sem_seg, got {predicted_HW.shape}; in the test '
-            'pipeline LoadInstanceMasks comes after a resize'
+            f'expected pred_sem_seg of the size {true_HW.shape} of gt_sem_seg, got {predicted_HW.shape}; put '
+            'LoadInstanceMasks after the resize in the test pipeline'
         )
     distance_HW = boundary_distance(true_HW)
     inside = distance_HW <= max_width

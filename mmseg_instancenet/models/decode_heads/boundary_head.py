@@ -57,7 +57,9 @@ class BoundaryHead(BaseDecodeHead):
         loss_decode: dict | None = None,
     ) -> None:
         if embedding_dims < 2:
-            raise ValueError(f'expected embedding_dims >= 2, values whose directions can turn, got {embedding_dims}')
+            raise ValueError(
+                f'expected embedding_dims >= 2, since a single value has only two directions, got {embedding_dims}'
+            )
         if len(in_channels) != len(in_index) or not in_channels:
             raise ValueError(f'expected in_channels for each stage of in_index, got {in_channels} for {in_index}')
         super().__init__(
@@ -84,7 +86,7 @@ class BoundaryHead(BaseDecodeHead):
         if phase == 'embedding' and self.loss_embedding is None:
             raise ValueError(
                 "BoundaryHead has no loss_embedding to train with in the phase 'embedding': add loss_embedding=dict(type="
-                "'SphericalPairLoss') to decode_head, or leave away the BoundaryPhaseHook"
+                "'SphericalPairLoss') to decode_head, or remove the BoundaryPhaseHook"
             )
         self.phase = phase
 

@@ -10,7 +10,7 @@ from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from torch import Tensor, nn
 
 _CHANNEL_NAMES = ('out_channels', 'num_features', 'out_features')
-"""Under which layers keep the number of channels that they give."""
+"""Attributes in which layers store their number of output channels."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def find_features(head: nn.Module, name: str | None = None) -> FeatureSource:
                 f'embedding.features: {type(head).__name__} has no module {name!r}; it has {", ".join(near)}'
             )
         return FeatureSource(modules[name], 'output', _channels_after(modules[name]))
-    # The head's own comes first among the modules, those of heads inside it follow.
+    # The modules of the head itself come first, those of heads inside it follow.
     owners = {
         module: convolution
         for module in modules.values()
@@ -61,7 +61,7 @@ def find_features(head: nn.Module, name: str | None = None) -> FeatureSource:
     if owners:
         owner = head if head in owners else list(owners)[-1]
         convolution = owners[owner]
-        dropout = getattr(owner, 'dropout', None)  # None where its rate is 0
+        dropout = getattr(owner, 'dropout', None)  # None if its rate is 0
         return FeatureSource(convolution, 'input', convolution.in_channels, before=dropout)
     decoder = getattr(head, 'pixel_decoder', None)
     if decoder is not None and hasattr(decoder, 'mask_feature'):
@@ -104,7 +104,7 @@ def listen(source: FeatureSource) -> Iterator[list[Tensor]]:
     elif source.end == 'input':
         handles.append(source.module.register_forward_pre_hook(enters))
     else:
-        source.module.forward = forward  # mmseg's heads call it themselves, past the hooks
+        source.module.forward = forward  # mmseg's heads call forward directly, which skips hooks
     if source.before is not None:
         handles.append(source.before.register_forward_pre_hook(enters_dropout))
     try:

@@ -77,7 +77,7 @@ class EmbeddingBranch:
         if head.out_channels != head.num_classes:
             raise ValueError(
                 f'expected one score a class, background included ({head.num_classes}), got out_channels={head.out_channels}; '
-                'leave out_channels away'
+                'remove out_channels from the config'
             )
         self.head, self.dims = head, dims
         self.coordinates, self.pixels_per_unit, self.unit_length = coordinates, pixels_per_unit, unit_length
@@ -185,8 +185,8 @@ class EmbeddingBranch:
         name = type(self.source.module).__name__
         if not features:
             raise RuntimeError(
-                f'embedding: the pass through {type(self.head).__name__} did not use its {name}, whose map the embedding '
-                'is made of; name another module by embedding.features'
+                f'embedding: the forward pass of {type(self.head).__name__} did not use its {name}, whose output the '
+                'embedding needs; name another module by embedding.features'
             )
         feature = features[0]
         if not isinstance(feature, Tensor) or feature.dim() != 4:

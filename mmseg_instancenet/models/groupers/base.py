@@ -60,12 +60,12 @@ class Grouper(nn.Module, metaclass=ABCMeta):
             raise ValueError(f'expected max_groups >= 1, got {max_groups}')
         if background_groups and (connected or not class_agnostic):
             raise ValueError(
-                'expected background_groups=True with class_agnostic=True and connected=False: within its own class the '
-                'background has nothing to be told from'
+                'expected background_groups=True with class_agnostic=True and connected=False, got '
+                f'class_agnostic={class_agnostic} and connected={connected}'
             )
         self.class_agnostic, self.background_groups, self.connected = class_agnostic, background_groups, connected
         self.min_size, self.max_instances, self.max_groups = min_size, max_instances, max_groups
-        # How embeddings are compared, for all that happens to groups; a child may set other values.
+        # How embeddings are compared in every step; a subclass may set other values.
         self.norm, self.only_directions = 2.0, False
         self._warned_of_groups = False
 
@@ -161,7 +161,7 @@ class Grouper(nn.Module, metaclass=ABCMeta):
         kept_hw = renumber(labels_hw, keep_K)
         if self.connected:
             small_hw = renumber(labels_hw, ~keep_K)
-            if stopped:  # what the grouping did not come to: every pixel for itself
+            if stopped:  # each pixel that was not grouped is a small group of its own
                 left_hw = (region_hw > 0) & (labels_hw == 0)
                 small_hw[left_hw] = small_hw.max() + 1 + torch.arange(int(left_hw.sum()), device=small_hw.device)
             join_touching(self.compared(embeddings_Dhw), kept_hw, small_hw, region_hw, self.norm)
@@ -230,16 +230,16 @@ def join_touching(
     count, small_count = int(labels_hw.max()), int(small_hw.max())
     if count == 0 or small_count == 0:
         return
-    # All in one numbering: groups 1 .. count, small groups from count + 1.
+    # One numbering for all: groups 1 .. count, small groups from count + 1.
     united_hw = torch.where(small_hw > 0, small_hw + count, labels_hw)
     mean_KD = group_means(embeddings_Dhw, united_hw, count + small_count)
-    # The group that each has become; 0 for small groups that have not joined one.
+    # The group that each has joined; 0 for small groups that have not joined one.
     joined_K = torch.arange(count + small_count + 1, device=labels_hw.device)
     joined_K[count + 1 :] = 0
     first_Q, second_Q = _touching_pairs(united_hw, region_hw)
     pairs_K = torch.bincount(first_Q, minlength=len(joined_K))
     start_K = pairs_K.cumsum(0) - pairs_K
-    # Of the neighbours of what has joined last: whatever has joined before has had its turn.
+    # Only neighbours of the last ones to join: those of earlier ones have been processed.
     new_N = joined_K[1 : count + 1]
     while len(new_N):
         pairs_N = pairs_K[new_N]
@@ -280,6 +280,6 @@ def _largest(size_K: Tensor, count: int) -> Tensor:
     group)."""
     size_K = size_K.clone()
     size_K[0] = 0
-    # A stable order: among equals the one found first stays.
+    # A stable sort: of groups of equal size, the one found first is kept.
     order_K = torch.sort(size_K, descending=True, stable=True).indices
     return (size_K > 0).index_fill_(0, order_K[count:], False)

@@ -78,7 +78,7 @@ def group_by_centers(
             if shift:
                 for _ in range(_MAX_SHIFTS):
                     moved_M = _distance_to(x_MD, x_MD[inside_M].mean(0), norm, distance) <= threshold
-                    # For norms other than 2 the mean of a ring can have nothing around it: keep what there was.
+                    # For norms other than 2 there may be no embedding near the mean of a ring: keep the last members.
                     if torch.equal(moved_M, inside_M) or not moved_M.any():
                         break
                     inside_M = moved_M

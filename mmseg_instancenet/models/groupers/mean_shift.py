@@ -19,10 +19,11 @@ from ..mean_shift.pruning import Neighbourhood, neighbourhoods, reach_of
 from .base import Grouper
 
 _FAR_REACH = 0.01
-"""Attraction by another group, over that by the own one, above which groups merge within the iterations on an image."""
+"""Groups merge within the iterations on an image if another group attracts a pixel more than 1 % as strongly as its own."""
 
 _LARGE = 4096
-"""Number of embeddings from which on shortcuts save time on a CPU. Pruning was never measured on a GPU, and is not done there."""
+"""From this number of embeddings on, pruning and merging save time on a CPU. It was never measured
+on a GPU, where pruning is not used."""
 
 _MAX_KEYS = 1024
 """Number of keys that represent a cluster in a kernel mean: the mean of a cluster one bandwidth wide is then off by a thirtieth
@@ -79,7 +80,7 @@ def group_by_mean_shift(
     settings = KernelSettings(concentration, kernel, step_size)
     settings.check()
     check_finite(x_PD.float().norm(dim=1))  # a length that overflows leaves no direction
-    # A cell's diagonal is at most one bandwidth in any number of dimensions: merge_modes would join what lies in it.
+    # A cell's diagonal is at most one bandwidth in any number of dimensions: merge_modes would join its embeddings.
     cell = settings.bandwidth / max(8, x_PD.shape[1] ** 0.5)
     x_MD, mass_M = prepare(x_PD, kernel), None
     merged_P = torch.arange(len(x_PD), device=x_PD.device)  # which of the M each embedding has become
@@ -107,8 +108,8 @@ def _iteration(x_MD: Tensor, log_mass_M: Tensor | None, settings: KernelSettings
 def _neighbourhoods(x_MD: Tensor, log_mass_M: Tensor | None, settings: KernelSettings) -> list[Neighbourhood]:
     if log_mass_M is None:
         log_mass_M = x_MD.new_zeros(len(x_MD))
-    # Pruning looks at distances. On unit vectors both kernels depend on these alone, but to the cosine kernel everything is
-    # equally near to a vector without direction.
+    # Pruning compares distances. On unit vectors both kernels depend only on these, but for the cosine kernel a vector without
+    # direction is equally near to all others.
     is_outlier_M = x_MD.norm(dim=1) <= MIN_LENGTH if settings.kernel == 'cosine' else None
     reach = reach_of(log_mass_M, settings.bandwidth)
     return neighbourhoods(x_MD, log_mass_M, settings.bandwidth, reach, _MAX_KEYS, is_outlier_M)
@@ -190,7 +191,7 @@ class MeanShiftGrouping(Grouper):
         self._warned = False
 
     def group(self, x_ND: Tensor) -> Tensor:
-        # The smallest group that is kept bounds the ratio of sizes; those of the groups are not known before.
+        # The smallest group that is kept bounds the ratio of sizes; the sizes of the groups are not known yet.
         self.warn_if_groups_merge(len(x_ND) / self.min_size)
         return group_by_mean_shift(
             x_ND, **self.kernel_settings._asdict(), max_loops=self.max_loops, tolerance=self.tolerance
@@ -253,6 +254,6 @@ class MeanShiftGrouping(Grouper):
                 f'MeanShiftGrouping: at concentration {concentration:g} a group {size_ratio:.0f} times as large as another '
                 f'attracts the pixels of the other {reach:.2g} times as strongly as that one does, although the loss holds '
                 f'them apart by {self._margins.between:g} ({self._margins.distance}); above {_FAR_REACH:g} small groups '
-                'are swallowed within a few iterations. Raise the concentration',
+                'merge into larger ones within a few iterations. Raise the concentration',
                 stacklevel=2,
             )

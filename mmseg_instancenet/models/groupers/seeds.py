@@ -60,7 +60,7 @@ def group_by_seeds(
     x_MD = x_ND[pixel_M]
     founders: list[Tensor] = []  # (D,) each
     with torch.autocast(device_type=x_ND.device.type, enabled=False):
-        # From here on 1 / 2 sigma^2. Were it infinite, a seed would not join its own group, and found groups without end.
+        # From here on 1 / (2 sigma^2). At infinity a seed would not be in its own group, and the loop would never end.
         x_MD[:, -2] = bandwidth_precision(x_MD[:, -2])
         least_seed, reach = math.log(seed_threshold / (1 - seed_threshold)), -math.log(mask_threshold)
         while len(pixel_M) and float(x_MD[0, -1]) > least_seed:

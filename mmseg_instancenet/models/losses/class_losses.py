@@ -45,7 +45,7 @@ class WeightedCrossEntropyLoss(nn.Module):
     ) -> None:
         super().__init__()
         _check_words(self, use_sigmoid, avg_non_ignore)
-        self.use_sigmoid = use_sigmoid  # as in mmseg's losses, for those who read what the scores are
+        self.use_sigmoid = use_sigmoid  # as in mmseg's losses, for code that reads the kind of the scores
         weight_C = None
         if class_weight is not None:
             weight_C = torch.as_tensor(get_class_weight(class_weight), dtype=torch.float)
@@ -99,7 +99,7 @@ class ClassDiceLoss(nn.Module):
     ) -> None:
         super().__init__()
         _check_words(self, use_sigmoid, avg_non_ignore)
-        self.use_sigmoid = use_sigmoid  # as in mmseg's losses, for those who read what the scores are
+        self.use_sigmoid = use_sigmoid  # as in mmseg's losses, for code that reads the kind of the scores
         self.loss_weight, self.eps, self.loss_name = loss_weight, eps, loss_name
 
     def forward(
@@ -111,7 +111,7 @@ class ClassDiceLoss(nn.Module):
         probability_NCHW = scores_NCHW.float().softmax(1) * labelled_NHW[:, None]
         num_classes = scores_NCHW.shape[1]
         truth_NCHW = F.one_hot(class_NHW, num_classes).movedim(3, 1)
-        # The probability carries the weight already.
+        # The probability already includes the weight.
         both_C, predicted_C, true_C = (
             x.sum((0, 2, 3))
             for x in (probability_NCHW * truth_NCHW, probability_NCHW, truth_NCHW * labelled_NHW[:, None])
@@ -186,7 +186,7 @@ class BalancedLogisticLoss(nn.Module):
     ) -> None:
         super().__init__()
         _check_words(self, use_sigmoid, avg_non_ignore, expected=True)
-        self.use_sigmoid = use_sigmoid  # as in mmseg's losses, for those who read what the scores are
+        self.use_sigmoid = use_sigmoid  # as in mmseg's losses, for code that reads the kind of the scores
         self.loss_weight, self.loss_name = loss_weight, loss_name
 
     def forward(

@@ -94,7 +94,7 @@ def discriminative_terms(
         mu_DK = x_PD.new_zeros(dims, count).index_add(1, instances.instance_P, x_PD.T) / size_K
         mu_KD = mu_DK.T
 
-        # Weight 1 / K_c of each instance, K_c the number of instances of its class in its image: they lie side by side.
+        # Weight 1 / K_c of each instance, K_c the number of instances of its class in its image, which are adjacent.
         class_span = int(instances.class_K.max()) + 1
         _, group_K, size_G = torch.unique_consecutive(
             instances.image_K * class_span + instances.class_K, return_inverse=True, return_counts=True

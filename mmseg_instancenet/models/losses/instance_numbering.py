@@ -101,7 +101,7 @@ def number_instances(
             '(instance map) and 255 (class map) for pixels to ignore'
         )
 
-    # One sortable key a pixel: image, then class, then id.
+    # A sortable key for each pixel: image, then class, then id.
     num_classes, num_ids = highest_class + 1, highest_id + 1
     if num_images * num_classes * num_ids > torch.iinfo(torch.long).max:
         names, ids_P = torch.unique(ids_P, return_inverse=True)
@@ -132,7 +132,9 @@ class EmbeddingLoss(nn.Module):
         super().__init__()
         self.register_forward_pre_hook(refuse_class_scores, with_kwargs=True)
         if 'loss' not in loss_name:
-            raise ValueError(f"expected a loss_name that contains 'loss', or MMEngine leaves it out, got {loss_name!r}")
+            raise ValueError(
+                f"expected a loss_name that contains 'loss', since MMEngine trains on no others, got {loss_name!r}"
+            )
         if background_is_instance and not class_agnostic:
             warnings.warn(
                 'background_is_instance=True with class_agnostic=False: class by class the background is the only instance of '

@@ -73,8 +73,8 @@ class RecurrentLoss(nn.Module):
         self.grouping: Any = None if grouping is None else _with_loops(build_nested(grouping))
         if (foreground_only or max_pixels is not None) and getattr(self.loss, 'push_distance', None) is not None:
             raise ValueError(
-                'expected foreground_only=False and max_pixels=None with push_distance: a choice of pixels has no distances '
-                'in the image'
+                'expected foreground_only=False and max_pixels=None with push_distance, since selected pixels have no '
+                'positions in the image'
             )
         self.loops, self.every_loop = loops, every_loop
         self.foreground_only, self.max_pixels = foreground_only, max_pixels
@@ -118,7 +118,7 @@ class RecurrentLoss(nn.Module):
         if self.grouping is None:
             raise ValueError(
                 "RecurrentLoss has no grouping: give it one, grouping=dict(type='MeanShiftGrouping', ...), or use it in an "
-                'EmbeddingSegmentor, which hands it its grouper'
+                'EmbeddingSegmentor, whose grouper it then uses'
             )
         class_map_NHW = class_map_or_one_class(
             instance_map_NHW, class_map_NHW, self.loss.class_agnostic and self.grouping.class_agnostic
@@ -165,7 +165,7 @@ class RecurrentLoss(nn.Module):
         order_NP = (~counts_NP).float()
         if self.max_pixels is not None and self.max_pixels < longest:
             longest = self.max_pixels
-            # Drawn on the CPU, so that every device draws alike.
+            # Drawn on the CPU, so that the sample is the same on every device.
             order_NP += torch.rand(order_NP.shape).to(order_NP.device)
         pixel_NM = order_NP.sort(dim=1, stable=True).indices[:, :longest]
         x_NDP = embeddings_NDHW.flatten(2)

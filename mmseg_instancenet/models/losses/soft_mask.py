@@ -187,7 +187,7 @@ def lovasz_hinges(mask_Q: Tensor, own_Q: Tensor, instance_Q: Tensor, size_K: Ten
     order_Q = torch.argsort(error_Q.detach(), descending=True)
     order_Q = order_Q[torch.argsort(instance_Q[order_Q], stable=True)]
     error_Q, own_Q, instance_Q = error_Q[order_Q], own_Q[order_Q], instance_Q[order_Q]
-    # Cumulative counts within each instance: those over everything less those before its first pair.
+    # Cumulative counts within each instance: those over all pairs minus those before its first pair.
     first_K = torch.searchsorted(instance_Q, torch.arange(len(size_K), device=mask_Q.device))
     own_before_Q = own_Q.cumsum(0)
     start_K = (own_before_Q - own_Q.long())[first_K]
@@ -248,7 +248,9 @@ class SoftMaskLoss(nn.Module):
             if not value >= 0:
                 raise ValueError(f'expected {name} >= 0, got {value}')
         if 'loss' not in loss_name:
-            raise ValueError(f"expected a loss_name that contains 'loss', or MMEngine leaves it out, got {loss_name!r}")
+            raise ValueError(
+                f"expected a loss_name that contains 'loss', since MMEngine trains on no others, got {loss_name!r}"
+            )
         self.overlap_weight, self.spread_weight, self.seed_weight = overlap_weight, spread_weight, seed_weight
         self.foreground_weight = foreground_weight
         self.loss_weight, self.loss_name = loss_weight, loss_name

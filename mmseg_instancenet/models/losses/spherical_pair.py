@@ -92,7 +92,9 @@ def spherical_pair_terms(
     check_embeddings(embeddings_NDHW, instance_map_NHW)
     num_images, dims, _, _ = embeddings_NDHW.shape
     if dims < 2:
-        raise ValueError(f'expected embeddings of D >= 2 values, whose directions can turn, got D = {dims}')
+        raise ValueError(
+            f'expected embeddings of D >= 2 values, since one value has only two directions, got D = {dims}'
+        )
     _check_settings(margin, variant)
     if sample_NHW is not None and (sample_NHW.dtype != torch.bool or sample_NHW.shape != instance_map_NHW.shape):
         raise ValueError(

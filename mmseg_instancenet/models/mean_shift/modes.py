@@ -41,7 +41,7 @@ def merge_modes(x_PD: Tensor, radius: float) -> Tensor:
     if not radius > 0:
         raise ValueError(f'expected a radius > 0 in units of the embedding, got {radius}')
     check_finite(x_PD)
-    # In float64 and seen from their mean: far from 0, or at a small radius, squares in float32 round by more than it.
+    # In float64 and relative to their mean: far from 0 or at a small radius, the rounding of squares in float32 exceeds it.
     x_PD = x_PD.double()
     x_PD = x_PD - x_PD.mean(0)
     # The diagonal of a cell measures a sixteenth of the radius, and the mean of a cell is off by at most that.
@@ -73,7 +73,7 @@ def merge_cells(x_PD: Tensor, mass_P: Tensor | None, cell: float) -> tuple[Tenso
         >>> mean.tolist(), mass.tolist(), cell_of_each.tolist()
         ([[0.1875], [5.0]], [4.0, 1.0], [0, 0, 1])
     """
-    # Numbers of cells stay floats: those of tiny cells have no integer.
+    # Numbers of cells stay floats: those of tiny cells do not fit an integer.
     _, cell_P = torch.unique((x_PD / cell + 0.5).floor_(), dim=0, return_inverse=True)
     count = int(cell_P.max()) + 1
     weight_P1 = x_PD.new_ones(len(x_PD), 1, dtype=torch.float64) if mass_P is None else mass_P[:, None].double()
@@ -94,7 +94,7 @@ def _components(x_CD: Tensor, radius: float) -> Tensor:
             near_BC = torch.cdist(x_CD[block], x_CD) <= radius
             near_BC[torch.arange(len(block), device=x_CD.device), block] = True  # whatever the rounding
             lowest_C[block] = torch.where(near_BC, label_C, count).amin(1)
-        # What a neighbour has learnt goes to the whole component so far, and then down to its root.
+        # The smallest number of a neighbour is passed to the whole component so far, then followed to its root.
         label_C = label_C.scatter_reduce(0, label_C, lowest_C, reduce='amin')[label_C]
         while True:
             root_C = label_C[label_C]

@@ -49,7 +49,7 @@ def stitch_windows(windows: Sequence[LabelledWindow], size: tuple[int, int]) -> 
         if labels_RS.numel() == 0:
             continue
         name_K = match_or_add(united_HW[rows, columns], labels_RS, found)
-        # Groups that own no pixel of the image have no name there.
+        # Groups without a pixel of the image have no number there.
         parts.append((name_K[1:], score_K[: len(name_K) - 1]))
         found = max(found, int(name_K.max()))
         better_RS = weight_RS > weight_HW[rows, columns]
@@ -104,7 +104,7 @@ def _kept_objects(objects: Sequence[Tensor], views_K: Tensor, score_K: Tensor) -
     kept_K = views_K > 1
     kept_K[0] = False
     covered_P = torch.stack([kept_K[object_HW] for object_HW in objects]).any(0).reshape(-1)
-    # The pixels of each object of a single view, which lie in one of the maps.
+    # The pixels of each object that a single view found; they are in one of the maps.
     single: dict[int, Tensor] = {}
     for object_HW in objects:
         pixel_P = (object_HW.reshape(-1) > 0).nonzero().squeeze(1)

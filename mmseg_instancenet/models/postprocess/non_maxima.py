@@ -7,10 +7,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 _RADIUS = 4
-"""Of the triangle filter before curvature is measured, in pixels: wider than the wriggles of a line, narrower than a corner."""
+"""Radius of the triangle filter before curvature is measured, in pixels: wider than the irregularities of a line, narrower
+than a corner."""
 
 _TOLERANCE = 1.01
-"""A pixel stays if it is within 1 % of its neighbours: of a flat top neither side goes."""
+"""A pixel is kept if it is within 1 % of its neighbours, so that a flat top is not suppressed from both sides."""
 
 
 def suppress_non_maxima(probability_HW: Tensor) -> Tensor:

@@ -83,7 +83,7 @@ class NetworkPass(NamedTuple):
 
 
 View = Sequence[NetworkPass]
-"""The passes that cover the image once: one, or one a window."""
+"""The forward passes that cover the image once: one, or one for each window."""
 
 
 def average_classes(views: Sequence[View], image_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -119,7 +119,7 @@ def average_classes(views: Sequence[View], image_size: tuple[int, int]) -> tuple
                 total_RW[first - top : last - top, columns.pixels] += weight_RS
             sum_CRW += view_CRW / total_RW.clamp(min=torch.finfo(torch.float).tiny)
         mean_CRW = sum_CRW / len(views)
-        # The classes of a softmax share one probability.
+        # Classes of a softmax have probabilities that sum to 1.
         probability_CRW = mean_CRW.softmax(0) if kind == 'logits' else mean_CRW.exp()
         probability_HW[top:bottom], class_HW[top:bottom] = probability_CRW.max(0)
     return class_HW, probability_HW

@@ -57,7 +57,7 @@ def vote_classes(
 
 
 FEATURES = ('score', 'group_score', 'agreement', 'class_share', 'area', 'side', 'connectedness', 'extent', 'border')
-"""What a :class:`ScoreRegressor` looks at, in the order of its weights; see :func:`instance_features`."""
+"""Features of a :class:`ScoreRegressor`, in the order of its weights; see :func:`instance_features`."""
 
 
 def simple_score(group_score_K: Tensor, votes: ClassVotes) -> Tensor:
@@ -156,9 +156,9 @@ def fit_ridge(features_MF: Tensor, target_M: Tensor, ridge: float = 1e-3) -> tup
     if not (x_MF.isfinite().all() and y_M.isfinite().all()):
         raise ValueError('expected finite features and targets, got NaN or infinity')
     mean_F, sigma_F = x_MF.mean(0), x_MF.std(0, correction=0)
-    varies_F = sigma_F > 1e-6  # float32 features that are all alike differ by their rounding
+    varies_F = sigma_F > 1e-6  # equal float32 features differ by their rounding
     z_MV = ((x_MF - mean_F) / sigma_F)[:, varies_F]
-    # Least squares with one more row a feature, whose target is a weight of 0: no square of the condition number.
+    # Least squares with an additional row for each feature, whose target is a weight of 0: the condition number is not squared.
     penalty_VV = torch.eye(z_MV.shape[1], dtype=z_MV.dtype) * (ridge * len(y_M)) ** 0.5
     rows_RV, y_R = torch.cat([z_MV, penalty_VV]), torch.cat([y_M - y_M.mean(), y_M.new_zeros(z_MV.shape[1])])
     weight_F = torch.zeros_like(mean_F)

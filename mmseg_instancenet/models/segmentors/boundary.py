@@ -40,8 +40,8 @@ class BoundarySegmentor(EncoderDecoder):
         unknown = set(self.test_cfg) - {'non_maximum_suppression'}
         if unknown:
             raise ValueError(
-                f'expected test_cfg with non_maximum_suppression at most, got {sorted(unknown)} as well; images are '
-                'seen as a whole'
+                f'expected test_cfg with non_maximum_suppression at most, got {sorted(unknown)} as well; the network '
+                'always gets whole images'
             )
 
     def predict(self, inputs: Tensor, data_samples: list[DetDataSample] | None = None) -> list[DetDataSample]:

@@ -104,7 +104,7 @@ class EmbeddingSegmentor(OneHeadOrCascade):
         self.group_scorer = MODELS.build(group_scorer or {'type': 'SilhouetteScorer'})
         if isinstance(self.group_scorer, SeedScorer) and not isinstance(self.grouper, SeedGrouping):
             raise ValueError(
-                'SeedScorer: expected a SeedGrouping as the grouper, or the last value of an embedding is no seed, got '
+                'SeedScorer: expected a SeedGrouping as the grouper, since others use no seeds in the embeddings, got '
                 f'{type(self.grouper).__name__}'
             )
         self.instance_scorer = MODELS.build(instance_scorer or {'type': 'ScoreRegressor'})
@@ -143,7 +143,7 @@ class EmbeddingSegmentor(OneHeadOrCascade):
         return super().loss(inputs, data_samples)
 
     def _check_classes(self, data_samples: Sequence[DetDataSample]) -> None:
-        # While MMEngine's runner trains, it keeps here what the training data say of themselves.
+        # During training, MMEngine's runner stores the meta information of the training data here.
         hub = MessageHub.get_current_instance()
         classes = classes_of(hub.get_info('dataset_meta', {}) if hub.get_info('loop_stage') == 'train' else {})
         if classes is not None:
@@ -158,7 +158,7 @@ class EmbeddingSegmentor(OneHeadOrCascade):
                 )
 
     def _check_metrics(self) -> None:
-        # While MMEngine's runner trains or tests, it keeps here the text of its config.
+        # During training and testing, MMEngine's runner stores the text of its config here.
         hub = MessageHub.get_current_instance()
         text = hub.get_info('cfg', '') if hub.get_info('loop_stage') else ''
         check_iou_metric(re.findall(r"type='(?:\w+\.)*(\w+Metric)'", text), self.background)
@@ -216,7 +216,7 @@ class EmbeddingSegmentor(OneHeadOrCascade):
             if len(self.heads) == 1 and resizes_scores_only(self.decode_head):
                 scores_NChw = self.decode_head(self.extract_feat(inputs))
             else:
-                # What such heads do to their scores is mmseg's; they return them at the size of the input, by these names.
+                # mmseg processes the scores of such heads; these keys hold the size of its output, that of the input.
                 shape = dict(img_shape=torch.Size(size), pad_shape=size, batch_input_shape=size)
                 scores_NChw = self.encode_decode(inputs, [{**meta, **shape} for meta in metas])
         return scores_NChw, self.branch.embed(features, metas, size, origin)
@@ -262,7 +262,7 @@ class EmbeddingSegmentor(OneHeadOrCascade):
         if self.class_numbering.has_stuff:
             panoptic_HW = self.class_numbering.panoptic(class_HW, instance_map_HW, instances.labels)
             data_sample.pred_panoptic_seg = PixelData(sem_seg=panoptic_HW[None])
-        data_sample.set_metainfo(background)  # metrics and visualizers that read class maps look here
+        data_sample.set_metainfo(background)  # metrics and visualizers of class maps read it
         data_sample.set_field(PixelData(data=instance_map_HW[None]), 'pred_instance_map', dtype=PixelData)
         first = views[0][0]
         rows, columns = (first.coverage(axis).pixels for axis in (0, 1))
@@ -333,7 +333,7 @@ def _checked_test_cfg(test_cfg: dict, any_key: bool) -> dict:
     for crop, stride in zip(*sizes.values(), strict=True):
         if stride > crop:
             raise ValueError(
-                f'expected stride <= crop_size, or windows leave gaps, got stride {stride} and crop_size {crop}'
+                f'expected stride <= crop_size, so that windows leave no gaps, got stride {stride} and crop_size {crop}'
             )
     checked = test_cfg.copy()
     checked.update(sizes)
@@ -369,6 +369,6 @@ def _true_classes(data_sample: DetDataSample, image_size: tuple[int, int]) -> tu
     if tuple(class_HW.shape) != image_size:
         raise ValueError(
             f'expected gt_sem_seg at the original size {image_size}, got {tuple(class_HW.shape)}: in the test pipeline '
-            'LoadInstanceMasks comes after the resize'
+            'put LoadInstanceMasks after the resize'
         )
     return class_HW, torch.ones(image_size, device=class_HW.device)

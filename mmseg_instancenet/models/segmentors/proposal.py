@@ -43,8 +43,8 @@ class ProposalSegmentor(EmbeddingSegmentor):
             raise ValueError('expected a grouper with class_agnostic=True: a proposal has no class')
         if self.test_cfg.get('score_thr'):
             raise ValueError(
-                f'expected no test_cfg.score_thr for proposals, got {self.test_cfg["score_thr"]}: they are a ranked list, of '
-                'which the first ones are taken'
+                f'expected no test_cfg.score_thr for proposals, got {self.test_cfg["score_thr"]}: take the first ones of the '
+                'ranked list instead'
             )
         if not 0 < duplicate_iou < 1:
             raise ValueError(f'expected duplicate_iou in (0, 1), got {duplicate_iou}')
