@@ -5,11 +5,13 @@
 # make fuzz   20000 random faults in an annotation file: none may crash, hang or move an object, about five minutes
 # make lint   ruff and mypy, as the pre-commit file and CI run them
 # make bench  environment, then speed and memory against the alternatives: tables on the screen, the rest in work_dirs/benchmarks
+# make test WORKERS=8      in eight processes instead of two, each with about 1.5 GB
 # PYTHON=python3.13 make ... chooses the interpreter (3.10 to 3.14)
 # make test STACK=onedl      the onedl forks of OpenMMLab, in .venv-onedl
 # make test STACK=oldest     the oldest versions that are supported, in .venv-oldest (PYTHON=python3.10)
 
 STACK := openmmlab
+WORKERS := 2
 VENV := .venv$(if $(filter-out openmmlab,$(STACK)),-$(STACK))
 PY := $(VENV)/bin/python
 DIGITS := work_dirs/instancenet_digits
@@ -29,12 +31,12 @@ demo: env
 
 test: env
 	$(PY) -m pytest --doctest-modules mmseg_instancenet
-	$(PY) -m pytest tests
+	$(PY) -m pytest tests -n $(WORKERS) --dist loadfile
 
 coverage: env
 	$(PY) -m coverage erase
 	$(PY) -m coverage run -m pytest --doctest-modules mmseg_instancenet
-	$(PY) -m coverage run -m pytest tests
+	$(PY) -m coverage run -m pytest tests -n $(WORKERS) --dist loadfile
 	$(PY) -m coverage combine --quiet
 	$(PY) -m coverage report
 

@@ -25,8 +25,7 @@ param_scheduler = [
 ]
 default_hooks = dict(checkpoint=dict(save_best=None))  # the last average is the best
 custom_hooks = [
-    dict(type='ClassCountHook'),
-    dict(type='LoadReportHook'),
+    *_base_.custom_hooks,
     # Tested, and saved, is the moving average of the weights over five thousand of the 355,000 iterations.
     dict(type='EMAHook', ema_type='mmdet.ExpMomentumEMA', momentum=0.0002, update_buffers=True),
 ]

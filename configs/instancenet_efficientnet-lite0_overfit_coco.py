@@ -13,10 +13,9 @@ length = 257  # as for a CPU, see the base
 indices = [5, 6, 11, 15, 29, 37, 40, 47, 51, 52, 56, 71, 79, 98, 102, 107]
 data = dict(data_root='data/coco_mini/', ann_file='train.json', data_prefix=dict(img='images/'), indices=indices)
 
-load_masks = dict(type='LoadInstanceMasks')
 train_pipeline = [  # without the flip: the photos are tested as they are
     dict(type='LoadImageFromFile'),
-    load_masks,
+    dict(type='LoadInstanceMasks'),
     dict(type='ResizeLongerSide', length=length),
     dict(type='MasksToMaps'),
     dict(type='PackInstanceMaps'),
@@ -24,7 +23,7 @@ train_pipeline = [  # without the flip: the photos are tested as they are
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='ResizeLongerSide', length=length),
-    load_masks,
+    dict(type='LoadInstanceMasks'),
     dict(type='MasksToMaps'),
     dict(type='PackInstanceMaps'),
 ]
@@ -47,5 +46,4 @@ param_scheduler = [
     dict(type='CosineAnnealingLR', by_epoch=True, convert_to_iter_based=True, begin=0, T_max=500, eta_min=1e-6),
 ]
 default_hooks = dict(checkpoint=dict(interval=250, max_keep_ckpts=1))
-# No moving average: the learning rate ends at almost nothing.
-custom_hooks = [dict(type='ClassCountHook'), dict(type='LoadReportHook')]
+custom_hooks = _base_.custom_hooks[:-1]  # no EMAHook: the learning rate ends at almost nothing

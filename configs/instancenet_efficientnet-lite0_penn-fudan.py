@@ -41,8 +41,7 @@ default_hooks = dict(
     logger=dict(interval=23),  # once an epoch
 )
 custom_hooks = [
-    dict(type='ClassCountHook'),
-    dict(type='LoadReportHook'),
+    *_base_.custom_hooks,
     # Tested, and saved, is the moving average of the weights over the last five hundred iterations or so. gamma: iterations
     # after which the average grows long; mmdet's 2000 would make it three iterations at the end of these 2,070.
     dict(type='EMAHook', ema_type='mmdet.ExpMomentumEMA', momentum=0.002, gamma=200, update_buffers=True),

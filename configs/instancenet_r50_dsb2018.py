@@ -32,4 +32,4 @@ model = dict(
 train_cfg = dict(max_epochs=60, val_interval=5)
 optim_wrapper = dict(optimizer=dict(type='AdamW', lr=0.0005, weight_decay=0.01), clip_grad=dict(max_norm=10))
 param_scheduler = dict(_delete_=True, type='CosineAnnealingLR', by_epoch=True, convert_to_iter_based=True, T_max=60)
-custom_hooks = [dict(type='ClassCountHook'), dict(type='LoadReportHook')]
+custom_hooks = _base_.custom_hooks[1:]  # without the FreezeHook

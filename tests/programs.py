@@ -15,8 +15,9 @@ import torch
 
 REPOSITORY = Path(__file__).parents[1]
 
-_CONTEXT = multiprocessing.get_context('forkserver')
-_CONTEXT.set_forkserver_preload(
+CONTEXT = multiprocessing.get_context('forkserver')
+"""Starts processes that have the package imported."""
+CONTEXT.set_forkserver_preload(
     ['mmseg_instancenet', 'mmseg.apis', 'mmdet.apis', 'mmengine.runner', 'matplotlib.pyplot', 'sklearn.datasets']
 )
 
@@ -36,7 +37,7 @@ def run_program(*arguments: str | Path, cwd: Path = REPOSITORY, succeeds: bool =
         AssertionError: with the end of the output, if the exit status is another one, or after ten minutes.
     """
     with tempfile.NamedTemporaryFile(mode='r') as log:
-        process = _CONTEXT.Process(target=_run, args=([str(part) for part in arguments], str(cwd), log.name))
+        process = CONTEXT.Process(target=_run, args=([str(part) for part in arguments], str(cwd), log.name))
         process.start()
         process.join(timeout=600)
         if process.exitcode is None:

@@ -56,10 +56,8 @@ def imported_before_ours() -> list[str]:
 
 @pytest.mark.parametrize('before', [[], imported_before_ours()], ids=['ours first', 'ours last'])
 def test_mmdet_and_mmseg_import(before):
-    program = (
-        '\n'.join(before)
-        + '\nimport mmseg_instancenet, mmcv.ops, mmdet.models, mmdet.apis, mmseg.models, mmseg.apis\nprint("done")'
-    )
+    ours = 'import mmseg_instancenet, mmcv.ops, mmdet.models, mmdet.apis, mmseg.models, mmseg.apis'
+    program = '\n'.join([*before, ours, 'print("done")'])
     assert printed(program).endswith('done')
 
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from dense_mean_shift import dense_loops
+from references.dense_mean_shift import dense_loops
 
 from benchmarks.alternatives import (
     attention_iteration,

@@ -11,8 +11,6 @@ from benchmarks.measure import Candidate, median_seconds, resident_peak, torch_p
 from benchmarks.results import (
     OURS,
     Row,
-    format_seconds,
-    format_table,
     not_measured,
     plot_cost,
     ratios_to_ours,
@@ -46,21 +44,6 @@ def test_json_and_back(tmp_path):
     assert report['machine']['matrix_product_gflops']['cpu'] > 0
     assert (report['machine']['gpu'] is None) == (not torch.cuda.is_available())
     assert [row['times_ours'] for row in report['rows']] == [1, 4, 1, 30, None]
-
-
-def test_table():
-    lines = format_table(ROWS).splitlines()
-    assert len(lines) == 2 + len(ROWS)
-    assert len({len(line) for line in lines}) == 1
-    cells = [[cell.strip() for cell in line.strip('|').split('|')] for line in lines]
-    assert cells[3] == ['D=4', '64', 'cpu', 'dense', '2 s', '4.0 MiB torch', '4.0', 'largest difference 1e-06', '']
-    assert cells[5] == ['D=4', '256', 'cpu', 'dense', '30 s', '64.0 MiB resident', '30', '', 'a note; timed once']
-    assert cells[6] == ['D=4', '1024', 'cpu', 'dense', '', '', '', '', 'not measured: takes too long']
-
-
-@pytest.mark.parametrize('seconds, text', [(0.0001234, '0.123 ms'), (0.5, '500 ms'), (1, '1 s'), (123.4, '123 s')])
-def test_seconds(seconds, text):
-    assert format_seconds(seconds) == text
 
 
 def test_image_only_of_what_grows(tmp_path):

@@ -20,6 +20,7 @@ import torch
 from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.runner import CheckpointLoader
 from packaging.version import parse as parse_version
+from programs import run_program
 from small_training import Network, make_runner
 
 from mmseg_instancenet.engine import load_weights_only, mmengine_pickle, register_safe_loaders, safe_checkpoint
@@ -349,18 +350,6 @@ def test_a_machine_without_a_rank_0_downloads_all_the_same(address, tmp_path, mo
     assert asked == [1] and barriers == [False, True]
 
 
-def run_script(code, *arguments):
-    process = subprocess.run(
-        [sys.executable, '-c', code, *map(str, arguments)],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env=dict(os.environ, CUDA_VISIBLE_DEVICES=''),
-    )
-    return process.returncode, process.stdout.splitlines()[-1:], process.stderr
-
-
 def test_importing_the_package_leaves_mmengines_loaders_alone():
     code = """
 from mmengine.runner import CheckpointLoader
@@ -371,7 +360,8 @@ same = dict(CheckpointLoader._schemes) == before
 mmseg_instancenet.engine.register_safe_loaders()
 print(same, *sorted({loader.__module__ for prefix, loader in CheckpointLoader._schemes.items() if before[prefix] != loader}))
 """
-    assert run_script(code)[1] == ['True mmseg_instancenet.engine.safe_checkpoint']
+    process = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=120)
+    assert process.stdout.splitlines()[-1:] == ['True mmseg_instancenet.engine.safe_checkpoint'], process.stderr
 
 
 @pytest.mark.parametrize('line', [True, False])
@@ -379,7 +369,8 @@ def test_a_line_in_the_config_makes_mmengine_read_its_own_checkpoints(line, tmp_
     imports = ['mmseg_instancenet', *(['mmseg_instancenet.engine.use_safe_loaders'] * line)]
     (tmp_path / 'config.py').write_text(f'custom_imports = dict(imports={imports}, allow_failed_imports=False)')
     code = """
-import sys
+import os, sys
+sys.path.insert(0, os.getcwd())
 from mmengine.config import Config
 from small_training import make_runner
 Config.fromfile(sys.argv[1])
@@ -387,13 +378,13 @@ runner = make_runner(sys.argv[2], plain=False, load_from='checkpoints/torch-2.5.
 runner.train()
 print(runner.iter)
 """
-    returncode, last_line, errors = run_script(code, tmp_path / 'config.py', tmp_path / 'run')
     # The onedl fork of MMEngine reads its own checkpoints in a way of its own.
-    if (
+    loads = (
         line
         or parse_version(torch.__version__) < parse_version('2.6')
         or hasattr(mmengine_checkpoint, '_safe_torch_load')
-    ):
-        assert last_line == ['4'], errors
-    else:
-        assert returncode == 1 and 'Weights only load failed' in errors
+    )
+    (tmp_path / 'program.py').write_text(code)
+    program = (tmp_path / 'program.py', tmp_path / 'config.py', tmp_path / 'run')
+    output = run_program(*program, cwd=Path(__file__).parent, succeeds=loads)
+    assert output.splitlines()[-1] == '4' if loads else 'Weights only load failed' in output

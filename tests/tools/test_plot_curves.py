@@ -8,10 +8,10 @@ from pathlib import Path
 import cv2
 import pytest
 import torch
-from mask_cases import predict_rows, write_rows
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from programs import run_program
+from references.mask_cases import predict_rows, write_rows
 from torch import nn
 from torch.utils.data import Dataset
 

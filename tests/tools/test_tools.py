@@ -177,8 +177,8 @@ def test_resnet_configs_train_and_test_on_real_data(test_data, tmp_path, config,
     ]
     options += [f'{kind}_dataloader.num_workers=0' for kind in ('train', 'val', 'test')]
     options += [f'{kind}_dataloader.persistent_workers=False' for kind in ('train', 'val', 'test')]
-    options += ['train_dataloader.dataset.pipeline.2.length=97', 'test_dataloader.dataset.pipeline.1.length=97']
-    options += ['val_dataloader.dataset.pipeline.1.length=97', 'train_dataloader.batch_size=2', 'load_from=None']
+    options += ['train_dataloader.dataset.pipeline.2.length=65', 'test_dataloader.dataset.pipeline.1.length=65']
+    options += ['val_dataloader.dataset.pipeline.1.length=65', 'train_dataloader.batch_size=2', 'load_from=None']
     options += ['default_hooks.logger.interval=1', 'train_cfg.max_epochs=1', 'train_cfg.val_interval=1']
     options += ['default_hooks.checkpoint.max_keep_ckpts=1', 'default_hooks.checkpoint.save_optimizer=False']
     if 'coco' in config:

@@ -1,5 +1,7 @@
 # PASCAL VOC 2012 with SBD's masks for training (10,582 images), VOC's val for testing (1,449). The json files:
 #   python tools/convert/voc_to_coco.py data/VOCdevkit/VOC2012 --sbd data/benchmark_RELEASE/dataset --out data/voc2012
+_base_ = './flipped_views.py'
+
 dataset_type = 'VOCInstanceDataset'
 data_root = 'data/voc2012/'
 
@@ -22,18 +24,7 @@ test_pipeline = [
     dict(type='MasksToMaps'),
     dict(type='PackInstanceMaps'),
 ]
-tta_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(
-        type='TestTimeAug',
-        transforms=[
-            [dict(type='mmdet.RandomFlip', prob=0.0), dict(type='mmdet.RandomFlip', prob=1.0)],
-            [load_masks],
-            [dict(type='MasksToMaps')],
-            [dict(type='PackInstanceMaps')],
-        ],
-    ),
-]
+tta_pipeline = [dict(type='LoadImageFromFile'), _base_.flipped_views]
 
 train_dataloader = dict(
     batch_size=1,  # Kong & Fowlkes': every image has a size of its own; the head's batch norm has to be fixed

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mask_cases import predict_rows
 from mmdet.structures.mask import BitmapMasks
 from mmengine.evaluator import Evaluator
 from mmengine.structures import InstanceData, PixelData
 from mmseg.structures import SegDataSample
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
+from references.mask_cases import predict_rows
 
 from mmseg_instancenet.datasets.transforms import masks_to_maps
 from mmseg_instancenet.evaluation import CocoInstanceMetric

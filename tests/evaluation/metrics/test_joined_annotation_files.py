@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mask_cases import read_fakesegm
 from mmengine.config import Config
 from mmengine.evaluator import Evaluator
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
+from references.mask_cases import read_fakesegm
 
 from mmseg_instancenet.datasets.digits import write_digits
 from mmseg_instancenet.evaluation.functional.annotation_files import join

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 import torch.multiprocessing
-from mask_cases import predict_rows, write_rows
 from mmengine.dataset import DefaultSampler
 from mmengine.evaluator import Evaluator
 from mmengine.registry import init_default_scope
+from references.mask_cases import predict_rows, write_rows
 
 from mmseg_instancenet.evaluation import CocoInstanceMetric
 
@@ -113,7 +113,7 @@ def truth(tmp_path_factory) -> str:
 def two_ranks(truth) -> list[dict]:
     """For each rank, with and without rounding up: its images and the metrics that it has in the end."""
     directory = Path(truth).parent
-    tests = str(Path(__file__).resolve().parents[2])  # where mask_cases lies
+    tests = str(Path(__file__).resolve().parents[2])  # where references lies
     search = os.pathsep.join(filter(None, [tests, os.environ.get('PYTHONPATH')]))
     environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': '', 'PYTHONPATH': search}
     with open(directory / 'log.txt', 'w+') as log:

@@ -6,9 +6,9 @@ import math
 import numpy as np
 import pytest
 import torch
-from mask_cases import predict_rows, write_rows
 from mmengine.logging import MMLogger
 from mmseg.registry import METRICS
+from references.mask_cases import predict_rows, write_rows
 
 CLASSES = ('cat', 'dog')
 AP = [f'{kind}_{name}' for kind in ('segm', 'bbox') for name in ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')]

@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from mask_cases import predict_rows, read_fakesegm, write_rows
 from mmdet.structures import DetDataSample
 from mmengine.evaluator import Evaluator
 from mmengine.structures import InstanceData
@@ -13,6 +12,7 @@ from mmseg.registry import METRICS
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+from references.mask_cases import predict_rows, read_fakesegm, write_rows
 
 from mmseg_instancenet.evaluation import RegionAveragePrecisionMetric
 

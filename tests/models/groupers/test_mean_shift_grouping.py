@@ -7,10 +7,10 @@ from itertools import pairwise
 import pytest
 import torch
 import torch.nn.functional as F
-from dense_mean_shift import blobs, clusters, dense_loops, take
 from devices import slack
 from mmseg.registry import MODELS
-from peak_memory import peak_memory
+from references.dense_mean_shift import blobs, clusters, dense_loops, take
+from references.peak_memory import peak_memory
 from sklearn.metrics import adjusted_rand_score
 
 from mmseg_instancenet.models import DiscriminativeLoss, MeanShiftGrouping

@@ -9,7 +9,7 @@ import torch
 from devices import assert_same, gradcheck
 from mmengine.model import BaseModel
 from mmseg.registry import MODELS
-from peak_memory import peak_memory
+from references.peak_memory import peak_memory
 
 from mmseg_instancenet.models.losses import DiscriminativeLoss, SphericalPairLoss, discriminative_terms
 

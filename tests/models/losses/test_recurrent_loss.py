@@ -4,9 +4,9 @@ import warnings
 
 import pytest
 import torch
-from dense_mean_shift import dense_loops
 from mmengine.model import BaseModel
 from mmseg.registry import MODELS
+from references.dense_mean_shift import dense_loops
 from torch import nn
 
 from mmseg_instancenet.models import CenterGrouping, MeanShiftGrouping, RecurrentLoss

@@ -7,7 +7,7 @@ import torch
 from devices import assert_same, gradcheck
 from mmengine.model import BaseModel
 from mmseg.registry import MODELS
-from peak_memory import peak_memory
+from references.peak_memory import peak_memory
 
 from mmseg_instancenet.models.losses import RecurrentLoss, SoftMaskLoss, soft_mask, soft_mask_terms
 from mmseg_instancenet.models.losses.soft_mask import lovasz_hinges

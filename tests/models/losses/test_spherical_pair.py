@@ -9,7 +9,7 @@ import torch
 from devices import gradcheck
 from mmengine.model import BaseModel
 from mmseg.registry import MODELS
-from peak_memory import peak_memory
+from references.peak_memory import peak_memory
 
 from mmseg_instancenet.models.losses import SphericalPairLoss, feasible_margin, pair_blocks, spherical_pair_terms
 from mmseg_instancenet.models.losses.pair_blocks import hinged_pair_sum

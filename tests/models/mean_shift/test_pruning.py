@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from dense_mean_shift import blobs, clusters
+from references.dense_mean_shift import blobs, clusters
 
 from mmseg_instancenet.models.mean_shift.pruning import neighbourhoods, reach_of
 

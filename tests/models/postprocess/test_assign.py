@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from peak_memory import peak_memory
+from references.peak_memory import peak_memory
 from scipy import ndimage
 
 from mmseg_instancenet.models.groupers import CenterGrouping
