@@ -18,7 +18,7 @@ PAGE = (REPOSITORY / 'docs/annotations.md').read_text()
 
 @pytest.fixture
 def check(monkeypatch, capsys):
-    """Runs the tool in this process; returns its exit status and what it prints."""
+    """Runs the tool in this process; returns its exit status and its output."""
 
     def run(*arguments) -> tuple[int, str]:
         monkeypatch.setattr(sys, 'argv', [str(TOOL), *map(str, arguments)])
