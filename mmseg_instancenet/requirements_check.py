@@ -1,8 +1,8 @@
 """Check of the required packages: an error names the package that is missing, too old or broken, and the command that
 installs it.
 
-Looks at what is installed without importing it (OpenCV alone is imported): a broken or missing package shall give this line, not
-a traceback from inside another.
+Reads the installed versions without importing packages (only OpenCV is imported): a broken or missing package gives this
+error, not a traceback from inside another one.
 """
 
 import importlib

@@ -51,7 +51,7 @@ def shift_points(x_N: Tensor, loops: int) -> list[Tensor]:
 def squared_error(x_N: Tensor, spot_N: Tensor, loops: int, every_loop: bool) -> Tensor:
     r"""The toy's loss, a scalar: :math:`\sum_i (f(x_i^{(T)}) - f(x_i^*))^2` after T loops, or its sum over t = 0 .. T.
 
-    f is :func:`regress`, :math:`x_i^*` the :func:`ideal_spots`. The sum over the points, not their mean: the paper says
+    f is :func:`regress`, :math:`x_i^*` the :func:`ideal_spots`. The sum over the points, not their mean: the paper gives
     "mean squared error", but divided by 3000 thirty updates of step 0.1 would move no point.
     """
     after = shift_points(x_N, loops)

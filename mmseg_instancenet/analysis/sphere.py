@@ -41,8 +41,8 @@ def sphere_axes(x_PD: np.ndarray) -> SphereAxes:
 def draw_sphere(axes: Axes3D, point_P3: np.ndarray, instance_P: np.ndarray, point_size: float = 4.0) -> None:
     """Draws points on a unit sphere, each instance in the colour of :func:`draw_instances`; the far side is pale.
 
-    The instances' points are drawn one smaller than the other, the smallest last: of those that fell on one spot, each is seen
-    as a ring.
+    The instances' points are drawn one smaller than the other, the smallest last: points in one place appear
+    as rings.
 
     Args:
         axes: with ``projection='3d'``.

@@ -121,8 +121,8 @@ def search_settings(
     """Coordinate search: sets one setting after the other to the best value of its curve, with all others at the best
     values so far.
 
-    It finds a maximum along each axis, which need not be the largest of all combinations. Equals are settled by
-    :func:`best_value` with ``start`` as what is preferred.
+    It finds a maximum along each axis, which need not be the largest of all combinations. Of equal
+    values :func:`best_value` chooses, with ``start`` as the preferred one.
 
     Args:
         curve: takes the name of a setting and all settings, and returns the aim for each value of that setting; the value

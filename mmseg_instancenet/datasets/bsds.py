@@ -14,8 +14,8 @@ from mmseg.registry import DATASETS
 class BSDSDataset(BaseSegDataset):
     """BSDS500 (or BSDS300) in its official layout: ``images/SPLIT/*.jpg`` and ``groundTruth/SPLIT/*.mat``.
 
-    An image without ground truth, ground truth without an image and a split that is not there stop with a line that
-    names them. What the ``.mat`` files hold is read by :class:`LoadBSDSBoundaries`.
+    An image without ground truth, ground truth without an image and a missing split raise an error that
+    names them. :class:`LoadBSDSBoundaries` reads the ``.mat`` files.
 
     Args:
         data_root: the folder that holds ``images`` and ``groundTruth``.

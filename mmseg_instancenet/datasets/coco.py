@@ -21,12 +21,12 @@ from .digits import write_digits
 class CocoInstanceDataset(CocoDataset):
     """mmdet's ``CocoDataset`` for training on label maps.
 
-    - The annotation file is read by :func:`read_annotations`, as the metrics read it: what can be mended is mended, with a
-      warning, and what cannot be stops before the first iteration with the kinds of faults, each with its first example.
-    - What mmdet leaves out is *ignored* instead of becoming background: objects with an ``ignore`` flag, and the void of an
+    - The annotation file is read by :func:`read_annotations`, as the metrics read it: faults are mended with a
+      warning, or raise an error before the first iteration that lists the kinds of faults, each with its first example.
+    - Annotations that mmdet leaves out are *ignored* instead of background: objects with an ``ignore`` flag, and the void of an
       image, the annotations of a category ``void`` that is no class of the set (as ``tools/convert/voc_to_coco.py`` writes
-      them). What has pixels in its mask is an object, whatever size the file gives it.
-    - A missing annotation file or image and a class that the json lacks stop with a line that names them.
+      them). Every annotation with pixels in its mask is an object, whatever size the file gives.
+    - A missing annotation file or image and a class that the json lacks raise an error that names them.
 
     Any COCO-format set needs ``data_root``, ``ann_file``, ``data_prefix=dict(img=...)`` and, if the classes are not
     COCO's, ``metainfo=dict(classes=(...))``.

@@ -21,9 +21,9 @@ class FreezeHook(Hook):
     """Freezes parts of the model until an epoch (or iteration), then trains them as the config sets it.
 
     While frozen, the parts get no gradient and stay in evaluation mode, so that their batch norm statistics do not
-    move either. After that those parameters are trained that would be without the hook: what ``norm_cfg.requires_grad``,
-    ``frozen_stages`` or ``norm_eval`` keep fixed stays fixed. Several hooks may hold the same part; it is trained when the last
-    lets go.
+    move either. Afterwards the same parameters are trained as without the hook: those that
+    ``norm_cfg.requires_grad``, ``frozen_stages`` or ``norm_eval`` fix stay fixed. If several hooks freeze the same part, it is
+    trained when the last of them has ended.
 
     The optimizer holds all parameters from the start: it skips those without a gradient, so that
     checkpoints of both phases have the same shape and training resumes on either side of the switch. DistributedDataParallel

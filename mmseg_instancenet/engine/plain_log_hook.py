@@ -35,7 +35,7 @@ def to_plain(value: Any) -> Any:
     """``value`` with numbers for numpy's scalars, tensors for its arrays and dicts of them for ``HistoryBuffer``.
 
     Args:
-        value: anything; dicts, lists and tuples are copied, what is in them is converted in turn.
+        value: anything; dicts, lists and tuples are copied, and their items are converted in turn.
 
     Example:
         >>> to_plain({'best': np.float64(0.5)})

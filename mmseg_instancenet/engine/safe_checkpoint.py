@@ -1,6 +1,6 @@
 """Loading of checkpoints without running code from them, on any version of torch.
 
-MMEngine calls ``torch.load`` without ``weights_only``: torch before 2.6 then runs whatever the file holds, torch from 2.6 on
+MMEngine calls ``torch.load`` without ``weights_only``: torch before 2.6 then runs any code in the file, torch from 2.6 on
 refuses the checkpoints that MMEngine itself writes, since the log in them holds a class of its own and numpy values.
 :func:`register_safe_loaders` puts loaders for files and addresses in the place of MMEngine's; they read weights and MMEngine's
 log (:mod:`mmengine_pickle`), nothing else. Our tools and ``apis.init_model`` call it; importing the package does not.

@@ -12,7 +12,7 @@ def rename_by_order(weights: Mapping[str, Tensor], model_state: Mapping[str, Ten
     nothing about tensors of equal shape that changed places: test the result on data as well.
 
     Args:
-        weights: what to rename.
+        weights: tensors to rename.
         model_state: ``state_dict()`` of the model that shall load them.
 
     Raises:
@@ -41,7 +41,7 @@ def keep_named(weights: Mapping[str, Tensor], names: Collection[str], droppable:
     """Selects the tensors of some names.
 
     Args:
-        weights: what to choose from.
+        weights: tensors to choose from.
         names: of the model that shall load them.
         droppable: modules, all of whose tensors may be left out. Others must be among ``names``.
 

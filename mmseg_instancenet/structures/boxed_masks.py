@@ -32,7 +32,7 @@ class BoxedMasks(BitmapMasks):
     K times H times W bytes.
 
     Args:
-        masks: :class:`MaskCrop` of each object, or what ``BitmapMasks`` takes: (K, H, W), or a list of (H, W).
+        masks: :class:`MaskCrop` of each object, or masks for ``BitmapMasks``: (K, H, W), or a list of (H, W).
         height, width: of the image.
 
     Example:

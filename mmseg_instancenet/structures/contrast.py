@@ -21,7 +21,7 @@ def normalize_percentiles(
 
     Args:
         image_HWC: (H, W) or (H, W, C) integers of any width, or floating point.
-        low, high: percentiles, 0 <= low < high <= 100; 1 and 99.8 are what StarDist and EmbedSeg use.
+        low, high: percentiles, 0 <= low < high <= 100; StarDist and EmbedSeg use 1 and 99.8.
         per_channel: percentiles of each channel instead of all at once, for channels of different stains. The colours of a
             photograph need common percentiles.
 

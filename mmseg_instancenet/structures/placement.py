@@ -32,7 +32,7 @@ class MapPlacement(NamedTuple):
 
     image_size: (height, width) of the image.
     resized_size: (height, width) of the resized image inside the input, without padding.
-    input_size: (height, width) of what entered the network: the padded input or one window of it.
+    input_size: (height, width) of the network's input: the padded image or one window of it.
     origin: (row, column) of the window's first pixel in the padded input; (0, 0) without windows.
     flipped: (vertically, horizontally).
     """
@@ -150,7 +150,7 @@ def image_coordinates(
         image_height, image_width = meta.get('ori_shape', input_size)
         to_input = meta.get('homography_matrix')
         # mmdet's transforms record the matrix when they first change something. mmseg's record none: a crop of an enlarged image
-        # may have the size of the original again, and only the factor tells.
+        # may have the size of the original again, and only the factor shows it.
         untouched = (
             not meta.get('flip')
             and tuple(meta.get('img_shape', ())) == tuple(meta.get('ori_shape', ()))

@@ -27,7 +27,7 @@ def embeddings_to_color(embeddings_Dhw: np.ndarray, foreground_hw: np.ndarray | 
 
     Args:
         embeddings_Dhw: (D, h, w); with D < 3 the missing channels are grey.
-        foreground_hw: (h, w) bool: where the directions are taken from and what is drawn; the rest is black.
+        foreground_hw: (h, w) bool: the pixels that give the directions and are drawn; all others are black.
     """
     dims, height, width = embeddings_Dhw.shape
     if foreground_hw is None or not foreground_hw.any():

@@ -14,12 +14,12 @@ class OutputPaths:
     An image in a subfolder of the image folder gets the same subfolder; one outside of the image folder its own folders without
     '..', so that no file lies outside of ``folder``. ``1.png`` becomes ``1.png``, ``1.tif`` becomes ``1.tif.png``: beside each
     other they stay two. Where two images would still get one file, as ``a/1.png`` and ``../a/1.png``, the later one has a
-    number. Two processes find the same names without speaking to each other, except for that number.
+    number. Two processes find the same names independently, except for that number.
 
     Args:
         folder: of the drawings.
         image_folder: of the images, with a path or an address.
-        ending: of the drawings; what replaces '.png'.
+        ending: of the drawings, instead of '.png'.
 
     Example:
         >>> paths = OutputPaths('drawings', 'data/images')

@@ -32,7 +32,7 @@ def open_annotations(
 
     Args:
         path, name, classes, strict: see there.
-        quiet: give no warning of what was mended: the data set has given it.
+        quiet: give no warning about mended entries: the data set has given it.
     """
     content, findings = read_annotations(path, name=name, classes=classes, strict=strict)
     if not quiet:

@@ -55,7 +55,7 @@ class ImageFiles:
     Args:
         loader: the loading step of the config.
         backend_args: of the data set.
-        findings: what is found is counted there.
+        findings: counts the findings.
 
     Attributes:
         deep: number of images of more than 8 bits.

@@ -32,7 +32,7 @@ def with_masks(entries: list[dict], names: list[str], sizes: list[tuple[int, int
         entries: annotations, changed in place.
         names: of each in messages.
         sizes: (height, width) of the image of each.
-        findings: what is found is counted there.
+        findings: counts the findings.
     """
     masks = _Masks(entries, names, sizes, findings)
     masks.read()

@@ -47,7 +47,7 @@ def touching_pairs(instance_map: np.ndarray, labels_K: np.ndarray) -> np.ndarray
     """The pairs of objects of one class that touch: two of their pixels are 8-neighbours.
 
     Args:
-        instance_map: (H, W) integers, object k as k + 1; what is not positive is no object.
+        instance_map: (H, W) integers, object k as k + 1; other values <= 0 are no objects.
         labels_K: (K,) class of each.
 
     Returns:
@@ -86,7 +86,7 @@ def measure_objects(masks: BoxedMasks, labels_K: np.ndarray, ignored_K: np.ndarr
     Args:
         masks: K, at the size of the image.
         labels_K: (K,) classes.
-        ignored_K: (K,) bool; what is ignored touches nothing and has no cells.
+        ignored_K: (K,) bool; ignored masks touch nothing and have no cells.
         grids: of the image; its own size for both unless given.
     """
     count = len(labels_K)

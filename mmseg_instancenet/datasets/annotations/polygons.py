@@ -44,7 +44,7 @@ def read_rings(segmentation: list) -> tuple[list[list[float]], set[str]]:
     Read are one flat ring, points as pairs, numbers as text, and good rings beside some of fewer than three points.
 
     Raises:
-        Unreadable: where it is not clear what is meant.
+        Unreadable: if the meaning is not clear.
 
     Example:
         >>> rings, found = read_rings([1, 1, '5', 1, 5, 5])

@@ -29,12 +29,12 @@ class LoadImageFromFile(MMCVLoadImageFromFile):
     Images of up to 8 bits are read as mmcv reads them, one bit as 0 and 255. There are two differences:
 
     - A file that is empty, cut off, damaged or no image is named in the error.
-    - mmcv divides 16 bits by 256: a camera's 12 bits become 0 to 15, and the network sees black. Here an image of more than 8
-      bits (16, 32, floating point) is scaled, keeps its values, or is refused:
+    - mmcv divides 16 bits by 256: a camera's 12 bits become 0 to 15, and the network gets black images. Here an image of more
+      than 8 bits (16, 32, floating point) is scaled, keeps its values, or is refused:
 
-      - With ``max_value`` it is multiplied by 255 / ``max_value`` and rounded to 8 bits (not rounded with ``to_float32``); what
-        leaves 0 to 255 is cut off. This is one rule for all images of a set, whatever the values of each. An image of 8 bits
-        among them stays as it is.
+      - With ``max_value`` it is multiplied by 255 / ``max_value`` and rounded to 8 bits (not rounded with ``to_float32``);
+        values outside 0 to 255 are clipped. This is one rule for all images of a set, whatever the values of each. An image of 8
+        bits among them stays as it is.
       - ``color_type=3``, that is ``cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH``, gives BGR, and ``color_type='unchanged'`` the
         channels of the file; both keep all values, for :class:`NormalizePercentiles`, which takes any range.
       - Else it is refused.

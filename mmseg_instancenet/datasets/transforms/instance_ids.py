@@ -95,7 +95,7 @@ class LoadInstanceIds(BaseTransform):
     none, named in seg_fields.
 
     Args:
-        rule: what the numbers mean: 'cityscapes' (:func:`cityscapes_instances`), 'ade20k' (:func:`ade20k_instances`) or
+        rule: meaning of the numbers: 'cityscapes' (:func:`cityscapes_instances`), 'ade20k' (:func:`ade20k_instances`) or
             'labels' (:func:`label_instances`).
         replace: (old, new); ('_labelTrainIds.png', '_instanceIds.png') for Cityscapes, ('/annotations/',
             '/annotations_instance/') for ADE20K and the class map's own path for labels unless given.

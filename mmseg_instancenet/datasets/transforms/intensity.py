@@ -24,7 +24,7 @@ class RandomIntensity(BaseTransform):
     4. grey: the mean of the channels in place of each;
     5. inversion: 1 - y, as between fluorescence and bright field.
 
-    What leaves 0 .. 1 is cut off at the end. The image becomes float32.
+    At the end values outside 0 .. 1 are clipped. The image becomes float32.
 
     Required and changed key: img, floating point, (H, W) or (H, W, C); see :class:`NormalizePercentiles`.
 

@@ -1,6 +1,6 @@
 """Rotation, quarter turns, change of scale, crop and mosaic of an image together with its label maps.
 
-mmdet's ``Rotate`` fills the corners of masks with 0, which would make background of what nobody has seen, and blends the
+mmdet's ``Rotate`` fills the corners of masks with 0, which would turn pixels outside the image into background, and blends the
 masks of neighbours, which leaves gaps between them. So these come after ``MasksToMaps``, where the maps have values of
 their own for *ignore* and every pixel keeps exactly one label.
 """

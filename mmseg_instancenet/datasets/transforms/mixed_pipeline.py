@@ -13,7 +13,7 @@ _ON_ARRAYS = {
     RandomFlip: (('_flip', '_flip_bbox'), 'mmdet.RandomFlip'),
     CenterCrop: (('_crop_bboxes',), 'mmdet.RandomCrop'),
 }
-"""Transforms whose methods take boxes for an array of numpy, where mmdet's are objects, and what to take in their place. A class
+"""Transforms whose methods treat boxes as a numpy array, while mmdet's are objects, and the replacement for each. A class
 of mmdet or of a user that inherits from one brings such a method of its own."""
 
 _WITHOUT_MASKS = (RandomCrop, RandomRotate, RandomRotFlip, ResizeToMultiple)

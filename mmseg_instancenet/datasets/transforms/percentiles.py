@@ -12,14 +12,14 @@ class NormalizePercentiles(BaseTransform):
     """Replaces the image by its :func:`normalize_percentiles`, before resizes and crops, in training and in testing
     alike.
 
-    The data preprocessor then has no ``mean`` and no ``std``: the network sees 0 to 1.
+    The data preprocessor then has no ``mean`` and no ``std``: the network gets values from 0 to 1.
 
     An image of more than 8 bits keeps its values only if they are read so; :class:`LoadImageFromFile` refuses it otherwise:
 
     - ``color_type=3``, that is ``cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH``: three channels (BGR), of grey files too, and the
       depth of the file. This is the one for a network of three channels. OpenCV's number has no name in mmcv;
-    - ``color_type='unchanged'``: what the file holds, (H, W) of a grey file, for a network of one channel, and four channels of
-      a file with transparency. ``imdecode_backend='tifffile'`` reads any number of channels.
+    - ``color_type='unchanged'``: the values of the file, (H, W) of a grey file, for a network of one channel, and four
+      channels of a file with transparency. ``imdecode_backend='tifffile'`` reads any number of channels.
 
     Required and changed key: img.
 

@@ -99,8 +99,8 @@ def symmetric_best_dice(overlap: LabelOverlap) -> float:
 def match_objects(overlap: LabelOverlap, threshold: float) -> tuple[int, float]:
     """As many pairs of objects with IoU >= ``threshold`` as can be formed, each object in one pair at most.
 
-    What StarDist's ``matching`` finds with a dense ``linear_sum_assignment`` (most pairs; among those, the largest sum of
-    IoU). From 0.5 on the objects of a label map have one candidate, or several that contain exactly half of them: then
+    The result of StarDist's ``matching``, which uses a dense ``linear_sum_assignment`` (most pairs; among those, the largest
+    sum of IoU). From 0.5 on the objects of a label map have one candidate, or several that contain exactly half of them: then
     every largest matching has the same sum, and a sparse one will do.
 
     Args:

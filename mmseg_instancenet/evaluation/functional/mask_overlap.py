@@ -6,7 +6,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 IOU_THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
-"""0.5, 0.55, .. 0.95: what COCO and StarDist average over. Written out, since 0.55 + 0.05 is not 0.6 in binary."""
+"""0.5, 0.55, .. 0.95: COCO and StarDist average over these. Written out, since 0.55 + 0.05 is not 0.6 in binary."""
 
 
 def mask_iou(masks_K: Sequence[dict], objects_G: Sequence[dict], crowd: bool = False) -> np.ndarray:

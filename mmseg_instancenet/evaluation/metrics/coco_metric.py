@@ -39,8 +39,8 @@ class CocoInstanceMetric(CocoMetric):
       so that ``save_best`` works; mmdet returns none. Where the ground truth has no object they are -1, as COCO's are, and
       where no image was evaluated NaN.
     - Void (an annotation of the category ``void``, see ``evaluation/void.py``) is cut out of the predicted masks of its image
-      before they are matched. Their boxes are then those of what is left, and a mask of which nothing is left is no
-      detection: what is predicted on void pixels changes no metric. In the maps void is -1 and 255.
+      before they are matched. Their boxes are then those of the remaining pixels, and a mask without any is no
+      detection: predictions on void pixels change no metric. In the maps void is -1 and 255.
 
     Args: those of ``CocoMetric``; ``metric`` is ``['segm', 'bbox']`` unless given.
     """

@@ -33,7 +33,7 @@ class CountingMetric(BaseMetric):
 
     Compares ``pred_instance_map`` with ``gt_instance_map``, both (1, H, W) at the image's original size: in the test
     pipeline ``LoadInstanceMasks`` and ``MasksToMaps`` come after the resize. Pixels with ground truth -1 (crowds, void)
-    are left out of both maps. Where objects overlap, the ground truth is what ``MasksToMaps`` makes of them.
+    are left out of both maps. Where objects overlap, ``MasksToMaps`` decides the ground truth.
 
     Keys, t = 50, 55, .. 95 percent IoU:
 

@@ -30,8 +30,8 @@ class MaskMetric(CocoInstanceMetric):
 
     The prediction is ``pred_instances`` (scores, labels, boxes, masks run-length encoded or (K, H, W)), the ground truth
     the COCO json of the data set (:class:`CocoInstanceDataset`) or ``ann_file``. Void is cut out of the predicted masks as
-    in :class:`CocoInstanceMetric`; masks without a pixel are left out. What is kept of an image and sent between
-    processes is what :meth:`compare` returns: numbers, no masks. Only images that were predicted count.
+    in :class:`CocoInstanceMetric`; masks without a pixel are left out. Only the result of :meth:`compare`, numbers without
+    masks, is kept of an image and sent between processes. Only images that were predicted count.
 
     Args:
         ann_file: COCO json; that of the data set unless given.

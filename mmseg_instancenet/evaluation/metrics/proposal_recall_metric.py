@@ -33,9 +33,9 @@ class ProposalRecallMetric(MaskMetric):
     overlap each other, as in label maps and in VOC, the two agree: a proposal can exceed 0.5 with one object only.
     n counts the proposals of each image; MCG's curves have the mean number over the images on their axis.
 
-    ``AR@n_random`` and ``AR50@n_random`` are the mean of ten random orders of the same proposals: what a score is worth is
-    the distance from them. Crowds and void are no objects; void is cut out of the proposals. Without any object all metrics
-    are NaN.
+    ``AR@n_random`` and ``AR50@n_random`` are the mean of ten random orders of the same proposals: their distance
+    shows the value of the scores. Crowds and void are no objects; void is cut out of the proposals. Without any object all
+    metrics are NaN.
 
     ``curve`` has all four at up to a hundred n, from 1 to the most proposals that an image has, close together where n is
     small. A test writes it into its json file, from which ``tools/analysis/plot_curves.py`` draws it.

@@ -22,7 +22,7 @@ class RegionAveragePrecisionMetric(MaskMetric):
     A second detection of an object is wrong. AP is the whole area under the interpolated precision-recall curve
     (:func:`average_precision`), not COCO's mean over 101 recalls, and nothing limits the number of detections.
 
-    Void counts for nobody, see :class:`MaskMetric`. Hariharan et al. have no crowds; here COCO's rule holds: a detection
+    Void is excluded, see :class:`MaskMetric`. Hariharan et al. have no crowds; here COCO's rule holds: a detection
     without an object that lies in a crowd of its class with more than the threshold of its own area is left out.
 
     Keys: ``APr_50`` and so on for each threshold, ``APr`` their mean; each is the mean over the classes that occur in the

@@ -17,7 +17,7 @@ def boundary_distance(class_map_HW: np.ndarray) -> np.ndarray:
     A labelled pixel that touches (above, below, left or right) a pixel of another class, or a void one, has distance 1; any
     other labelled pixel 1 + the Euclidean distance to the nearest of these; void pixels and, where there is no boundary,
     all pixels have infinity. Void counts as another class because VOC's void *is* the boundary, drawn about five pixels
-    wide: the distance is then measured from the border of the void. (The paper does not say how the two meet; this is ours.)
+    wide: the distance is then measured from the border of the void. (The paper does not define this case.)
 
     Args:
         class_map_HW: (H, W) integers, 255 = void.
@@ -97,8 +97,8 @@ def mean_iou(counts_3WC: np.ndarray) -> np.ndarray:
 class TrimapIoUMetric(BaseMetric):
     """mIoU (percent) of the pixels within 1, 2, .. ``max_width`` pixels of a boundary of the ground truth.
 
-    As Kong & Fowlkes (2018, figure 9): a narrow band shows how sharp the boundaries are, a wide one approaches the mIoU. What
-    the boundary is, and how void comes in: :func:`boundary_distance`. A width counts the pixels on each side. Class maps
+    As Kong & Fowlkes (2018, figure 9): a narrow band shows how sharp the boundaries are, a wide one approaches the mIoU.
+    :func:`boundary_distance` defines the boundary and the treatment of void. A width counts the pixels on each side. Class maps
     are those of :class:`ForegroundIoUMetric`: 0 is the background, class k of the data set is k + 1. Pixels of all
     images are counted together, classes that occur at no pixel of a band are left out of its mean.
 

@@ -26,8 +26,8 @@ class BoundaryHead(BaseDecodeHead):
     scaled to unit length and fused: a line of one pixel has no place on a map of a quarter of the image's size, and the
     nearest label of each of its cells would lose three pixels of four.
 
-    Two phases (:meth:`set_phase`). In the phase ``'embedding'`` ``loss_embedding`` trains the embedding of each stage to tell two
-    groups apart, boundary and not; its keys get the stage's number. In the phase ``'fusion'``, in which a head begins, the
+    Two phases (:meth:`set_phase`). In the phase ``'embedding'`` ``loss_embedding`` trains the embedding of each stage to separate
+    two groups, boundary and not; its keys get the stage's number. In the phase ``'fusion'``, in which a head begins, the
     logistic loss trains everything. ``BoundaryPhaseHook(until=..)`` puts the first before the second; a comparison without it
     trains everything from the start. The second phase trains the fusion layer, so there is no way to leave out the second phase.
 

@@ -19,7 +19,7 @@ class FeatureSource:
 
     module: the module that the map enters or leaves.
     end: 'input' or 'output' of the module; 'inputs' for the ``index``-th of the maps that enter the head ``module``.
-    channels: of the map; ``None`` where it cannot be told before the map is seen.
+    channels: of the map; ``None`` if unknown before a forward pass.
     index: which map of several.
     before: the dropout that the map passes before it enters ``module``, if there is one. The map is taken before it.
     """

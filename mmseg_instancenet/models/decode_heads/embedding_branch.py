@@ -38,7 +38,7 @@ class EmbeddingBranch:
         coordinates: give the branch the position of each pixel in the whole image besides the features, so that look-alike
             objects can differ. Right under resizing, crops, padding and flips, which it reads from the data samples'
             ``homography_matrix``.
-        pixels_per_unit: add the position of each pixel in the network's input, or in the window of it that is looked at, to the
+        pixels_per_unit: add the position of each pixel in the network's input, or in the current window of it, to the
             first two embedding values (x, then y), in units of this many pixels, so that the branch learns how far it is to
             the middle of the object: semi-convolutional embeddings (Novotny et al., ECCV 2018, equation 4). Objects in
             different places then differ before anything is learned, whatever they look like. For compact objects; about a
@@ -49,8 +49,8 @@ class EmbeddingBranch:
         hidden_channels: width of a 1 x 1 convolution and ReLU before the last one of the branch; ``None`` for none, as in both
             papers. With ``coordinates`` on a sphere it is needed: a linear function of the position turns a row of objects
             into one arc, on which no two neighbours can lie at right angles.
-        unit_length: scale every embedding to length 1, for losses and groupers that see directions alone
-            (``SphericalPairLoss``, kernel 'cosine'): what follows then agrees on what is near.
+        unit_length: scale every embedding to length 1, for losses and groupers that use directions only
+            (``SphericalPairLoss``, kernel 'cosine'), so that all of them compare the same embeddings.
 
     Example:
         >>> from mmseg.models.decode_heads import FCNHead

@@ -96,7 +96,7 @@ class Grouper(nn.Module, metaclass=ABCMeta):
 
         Raises:
             ValueError: if shapes or settings do not fit, or an embedding is not finite.
-            TypeError: if an argument is no tensor, or the class map is left out where classes are told apart.
+            TypeError: if an argument is no tensor, or the class map is missing and ``class_agnostic`` is False.
         """
         check_tensors(embeddings=embeddings_Dhw, class_map=class_map_hw)
         if class_map_hw is None:
@@ -207,8 +207,8 @@ def join_touching(
     """Joins each small group to the group of its region that it touches and whose mean embedding is nearest, in place.
 
     A group touches another one where a pixel of it has a pixel of the other among its eight neighbours. Small groups that
-    touch only small ones come next: they touch the groups that those have joined, and so on. What touches none in the end
-    stays without. Means are those of the groups before anything joins, compared with that of the small group; among equals the
+    touch only small ones come next: they touch the groups that those have joined, and so on. Small groups that touch none in the
+    end stay without. Means are those of the groups before anything joins, compared with that of the small group; among equals the
     group with the lowest number is taken. A mean that is not finite is farther than all others.
 
     Time: one pass over the pairs of touching groups, of which there are at most eight a pixel. Peak memory above the inputs: a

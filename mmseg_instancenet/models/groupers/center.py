@@ -41,7 +41,7 @@ def group_by_centers(
         norm: order of the norm of ``distance='norm'``.
         distance: 'norm' for :math:`\|x - c\|_n`, 'cosine' for :math:`1 - \cos(x, c)`, which suits embeddings on a sphere.
             Embeddings without a direction (shorter than 1e-12) are alike, and at right angles to all others.
-        max_groups: stop after this many groups; what is untagged then gets 0. ``None`` for all.
+        max_groups: stop after this many groups; untagged pixels then get 0. ``None`` for all.
         generator: source of the random draws, on the CPU, so that every device draws alike.
 
     Returns:

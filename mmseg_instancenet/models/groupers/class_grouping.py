@@ -11,7 +11,7 @@ from .base import Grouper
 class ClassGrouping(Grouper):
     """Makes one group of each class, or with ``connected=True`` of each connected component of a class.
 
-    Looks at no embedding: what a grouping by embeddings has to beat. Args: those of :class:`Grouper`.
+    Groupings by embeddings have to be better than this. Args: those of :class:`Grouper`.
 
     Example:
         >>> ClassGrouping(connected=True)(torch.zeros(1, 1, 3), torch.tensor([[2, 0, 2]]))

@@ -43,8 +43,8 @@ def group_by_mean_shift(
     r"""Clusters embeddings: blurring mean shift until convergence, then merging of modes closer than the bandwidth.
 
     Iterations of :func:`mean_shift` run until no embedding moves by more than ``tolerance`` bandwidths, or until ``max_loops``
-    are done: the kernel reaches everywhere, so blurring would go on merging groups, ever more slowly, and never end by
-    itself. Then embeddings closer together than the bandwidth :math:`1 / \sqrt\delta` are one group (:func:`merge_modes`).
+    are done: the kernel is positive everywhere, so blurring would go on merging groups, ever more slowly, without
+    end. Then embeddings closer together than the bandwidth :math:`1 / \sqrt\delta` are one group (:func:`merge_modes`).
     Every pixel is assigned; there is no limit to the number of groups; the order of the pixels does not matter.
 
     Below 4096 embeddings every iteration is computed as defined. From there on two shortcuts are taken whose effect is far
@@ -53,7 +53,7 @@ def group_by_mean_shift(
     skipped, and 1024 keys represent a larger cluster (:func:`~.pruning.neighbourhoods`).
 
     Time: P^2 D operations in the first iteration at most, P D times a few thousand where the embeddings lie in clusters; later
-    iterations cost what has not been merged yet. Peak memory above the input: linear in P x D.
+    iterations process only embeddings that are not merged yet. Peak memory above the input: linear in P x D.
 
     Args:
         x_PD: (P, D) embeddings, P >= 1.
@@ -129,7 +129,7 @@ def attraction_ratio(concentration: float, kernel: Kernel, margins: EmbeddingMar
 
     for groups as far apart as the loss makes them (an angle :math:`\theta`, or a gap g between pixels), r the ratio of their
     sizes. Where it is not small, blurring merges the two. 0 where the distance of the loss gives no bound on the
-    kernel's (a norm, and a kernel that sees directions alone).
+    kernel's (a norm, and a kernel that depends on directions only).
 
     Example:
         >>> margins = EmbeddingMargins('cosine', 0.0, 1.0)  # a margin of 0.5: right angles
@@ -150,13 +150,13 @@ class MeanShiftGrouping(Grouper):
 
     - :func:`mean_shift` computes the iterations in training: ``RecurrentLoss`` takes the embeddings after each from
       :meth:`loops`, and the network is trained through them. Every pair of pixels counts.
-    - :func:`group_by_mean_shift` computes the groups at test time, as a model's ``grouper``. It iterates until the embeddings
-      rest, with shortcuts where there are many.
+    - :func:`group_by_mean_shift` computes the groups at test time, as a model's ``grouper``. It iterates until
+      convergence, with shortcuts for many embeddings.
 
     Args:
         concentration: delta. 100 is the authors' code for digits and proposals (kernel bandwidth 0.1), 25 for VOC (0.2). The
-            paper's text says 3 / (1 - alpha), that is 6 for a margin of 0.5, at which a large group attracts small
-            ones across the margin and swallows them within a few iterations: there is a warning (see :func:`attraction_ratio`).
+            paper's text gives 3 / (1 - alpha), that is 6 for a margin of 0.5, at which a large group attracts small
+            ones across the margin and absorbs them within a few iterations: there is a warning (see :func:`attraction_ratio`).
         kernel: 'cosine' for embeddings on a sphere (``SphericalPairLoss``), 'norm' for others (``DiscriminativeLoss``).
         step_size: eta in (0, 1]; 1 is the paper's.
         max_loops: largest number of iterations at test time.

@@ -19,7 +19,7 @@ def group_by_seeds(
 ) -> Tensor:
     r"""Groups pixels around the seeds with the highest values (Neven et al. 2019, "Post-processing").
 
-    The pixel with the highest seed value among those without a group founds one: with its embedding c and bandwidth b, the pixels
+    The pixel with the highest seed value among those without a group starts one: with its embedding c and bandwidth b, the pixels
     without a group whose soft mask :math:`\exp(-\|e_i - c\|^2 \exp b)` exceeds ``mask_threshold`` join it. Repeated until no
     seed exceeds ``seed_threshold``. Pixels that are left join the group whose soft mask is largest there, however small; where no
     seed exceeds the threshold from the start, all pixels are one group.
@@ -93,10 +93,10 @@ class SeedGrouping(Grouper):
     """Grouping around seeds (Neven et al. 2019); see :func:`group_by_seeds` for the algorithm. For networks trained with
     ``SoftMaskLoss``.
 
-    What happens to groups afterwards compares their embeddings alone, without bandwidth and seed (:meth:`compared`).
+    Later steps compare embeddings without bandwidth and seed (:meth:`compared`).
 
     Args:
-        seed_threshold: pixels whose seed does not exceed it found no group, in (0, 1).
+        seed_threshold: pixels whose seed does not exceed it start no group, in (0, 1).
         mask_threshold: of the soft mask around a seed, in (0, 1); the loss trains for 0.5. ``tools/tune.py`` chooses it for a
             trained network.
         **kwargs: ``class_agnostic``, ``background_groups``, ``connected``, ``min_size``, ``max_instances`` and

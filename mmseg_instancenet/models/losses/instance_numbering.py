@@ -33,10 +33,10 @@ def class_map_or_one_class(instance_map_NHW: Tensor, class_map_NHW: Tensor | Non
     Args:
         instance_map_NHW: (N, H, W) integers.
         class_map_NHW: (N, H, W) integers, or ``None``.
-        class_agnostic: whether whoever reads the map takes all classes for one.
+        class_agnostic: whether the map's user treats all classes as one.
 
     Raises:
-        TypeError: if there is no class map and classes are told apart, or a map is no tensor.
+        TypeError: if there is no class map and ``class_agnostic`` is False, or a map is no tensor.
 
     Example:
         >>> class_map_or_one_class(torch.tensor([[[0, 7, -1]]]), None, class_agnostic=True)

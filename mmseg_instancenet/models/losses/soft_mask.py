@@ -59,7 +59,7 @@ def soft_mask_terms(
     et al. 2018). It moves embeddings, centers and bandwidths; in the seed term :math:`\phi` receives no gradient.
 
     Each term is averaged over the images of the batch. An image without instances has the seed term alone; one without labelled
-    pixels counts with 0. All classes are taken for one, so that an id is one instance whatever the classes of its pixels. The
+    pixels counts with 0. All classes are treated as one, so that an id is one instance whatever the classes of its pixels. The
     result always depends on ``embeddings_NDHW``, so that every parameter receives a gradient. Computed in float32 (float64 for
     float64 input), also under autocast.
 
@@ -73,7 +73,7 @@ def soft_mask_terms(
     Args:
         embeddings_NDHW: (N, D, H, W) floating point, D >= 3: embedding, bandwidth, logit of the seed.
         instance_map_NHW: (N, H, W) integers; 0 = background, 1 and above = instances with any gaps, -1 = ignore.
-        class_map_NHW: (N, H, W) integers, of which only 255 = ignore is looked at; may be left out.
+        class_map_NHW: (N, H, W) integers, of which only 255 = ignore is used; may be left out.
         foreground_weight: w.
 
     Raises:

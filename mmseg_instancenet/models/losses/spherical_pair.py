@@ -45,7 +45,7 @@ def spherical_pair_terms(
         L_- &= \frac1P \sum_{i,j:\, y_i \neq y_j} w_i w_j [s_{ij} - \alpha]_+
 
     where P is the number of the image's pixels that enter and :math:`w_i` one over the size of pixel i's instance,
-    counted over the whole map. ``'released'`` is what the authors' code optimises:
+    counted over the whole map. ``'released'`` is the loss of the authors' code:
 
     .. math::
         L_+ &= \frac1W \sum_{i,j:\, y_i = y_j} w_i w_j (1 - s_{ij}^2) \\
@@ -69,20 +69,20 @@ def spherical_pair_terms(
     Args:
         embeddings_NDHW: (N, D, H, W) floating point of any length, D >= 2.
         instance_map_NHW: (N, H, W) integers; 0 = background, 1 and above = instances with any gaps, -1 = ignore.
-        class_map_NHW: (N, H, W) integers; 255 = ignore. Without it all instances are of one class, which ``class_agnostic``
-            has to say.
+        class_map_NHW: (N, H, W) integers; 255 = ignore. Without it all instances are of one class, and
+            ``class_agnostic`` must be True.
         margin: alpha, in [0, 1]: the similarity above which pixels of two instances are pushed apart. See
             :func:`~.margins.feasible_margin` for the smallest that can be met.
         variant: ``'paper'`` or ``'released'``.
         class_agnostic: treat all classes as one, so that all instances of an image are pushed apart.
         background_is_instance: count the background as an instance like any other (of class 0).
         sample_NHW: (N, H, W) bool, the pixels that enter; ``None`` for all. Ignored pixels never enter.
-        instances: of these maps, numbered as these settings ask, for a caller that evaluates the loss several times on them;
+        instances: of these maps, numbered by these settings, for a caller that evaluates the loss several times on them;
             counted here unless given.
 
     Raises:
         ValueError: if shapes or settings do not fit, or an embedding is not finite.
-        TypeError: if an argument is no tensor, or the class map is left out where classes are told apart.
+        TypeError: if an argument is no tensor, or the class map is missing and ``class_agnostic`` is False.
 
     Example:
         >>> embeddings = torch.tensor([[[[1.0, 1.0, 1.0]], [[0.0, 0.0, 1.0]]]])  # D = 2; directions 0, 0, 45 degrees

@@ -75,7 +75,7 @@ def mean_shift(
         (N, P, D) embeddings, of unit length for ``'cosine'``; the first are the input's.
 
     Raises:
-        ValueError: with the first embeddings that are asked for, if a shape or a setting does not fit.
+        ValueError: at the first iteration, if a shape or a setting does not fit.
 
     Example:
         >>> x = torch.tensor([[[1.0, 0.0], [1.0, 0.1], [0.0, 1.0]]])

@@ -62,8 +62,8 @@ def unite_views(views: Sequence[LabelledView]) -> LabelledView:
     """Unites the groups of several views of an image (flips, scales); all views have equal weight.
 
     Groups of different views that overlap enough are one object (:func:`match_views`). The score of an object is the sum of its
-    groups' scores over the number of views: a view that has not seen it counts 0. Objects of several views are kept; one that a
-    single view has seen is kept unless objects that are kept already, or have a higher score, cover more than half of it.
+    groups' scores over the number of views: a view without it counts 0. Objects of several views are kept; one that a
+    single view has found is kept unless objects that are kept already, or have a higher score, cover more than half of it.
     A pixel belongs to an object where at least half of the views have one that is kept there, and to the one whose groups
     there have the largest sum of scores, the earlier view's among equals.
 
@@ -98,7 +98,7 @@ def _kept_objects(objects: Sequence[Tensor], views_K: Tensor, score_K: Tensor) -
 
     Args:
         objects: of each view the objects (H, W), 0 = none.
-        views_K: (K + 1,) how many views have seen each.
+        views_K: (K + 1,) number of views that found each.
         score_K: (K + 1,).
     """
     kept_K = views_K > 1
@@ -169,7 +169,7 @@ def match_or_add(reference_HW: Tensor, labels_HW: Tensor, found: int) -> Tensor:
     Args:
         reference_HW: (H, W) names, as in :func:`overlapping_groups`.
         labels_HW: (H, W) groups to be named.
-        found: the largest name so far; new names follow it.
+        found: the largest number so far; new numbers follow it.
     """
     name_K = torch.zeros(int(labels_HW.max()) + 1, dtype=torch.long, device=labels_HW.device)
     pairs = overlapping_groups(reference_HW, labels_HW)

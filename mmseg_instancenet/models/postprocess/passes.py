@@ -18,7 +18,7 @@ class AxisCoverage(NamedTuple):
     pixels: of the image.
     position_R: where each of the R rows lies on the map, in cells.
     inside_R: the same, moved to the centre of the last cell inside the image: nothing is read from the padding.
-    weight_R: grows from the border of a window to its middle, since an object that the border cuts is seen badly; 1 where the
+    weight_R: grows from the border of a window to its middle, since objects cut by the border are less certain; 1 where the
         pass covers the image from end to end.
     """
 

@@ -11,7 +11,7 @@ def pool_proposals(
 ) -> tuple[np.ndarray, np.ndarray]:
     r"""Ranks the masks of several groupings of one image and drops near-duplicates.
 
-    An object is what stays one group while the bandwidth changes. The rank of mask m is therefore
+    An object stays one group while the bandwidth changes. The rank of mask m is therefore
 
     .. math:: r_m = g_m \cdot \frac1B \sum_{b=1}^B \max_{j \in b} \mathrm{IoU}(m, j)
 

@@ -74,7 +74,7 @@ def instance_features(labels_HW: Tensor, box_K4: Tensor, group_score_K: Tensor, 
     - ``agreement``: mean probability of its class, pixels of other classes counting zero
     - ``class_share``: share of its pixels that have its class
     - ``area``: share of the image that it covers
-    - ``side``: the square root of that; with both, what is too small and what is too large can score low
+    - ``side``: the square root of that; with both, instances that are too small or too large can score low
     - ``connectedness``: share of its largest 8-connected component
     - ``extent``: share of its box that it covers
     - ``border``: 1 if it touches the border of the image, else 0

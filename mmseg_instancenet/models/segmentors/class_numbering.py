@@ -17,7 +17,7 @@ class ClassNumbering(NamedTuple):
     the label c - 1; without a background (Cityscapes, ADE20K) the label c.
 
     background: whether 0 is the background.
-    thing_labels: labels of the classes whose objects are told apart; the others are stuff.
+    thing_labels: labels of the classes whose objects are separated; the others are stuff.
     num_labels: length of the data set's list of classes.
     """
 

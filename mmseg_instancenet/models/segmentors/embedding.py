@@ -61,15 +61,15 @@ class EmbeddingSegmentor(OneHeadOrCascade):
         embedding: settings of an :class:`EmbeddingBranch` beside the decode head (in a cascade the last head with a map of all
             pixels); ``None`` for a head with a branch of its own, such as :class:`EmbeddingHead`.
         grouper: config of a :class:`Grouper`; a ``RecurrentLoss`` without a ``grouping`` of its own trains through it.
-        group_scorer: config of what scores a group in the embedding; a :class:`SilhouetteScorer` unless given. A
+        group_scorer: config of the scorer of groups in the embedding; a :class:`SilhouetteScorer` unless given. A
             :class:`SeedScorer` only with a :class:`SeedGrouping`.
         data_preprocessor: config of the preprocessor; mmseg's ``SegDataPreProcessor``, which does not pad the instance map with
             the image, is replaced by :class:`InstanceMapDataPreprocessor` with the same settings.
-        instance_scorer: config of what scores an instance; see :class:`ScoreRegressor`, which is the simple formula of
+        instance_scorer: config of the scorer of instances; see :class:`ScoreRegressor`, which is the simple formula of
             :func:`make_instances` until ``tools/fit_scorer.py`` has fitted it.
         background: whether class 0 of the class map is the background and class k of the data set's list is k + 1, as
             ``MasksToMaps`` makes it. False for data whose classes begin at 0 (Cityscapes, ADE20K).
-        thing_classes: places, from 0, in the data set's list of classes, of those whose objects are told apart; all unless
+        thing_classes: places, from 0, in the data set's list of classes, of those whose objects are separated; all unless
             given. The others are stuff: they keep their class and are not grouped, and the prediction has ``pred_panoptic_seg``.
         **kwargs: of mmseg's ``EncoderDecoder`` or ``CascadeEncoderDecoder``.
 

@@ -31,7 +31,7 @@ class ProposalSegmentor(EmbeddingSegmentor):
         duplicate_iou: of two masks that overlap with more than this the lower ranked is left out.
         **kwargs: of :class:`EmbeddingSegmentor`; its ``instance_scorer`` is not used for ranking.
 
-    ``predict`` returns what the parent does. ``pred_instances`` are in order of falling score and have label 0; their masks
+    ``predict`` returns the same as the parent. ``pred_instances`` are in order of falling score and have label 0; their masks
     may overlap, and ``pred_instance_map`` shows the best one of each pixel. ``pred_sem_seg`` is 1 for any object.
     """
 
