@@ -62,7 +62,7 @@ def _one_case(side: int, count: int, mixed_share: float, device: str, network: C
         return grouper(embeddings_Dhw, class_map_hw)
 
     def agree(outputs: dict[str, Tensor | None]) -> dict[str, Agreement]:
-        # Mixed pixels belong to nobody, and the class map says what is background.
+        # Mixed pixels belong to no object, and the class map gives the background.
         compared_N = ~data.is_mixed_N & (data.class_N > 0)
         index = adjusted_rand_index(data.group_N[compared_N], outputs[OURS].reshape(-1)[compared_N])
         expect_index(index, f'{count} objects, index to truth of unmixed pixels')

@@ -81,7 +81,7 @@ def _one_device(side: int, quick: bool, device: str) -> list[Row]:
     found: dict[str, int] = {}
 
     def agree(outputs: dict[str, Any]) -> dict[str, Agreement]:
-        # There is no common result; what was found is what the time went into.
+        # There is no common result; the objects that were found explain the time.
         found.update({method: len(output[0].pred_instances) for method, output in outputs.items()})
         return {}
 

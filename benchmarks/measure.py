@@ -24,11 +24,11 @@ class Candidate(NamedTuple):
     """One of the methods to compare.
 
     method: its name in the table.
-    run: does the work; what it returns is looked at before anything is timed.
+    run: does the work; its results are compared before anything is timed.
     repeats: how often it is timed; fewer than five only where one takes very long.
     times: how often ``run`` would have to be done for the whole work: its time is multiplied.
     memory: whose memory is measured.
-    note: what a reader of the table has to know.
+    note: a remark for readers of the table.
     """
 
     method: str
@@ -109,7 +109,7 @@ def torch_peak(run: Callable[[], Any], device: str) -> tuple[Any, int | None]:
 def resident_peak(run: Callable[[], Any], device: str = 'cpu') -> tuple[Any, int | None]:
     """The return value of ``run``, and the peak rise of the process's resident memory in bytes (Linux; else ``None``).
 
-    Memory that the process holds free already is not seen again, so that it is a lower bound. Processes that ``run``
+    Memory that the process already holds free is not counted, so that it is a lower bound. Processes that ``run``
     starts are not counted.
     """
     try:

@@ -25,12 +25,12 @@ class Row:
     size: what grows along a curve: pixels N, or instances; ``None`` where nothing does.
     method: :data:`OURS` or the name of an alternative.
     device: 'cpu' or 'cuda'.
-    seconds: median; ``None`` if not measured, and ``note`` says why.
+    seconds: median; ``None`` if not measured, and ``note`` has the reason.
     peak_bytes: memory above the inputs; ``None`` if not measured.
     memory: whose memory (see :data:`~.measure.MemoryKind`).
     repeats: number of times that the median is of.
     agreement: how well the result agrees, by the name of the figure.
-    note: what a reader of the table has to know.
+    note: a remark for readers of the table.
     """
 
     benchmark: str
@@ -150,7 +150,7 @@ def plot_cost(rows: Sequence[Row], path: Path) -> bool:
                 points = sorted(of_method, key=lambda row: row.size)
                 width = 2.5 if method == OURS else 1
                 left.plot([r.size for r in points], [r.seconds for r in points], 'o-', label=method, linewidth=width)
-                # Resident memory is a lower bound: what the process holds free already is not seen again.
+                # Resident memory is a lower bound: memory that the process already holds free is not counted.
                 known = [r for r in points if r.peak_bytes and r.memory == 'torch']
                 right.plot([r.size for r in known], [r.peak_bytes / 2**20 for r in known], 'o-', linewidth=width)
             for panel, label in ((left, 'seconds'), (right, 'MiB above the inputs')):

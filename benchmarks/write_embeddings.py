@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     config = Config.fromfile(args.config)
     if args.cfg_options:
         config.merge_from_dict(args.cfg_options)
-    # Windows would give several passes, whose embeddings have nothing to do with each other.
+    # Windows would give several passes, whose embeddings cannot be compared.
     config.model.test_cfg = dict(config.model.get('test_cfg') or {}, mode='whole')
     model = init_model(config, args.checkpoint, device='cuda:0' if torch.cuda.is_available() else 'cpu')
     init_default_scope('mmseg')

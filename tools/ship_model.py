@@ -35,7 +35,7 @@ from mmseg_instancenet.engine import load_weights_only
 
 ROOT = Path(__file__).resolve().parents[1]
 MAX_BYTES = 5_000_000
-# What our tools read of a config, but for what belongs to one run.
+# The settings of a config that our tools read, except those of a single run.
 KEPT = {*inspect.signature(Runner.__init__).parameters, 'custom_imports', 'tta_model', 'tta_pipeline', 'tune_dataloader'} - {
     'work_dir', 'load_from', 'resume', 'launcher', 'experiment_name', 'cfg'
 }  # fmt: skip
@@ -139,7 +139,7 @@ def to_half(weights: dict[str, Tensor]) -> dict[str, Tensor]:
         if not half.isfinite().all():
             largest = values.abs().max().item()
             raise SystemExit(f'expected weights up to 65504, the largest of float16, got {largest:g} in {name}')
-        halves[name] = half.clone()  # a view would be saved with all that it is a part of
+        halves[name] = half.clone()  # a view would be saved with its whole base tensor
     return halves
 
 

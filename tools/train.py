@@ -1,4 +1,4 @@
-"""Trains a model.
+"""Trains the model of a config, on one process, several GPUs or several machines.
 
 One process (CPU or one GPU)::
 

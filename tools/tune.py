@@ -9,14 +9,14 @@
 
 The images are those of ``tune_dataloader`` of the config, which is written as ``test_dataloader`` is: a training that keeps some
 images of the training set back gives it their ``indices``. A config without it is tuned on images that the network was trained
-on, evenly spread over the training set; the values are then a little optimistic. The validation set is never looked at.
+on, evenly spread over the training set; the values are then a little optimistic. The validation set is never used.
 
 The network runs once. Its outputs are grouped anew for each value of ``threshold`` (CenterGrouping), ``concentration``
 (MeanShiftGrouping) or ``mask_threshold`` (SeedGrouping), the best is kept, then for each ``min_size``; ``test_cfg.score_thr``
 needs no grouping. A second round begins with what the first has found, unless that changed nothing. Where the best threshold or
 concentration lies at the end of its curve, the curve goes on, for six more values at most. Values that the config has always
 take part. Aims that differ by less than half an object in all the images count as equal, and among equals the value nearest to
-the config's is taken: ten images with thirty objects cannot tell .66 from .67, and the highest point of a flat curve may lie
+the config's is taken: ten images with thirty objects cannot separate .66 from .67, and the highest point of a flat curve may lie
 beside a cliff.
 
 ``--aim``, pooled over the images:

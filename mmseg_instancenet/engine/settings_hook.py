@@ -43,7 +43,7 @@ def check_settings(runner: Runner) -> None:
 class SettingsHook(Hook):
     """Calls :func:`check_settings` before a training, and checks what can be checked only later:
 
-    - a batch norm that sees one value a channel for each image, in a training whose batches, or the last of an epoch, have one
+    - a batch norm over one value in each channel of an image, in a training whose batches, or the last of an epoch, have one
       image, stops the first iteration (:func:`refuse_single_values`);
     - where a validation lacks the value of ``save_best`` all the same (mmdet's ``CocoMetric`` has none where nothing was
       found), a warning takes the place of MMEngine's KeyError, and the best checkpoint stays the one before.

@@ -13,7 +13,7 @@ def check_batches(loop: BaseLoop) -> None:
     """Raises ValueError for a training without iterations, or with an endless epoch; the message gives the numbers.
 
     Args:
-        loop: MMEngine's loop of a training, built. In several processes each looks at its own share of the images.
+        loop: MMEngine's loop of a training, built. Each of several processes has its own share of the images.
     """
     loader, by_epoch = loop.dataloader, isinstance(loop, EpochBasedTrainLoop)
     sampler = _sampler(loop)

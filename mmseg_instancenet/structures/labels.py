@@ -59,7 +59,7 @@ def renumber(labels: Tensor, keep_K: Tensor) -> Tensor:
 
     Args:
         labels: int64 of any shape, 0 = none.
-        keep_K: bool, one entry a label from 0 on; entry 0 is not looked at.
+        keep_K: bool, one entry a label from 0 on; entry 0 is not used.
 
     Example:
         >>> renumber(torch.tensor([0, 1, 2, 3, 3]), torch.tensor([True, False, True, True]))

@@ -129,7 +129,7 @@ def image_coordinates(
     Args:
         metas: of each image ``homography_matrix`` (3 x 3, from the image as it was on disk to the network's input, as
             mmdet's transforms record it) and ``ori_shape``. An empty dict means that the input is the whole image.
-        input_size: (height, width) of the network's input, or of the window that is looked at.
+        input_size: (height, width) of the network's input, or of the current window.
         map_size: (h, w) of the map.
         device: of the result.
         origin: (row, column) of the window in the input.

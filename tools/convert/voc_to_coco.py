@@ -6,7 +6,7 @@
     python tools/convert/voc_to_coco.py data/VOCdevkit/VOC2012 --sbd data/benchmark_RELEASE/dataset --out data/voc2012
 
 writes train.json (VOC's train, 1,464 images), val.json (1,449) and, with SBD, train_aug.json: VOC's train and all of SBD
-without VOC's val (10,582). Where both have an image, VOC's masks are taken: SBD knows no void. The photos stay where
+without VOC's val (10,582). Where both have an image, VOC's masks are taken: SBD has no void. The photos stay where
 they are; the json files name them relative to their own folder.
 """
 

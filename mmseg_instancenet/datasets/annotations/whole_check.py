@@ -28,7 +28,7 @@ class SetReport(NamedTuple):
 
     Attributes:
         content: the file in the normal form, without the annotations that are refused; ``None`` where the file, its images or
-            its categories are refused. Neither images nor objects are looked at then.
+            its categories are refused. Neither images nor objects are checked then.
         findings: of all checks.
         files: the images that were opened.
         statistics: of the objects of the data set's classes.

@@ -32,7 +32,7 @@ def cityscapes_instances(ids_HW: np.ndarray) -> np.ndarray:
     """The instance map of Cityscapes' ``*_gtFine_instanceIds.png``: (H, W) int64.
 
     From 1000 on an id is class * 1000 + object. Below it is a class: 0, no single object, unless the class has objects
-    (24, person, to 33, bicycle). That is a group whose objects nobody told apart: -1.
+    (24, person, to 33, bicycle). That is a group of objects without outlines of their own: -1.
 
     Args:
         ids_HW: (H, W) integers.

@@ -25,7 +25,7 @@ def check_mixed_pipeline(transforms: Iterable[Callable]) -> None:
     the boxes and masks that mmdet loaded.
 
     Args:
-        transforms: of a training or test, built, in their order. Those inside ``RandomApply`` and ``RandomChoice`` are looked at.
+        transforms: of a training or test, built, in their order. Those inside ``RandomApply`` and ``RandomChoice`` count too.
 
     Example:
         >>> from mmseg.registry import TRANSFORMS

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# Rows and columns of a block. On a CPU a block of floats stays in the cache (1 MiB); a GPU wants few large kernels (64 MiB).
+# Rows and columns of a block. On a CPU a block of floats stays in the cache (1 MiB); a GPU needs few large kernels (64 MiB).
 _CPU_BLOCK = 512
 _GPU_BLOCK = 4096
 

@@ -63,7 +63,7 @@ class SilhouetteScorer(nn.Module):
 
     Args:
         scale: see :func:`silhouette`; the push margin of the loss is a good value.
-        half_size: number of pixels of the map at which size halves the score; 0 looks at the silhouette alone.
+        half_size: number of pixels of the map at which size halves the score; 0 uses the silhouette alone.
     """
 
     def __init__(self, scale: float = 3.0, half_size: float = 8.0) -> None:

@@ -241,7 +241,7 @@ class EmbeddingSegmentor(OneHeadOrCascade):
 
         Args:
             data_sample: of the image.
-            views: of the image; not looked at for the ground truth.
+            views: of the image; not used for the ground truth.
             classes: 'predicted' or 'ground_truth'.
         """
         image_size = tuple(data_sample.metainfo['ori_shape'][:2])
