@@ -156,7 +156,7 @@ def loop_discriminative_terms(
 
 
 def dense_pair_terms(embeddings_NDHW: Tensor, instance_map_NHW: Tensor, margin: float) -> tuple[Tensor, Tensor]:
-    """``spherical_pair_terms`` (paper's variant, every pixel labelled) with matrices of pixels by pixels.
+    """``spherical_pair_terms`` (paper's variant, every pixel labelled) computed with matrices of pixels by pixels.
 
     Example:
         >>> embeddings = torch.tensor([[[[1.0, 1.0, 1.0]], [[0.0, 0.0, 1.0]]]])

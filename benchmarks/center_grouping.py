@@ -1,4 +1,4 @@
-"""Center grouping of a whole image's pixels against the network's own forward pass.
+"""Benchmark of center grouping on a whole image's pixels, against the network's forward pass.
 
 ::
 

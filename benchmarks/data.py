@@ -41,7 +41,7 @@ class MixedGroups(NamedTuple):
 def mixed_groups(
     num_pixels: int, dims: int, num_groups: int, seed: int, *, mixed_share: float = MIXED_SHARE, num_classes: int = 1
 ) -> MixedGroups:
-    """Unit vectors in groups of very unequal sizes, the background being half of the pixels (before some are mixed).
+    """Draws unit vectors in groups of very unequal sizes; half of the pixels are background (before some are mixed).
 
     The sizes of the objects are log-uniform over 1:100; a tenth of the pixels are mixed linearly from two groups, the share
     uniform in (0, 1); noise of 0.1 / sqrt(D) a coordinate is added, and lengths are brought back to 1. The pixels come in

@@ -1,4 +1,5 @@
-"""Seconds from an image to its instances: ours, mmdet's Mask R-CNN and SOLOv2, all on ResNet-50 with random weights.
+"""Benchmark of the seconds from an image to its instances: ours, mmdet's Mask R-CNN and SOLOv2, all on ResNet-50 with
+random weights.
 
 ::
 

@@ -1,4 +1,5 @@
-"""The two embedding losses, forward and backward, against a loop over instances and a matrix of pixels by pixels.
+"""Benchmark of the two embedding losses, forward and backward, against a loop over instances and a matrix of pixels by
+pixels.
 
 ::
 

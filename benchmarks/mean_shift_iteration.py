@@ -1,4 +1,4 @@
-"""One iteration of blurring mean shift, as in training, against ``softmax(delta X X^T) X``.
+"""Benchmark of one iteration of blurring mean shift, as in training, against ``softmax(delta X X^T) X``.
 
 ::
 

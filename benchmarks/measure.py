@@ -1,4 +1,4 @@
-"""Time and peak memory of a function."""
+"""Measures time and peak memory of a function."""
 
 import itertools
 import time

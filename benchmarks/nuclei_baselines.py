@@ -135,7 +135,7 @@ def is_fluorescent(pixels_HWC: np.ndarray) -> bool:
 
 
 def otsu_foreground(pixels_HWC: np.ndarray, blur: float = 0.0) -> np.ndarray:
-    """The smaller side of Otsu's threshold, with its holes filled: (H, W) bool.
+    """Foreground by Otsu's threshold: the side with fewer pixels, with its holes filled, (H, W) bool.
 
     In bright field most pixels are the bright background, and the objects are what is darker.
 
@@ -157,7 +157,7 @@ def otsu_foreground(pixels_HWC: np.ndarray, blur: float = 0.0) -> np.ndarray:
 
 
 def components(foreground_HW: np.ndarray, min_size: int = 1) -> np.ndarray:
-    """8-connected components of at least ``min_size`` pixels: (H, W) labels from 1.
+    """Labels the 8-connected components of at least ``min_size`` pixels, from 1: (H, W).
 
     Example:
         >>> components(np.array([[1, 0, 0, 1], [0, 1, 0, 0]]), min_size=2)
@@ -207,7 +207,7 @@ def otsu_watershed(
 
 
 def count_pairs(truth_HW: np.ndarray, labels_HW: np.ndarray) -> Counts:
-    """Objects and pairs of one image; see :func:`match_objects`."""
+    """Counts the objects of one image and their matched pairs; see :func:`match_objects`."""
     overlap = label_overlap(truth_HW, labels_HW)
     pairs_50, pairs_75 = (match_objects(overlap, threshold)[0] for threshold in (0.5, 0.75))
     return Counts(len(overlap.truth_area_G), len(overlap.prediction_area_K), pairs_50, pairs_75)
@@ -245,7 +245,7 @@ def renumbered(found: Found) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Table:
-    """Evaluates methods on the images of a data set.
+    """Evaluates methods on the images of a data set, and collects a row for each.
 
     Args:
         images: of the data set, all of them.
@@ -315,7 +315,7 @@ def format_rows(rows: Sequence[NucleiRow]) -> str:
 
 
 def tune(images: Sequence[NucleiImage], method: Callable[..., np.ndarray], names: Sequence[str]) -> dict[str, float]:
-    """The settings of a method with the best AP* at .5, searched one after the other; see :func:`search_settings`."""
+    """Finds the settings of a method with the best AP* at .5, one after the other; see :func:`search_settings`."""
 
     def accuracy(settings: dict[str, float]) -> float:
         counts = [count_pairs(image.truth_HW, method(image.pixels_HWC, **settings)) for image in images]

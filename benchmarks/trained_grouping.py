@@ -1,4 +1,4 @@
-"""Groupings of trained models' embeddings: data (b) of :mod:`benchmarks.grouping`."""
+"""Benchmark of groupings on trained models' embeddings: data (b) of :mod:`benchmarks.grouping`."""
 
 import inspect
 from collections.abc import Callable

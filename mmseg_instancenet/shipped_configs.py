@@ -20,7 +20,7 @@ def config_folder() -> Path:
 
 
 def resolve(name: str) -> str:
-    """The path of a config.
+    """The path of a config of the package from its name.
 
     Args:
         name: ``mmseg_instancenet::`` and the path below ``configs/``.

@@ -1,4 +1,4 @@
-"""Puts a trained model into the package, where ``init_model('NAME')`` finds it: config, float16 weights and metafile.
+"""Copies a trained model into the package, where ``init_model('NAME')`` finds it: config, float16 weights and metafile.
 
 ::
 
@@ -150,7 +150,7 @@ def dataset_meta(checkpoint: dict, config: Config) -> dict:
 
 
 def write_weights(weights: dict[str, Tensor], meta: dict) -> bytes:
-    """Returns the content of the checkpoint file.
+    """Serialises weights and meta information to the content of a checkpoint file.
 
     Raises:
         SystemExit: if it is too large for the package.
@@ -217,7 +217,7 @@ def write_config(config: Config, path: Path, name: str) -> None:
 def metafile(
     args: argparse.Namespace, config: Config, metrics: dict, checkpoint: dict, content: bytes, parameters: int
 ) -> dict:
-    """The entry of a model in ``model-index.yml``, with the origin of the weights."""
+    """Builds the entry of a model in ``model-index.yml``, with the origin of the weights."""
     index = yaml.safe_load((ROOT / 'model-index.yml').read_text())
     papers = {collection['Name']: collection['Paper'] for collection in index['Collections']}
     if args.collection not in papers:

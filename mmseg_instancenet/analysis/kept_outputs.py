@@ -16,7 +16,7 @@ from ..structures import check_finite
 
 
 class KeptImage(NamedTuple):
-    """Outputs of the network for one image, and its objects.
+    """Outputs of the network for one image, with the image's true objects.
 
     ``meta`` is that of the data sample. ``view`` has no class scores: the class map ``class_HW`` and its ``probability_HW`` stand
     for them. ``truth_HW`` has the objects of the ground truth: 0 = background, -1 = ignored.
@@ -31,7 +31,7 @@ class KeptImage(NamedTuple):
 
 @torch.no_grad()
 def keep_outputs(model: EmbeddingSegmentor, batches: Iterable[dict]) -> list[KeptImage]:
-    """Runs the network once over all images.
+    """Runs the network once over all images and keeps its outputs.
 
     Memory: the embeddings of the images at the size of the head's map, and for each pixel of the images 8 bytes for its
     class, 4 for the probability and 8 for the truth.

@@ -15,7 +15,7 @@ BANDWIDTH = 0.2
 
 
 def draw_points(points_a_cluster: int, generator: torch.Generator) -> Tensor:
-    """The three clusters of points, one after the other: (3 M,) float32.
+    """Draws the three clusters of points, concatenated: (3 M,) float32.
 
     Example:
         >>> draw_points(1000, torch.Generator().manual_seed(0)).view(3, 1000).mean(1).round(decimals=1)

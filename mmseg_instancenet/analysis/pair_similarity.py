@@ -1,4 +1,4 @@
-"""Similarities of pairs of pixels of one and of two instances (Kong & Fowlkes 2018, figure 12)."""
+"""Draws pairs of pixels of one and of two instances, and computes their similarities (Kong & Fowlkes 2018, figure 12)."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""Targets for the scores of instances."""
+"""Target values for fitting the scores of instances."""
 
 import numpy as np
 

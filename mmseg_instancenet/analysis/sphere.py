@@ -1,4 +1,4 @@
-"""Embeddings as points on a sphere (Kong & Fowlkes 2018, figure 4)."""
+"""Projects embeddings onto a sphere and draws them (Kong & Fowlkes 2018, figure 4)."""
 
 from typing import NamedTuple
 

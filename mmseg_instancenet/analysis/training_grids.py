@@ -20,7 +20,7 @@ _PROBE = 256
 
 
 class TrainingGrids:
-    """The grids of an image of any size.
+    """Computes the sizes of network input and embedding map for an image of any size.
 
     Resizing is that of the pipeline. Of ``RandomResize`` it is the scale at a ratio of 1 (of two scales the second), of
     ``RandomChoiceResize`` the middle one of its scales; other random changes of scale, crops and padding are left out.

@@ -25,8 +25,11 @@ class ImageMatches(NamedTuple):
 
 
 class Metrics(NamedTuple):
-    """``accuracy`` over all images, the numbers of ``predicted`` and ``true`` objects, and ``count_error``, the mean over the
-    images of the absolute difference of the two."""
+    """Counting metrics over all images.
+
+    ``accuracy``; the numbers of ``predicted`` and ``true`` objects; ``count_error``, the mean absolute difference of
+    the two numbers of an image.
+    """
 
     accuracy: float
     predicted: int

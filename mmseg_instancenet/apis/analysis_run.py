@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Subset
 
 
 def load_for_analysis(config: Config, checkpoint: str) -> Runner:
-    """A runner whose model has the weights of a checkpoint and is in evaluation mode.
+    """Builds a runner whose model has the weights of a checkpoint and is in evaluation mode.
 
     The weights are those that ``tools/test.py`` takes. Of a training with ``EMAHook`` they are the averaged ones: the hook
     writes these to ``state_dict`` of the checkpoint, and the last weights of the training to ``ema_state_dict``. The hook makes

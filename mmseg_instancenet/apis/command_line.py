@@ -54,7 +54,7 @@ def _distribute_on_cpu(config: Config) -> None:
 
 
 def use_mixed_precision(config: Config) -> None:
-    """Trains in float16 with a dynamic loss scale; the embedding loss itself stays in float32."""
+    """Sets up a training in float16 with a dynamic loss scale; the embedding loss itself stays in float32."""
     if not torch.cuda.is_available():
         raise SystemExit('--amp needs a GPU, and torch finds none: leave out --amp')
     config.optim_wrapper.type = 'AmpOptimWrapper'

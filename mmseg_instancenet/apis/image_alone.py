@@ -40,7 +40,7 @@ def _type_of(step: dict) -> type:
 
 
 def run_on_image(steps: Sequence[BaseTransform], results: dict) -> dict:
-    """Runs steps on an image without annotations.
+    """Runs the steps of a pipeline on an image without annotations.
 
     A step that needs an entry that an image alone does not have is left out, with a warning. The truth that a step makes of
     no annotations (``gt_..``) is removed.

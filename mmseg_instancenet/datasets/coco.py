@@ -1,4 +1,4 @@
-"""COCO-format data sets."""
+"""Data sets in COCO's format."""
 
 import os.path as osp
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Data sets inside the wrappers of MMEngine and mmdet: joined, repeated, balanced, mixed."""
+"""Access to data sets inside the wrappers of MMEngine and mmdet: joined, repeated, balanced, mixed."""
 
 from collections.abc import Callable, Sized
 from typing import Any

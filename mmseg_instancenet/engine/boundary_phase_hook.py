@@ -1,4 +1,4 @@
-"""The two phases of boundary detection."""
+"""Hook for the two phases in which boundary detection is trained."""
 
 from typing import Any
 

@@ -10,7 +10,7 @@ from torch import nn
 
 
 def bare_model(model: nn.Module) -> nn.Module:
-    """The model without DistributedDataParallel or test-time augmentation around it."""
+    """Removes the wrappers DistributedDataParallel and test-time augmentation from a model."""
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.get_submodule('module')
     return model

@@ -114,5 +114,5 @@ class Unpickler(pickle.Unpickler):
 
 
 def load(file: Any, **arguments: Any) -> Any:
-    """``pickle.load`` with :class:`Unpickler`; torch reads files of its format before 1.6 with it."""
+    """``pickle.load`` with :class:`Unpickler`; torch calls it for files in its format before 1.6."""
     return Unpickler(file, **arguments).load()

@@ -32,7 +32,8 @@ class PlainLogHook(Hook):
 
 
 def to_plain(value: Any) -> Any:
-    """``value`` with numbers for numpy's scalars, tensors for its arrays and dicts of them for ``HistoryBuffer``.
+    """Converts numpy scalars to numbers, numpy arrays to tensors and ``HistoryBuffer`` to dicts of them, also inside
+    containers.
 
     Args:
         value: anything; dicts, lists and tuples are copied, and their items are converted in turn.

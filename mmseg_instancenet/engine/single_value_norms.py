@@ -1,4 +1,4 @@
-"""Batch norm over a single value in each channel, which has no variance."""
+"""Error for batch norm over a single value in each channel, which has no variance."""
 
 from functools import partial
 

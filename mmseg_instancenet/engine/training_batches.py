@@ -1,4 +1,4 @@
-"""Number of images in the batches of a training."""
+"""Checks of the number of images in the batches of a training."""
 
 from typing import Any
 

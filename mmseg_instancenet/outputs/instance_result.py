@@ -13,7 +13,7 @@ from ..structures import MaskCrop, RunLengthMasks
 
 @dataclass(frozen=True)
 class InstanceResult:
-    """The K instances of one image at its own size.
+    """The K instances of one image at its own size, in numpy arrays.
 
     Attributes:
         labels: (H, W) int32, 0 = no instance, k = instance k. Where masks overlap, as those of proposals may, a pixel has the
@@ -47,7 +47,7 @@ class InstanceResult:
     def from_data_sample(
         cls, sample: DetDataSample, class_names: Sequence[str], path: str | None = None
     ) -> 'InstanceResult':
-        """The result of a prediction of :class:`EmbeddingSegmentor` or :class:`ProposalSegmentor`.
+        """Builds the result from a prediction of :class:`EmbeddingSegmentor` or :class:`ProposalSegmentor`.
 
         Args:
             sample: with ``pred_instances`` and ``pred_instance_map``, on any device.

@@ -68,7 +68,7 @@ class GroupStatistics(NamedTuple):
 def group_statistics(
     embeddings_Dhw: Tensor, labels_hw: Tensor, region_hw: Tensor, norm: float = 2.0
 ) -> GroupStatistics:
-    """The statistics of the groups of a map, which scorers and the assignment of pixels read.
+    """Computes the statistics of the groups of a map for scorers and for the assignment of pixels.
 
     Args:
         embeddings_Dhw: (D, h, w) floating point.
@@ -91,7 +91,7 @@ def group_statistics(
 
 
 class EmbeddingMargins(NamedTuple):
-    """Distances that a loss of zero guarantees.
+    """Distances within an instance and between instances that a loss of zero guarantees.
 
     distance: 'norm' for a norm of the difference, 'cosine' for 1 - cos of the angle.
     within: the largest distance of a pixel to the mean of its instance.

@@ -45,7 +45,7 @@ class MapPlacement(NamedTuple):
 
     @classmethod
     def from_meta(cls, meta: dict, input_size: tuple[int, int], origin: tuple[int, int] = (0, 0)) -> 'MapPlacement':
-        """The placement that the meta information of a data sample describes."""
+        """Reads the placement from the meta information of a data sample."""
         flipped = _FLIPS[meta.get('flip_direction') if meta.get('flip') else None]
         return cls(tuple(meta['ori_shape'][:2]), tuple(meta['img_shape'][:2]), input_size, origin, flipped)
 

@@ -13,7 +13,7 @@ def plot_curves(
     path: str,
     log_x: bool = False,
 ) -> None:
-    """Draws curves into one image file; needs no display.
+    """Draws curves into one image file, without a display.
 
     Args:
         curves: for each name (of the legend) the xs and the ys, equally many; a NaN leaves a gap.

@@ -49,7 +49,7 @@ def embeddings_to_color(embeddings_Dhw: np.ndarray, foreground_hw: np.ndarray | 
 
 
 def class_map_to_color(class_map_HW: np.ndarray, palette: Sequence[Sequence[int]] | None = None) -> np.ndarray:
-    """A class map in colours: background black, class k + 1 in the palette's k-th colour, ignored pixels grey."""
+    """Colours a class map: background black, class k + 1 in the palette's k-th colour, ignored pixels grey."""
     count = max(int(class_map_HW.max()), IGNORED_CLASS) + 1
     table = np.zeros((count, 3), np.uint8)
     for index in range(count - 1):

@@ -1,4 +1,4 @@
-"""Names of the drawings of images: one file for each image, inside one folder."""
+"""Paths of drawings: one file for each image, inside one folder."""
 
 from os.path import abspath, commonpath, relpath
 from pathlib import Path

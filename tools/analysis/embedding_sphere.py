@@ -1,4 +1,4 @@
-"""The embeddings on their sphere before and after mean shift, next to the image (Kong & Fowlkes 2018, figure 4).
+"""Draws embeddings on their sphere before and after mean shift, next to the image (Kong & Fowlkes 2018, figure 4).
 
 ::
 

@@ -1,4 +1,5 @@
-"""Maps of the gradient of the embedding loss, with and without iterations of mean shift (Kong & Fowlkes 2018, figure 5).
+"""Draws maps of the gradient of the embedding loss, with and without iterations of mean shift (Kong & Fowlkes 2018,
+figure 5).
 
 ::
 

@@ -1,4 +1,5 @@
-"""InstanceNet's tables 1 and 2 (Gao 2020) for a checkpoint, with baselines: the network runs once over the validation set.
+"""Computes InstanceNet's tables 1 and 2 (Gao 2020) for a checkpoint, with baselines: the network runs once over the
+validation set.
 
 ::
 

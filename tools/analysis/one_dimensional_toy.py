@@ -1,4 +1,5 @@
-"""Gradients through iterations of mean shift, on numbers (Kong & Fowlkes 2018, appendix B.2 and figure 13).
+"""Draws the effect of gradients through iterations of mean shift on one-dimensional points (Kong & Fowlkes 2018,
+appendix B.2 and figure 13).
 
 ::
 

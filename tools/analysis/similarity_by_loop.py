@@ -1,4 +1,5 @@
-"""Similarity of pixels of one and of two instances, by iteration of mean shift (Kong & Fowlkes 2018, figure 12).
+"""Plots the similarity of pixels of one and of two instances, by iteration of mean shift (Kong & Fowlkes 2018, figure
+12).
 
 ::
 

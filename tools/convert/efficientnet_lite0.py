@@ -1,5 +1,5 @@
-"""Writes the ImageNet weights of EfficientNet-Lite0 for mmseg's TIMMBackbone. They come from a pip package, so that no training
-needs a network.
+"""Writes the ImageNet weights of EfficientNet-Lite0 for mmseg's TIMMBackbone, from a pip package, so that no training
+needs a network connection.
 
 ::
 

@@ -1,4 +1,4 @@
-"""Turns PASCAL VOC 2012, and SBD's masks for more of its images, into COCO json files in which void stays void.
+"""Converts PASCAL VOC 2012, and SBD's masks for more of its images, to COCO json files in which void stays void.
 
 ::
 

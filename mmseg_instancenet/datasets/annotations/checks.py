@@ -14,7 +14,7 @@ class Decision(Enum):
 
 
 class Check(NamedTuple):
-    """A kind of finding.
+    """A kind of finding: where it occurs, how it is described and treated.
 
     Attributes:
         name: of the check, as reports have it.
@@ -33,7 +33,8 @@ class Check(NamedTuple):
 
     @property
     def can_be_skipped(self) -> bool:
-        """Whether ``strict=False`` leaves out the annotation; faults of images and categories stop in any case."""
+        """Whether ``strict=False`` leaves out annotations with this finding; faults of images and categories always
+        raise an error."""
         return self.decision is Decision.REFUSED and self.where == 'annotations'
 
 

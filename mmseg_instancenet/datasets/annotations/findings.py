@@ -1,4 +1,4 @@
-"""Findings of a reader in an annotation file."""
+"""Findings in an annotation file: counted, reported, refused."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from .checks import CHECKS, Check, Decision
 
 @dataclass(frozen=True)
 class Finding:
-    """One kind of finding in a file: how often, and the first example."""
+    """One kind of finding in a file: its number and its first example."""
 
     check: Check
     count: int

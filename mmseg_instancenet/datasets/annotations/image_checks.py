@@ -132,5 +132,5 @@ class ImageFiles:
 
 
 def by(size: tuple[int, int]) -> str:
-    """A size (height, width) as text."""
+    """Formats a size (height, width) as text."""
     return f'{size[0]} x {size[1]}'

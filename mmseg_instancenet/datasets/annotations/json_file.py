@@ -10,7 +10,7 @@ _LFS_POINTER = b'version https://git-lfs'
 
 
 def load_json(path: str | Path, findings: Findings) -> Any:
-    """The content of a json file in UTF-8, with or without a byte order mark.
+    """Loads a json file in UTF-8, with or without a byte order mark.
 
     Args:
         path: of the file.

@@ -1,4 +1,4 @@
-"""Suspicious images and classes in the lists of an annotation file."""
+"""Checks for suspicious images and classes in the lists of an annotation file."""
 
 import posixpath
 from collections import Counter, defaultdict

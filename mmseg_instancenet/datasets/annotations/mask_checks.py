@@ -1,4 +1,4 @@
-"""Suspicious masks of an image."""
+"""Checks for suspicious masks in an image."""
 
 from collections import defaultdict
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The masks of annotations, with their areas and boxes, in the normal form."""
+"""Reads and checks the masks of annotations, with their areas and boxes."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -26,7 +26,7 @@ _LARGE = 2**40
 
 
 def with_masks(entries: list[dict], names: list[str], sizes: list[tuple[int, int]], findings: Findings) -> list[dict]:
-    """The annotations that have a mask, with ``segmentation``, ``area`` and ``bbox`` in the normal form.
+    """Selects the annotations with a valid mask, with ``segmentation``, ``area`` and ``bbox`` in the normal form.
 
     Args:
         entries: annotations, changed in place.

@@ -1,4 +1,4 @@
-"""Polygons of annotations in the one form of COCO: a list of rings ``[x1, y1, x2, y2, x3, y3, ..]`` of numbers.
+"""Reads polygons of annotations into one form: a list of rings ``[x1, y1, x2, y2, x3, y3, ..]`` of numbers.
 
 Shapes: K annotations, T rings of all of them, V points of all of them.
 """
@@ -13,7 +13,7 @@ POINTS_OF_A_RING = 3
 
 
 class Unreadable(Exception):
-    """A polygon that cannot be read.
+    """Error for a polygon that cannot be read.
 
     Args:
         check: key of :data:`CHECKS`.

@@ -1,4 +1,4 @@
-"""Images and categories, and the ids by which annotations name them."""
+"""Reads the images and categories of an annotation file, and the ids that annotations refer to."""
 
 from collections.abc import Callable, Hashable
 from typing import Any

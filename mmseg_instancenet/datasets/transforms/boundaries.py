@@ -35,7 +35,8 @@ def read_bsds_boundaries(content: bytes, name: str) -> np.ndarray:
 
 
 def boundary_consensus(boundaries_AHW: np.ndarray, consensus: float = 0.5) -> np.ndarray:
-    """One label from A annotators: 1 where more than ``consensus`` of them drew a boundary, 0 where none did, else 255.
+    """Merges the maps of A annotators into one label: 1 where more than ``consensus`` of them drew a boundary, 0 where
+    none did, else 255.
 
     The rule of Liu et al., "Richer Convolutional Features for Edge Detection" (CVPR 2017, equation 1; there eta = 0.5),
     which most of the later boundary detectors share: a pixel that few annotators marked is neither a boundary that all see

@@ -74,7 +74,7 @@ class LoadImageFromFile(MMCVLoadImageFromFile):
 
     @property
     def keeps_values(self) -> bool:
-        """Whether an image of more than 8 bits keeps its values."""
+        """Whether the loading step keeps the values of images of more than 8 bits."""
         return self.max_value is None and bool(self._form & cv2.IMREAD_ANYDEPTH)  # all bits of IMREAD_UNCHANGED are set
 
     def transform(self, results: dict) -> dict | None:

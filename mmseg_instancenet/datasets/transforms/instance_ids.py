@@ -29,7 +29,7 @@ def number_objects(ids_HW: np.ndarray, object_HW: np.ndarray) -> np.ndarray:
 
 
 def cityscapes_instances(ids_HW: np.ndarray) -> np.ndarray:
-    """The instance map of Cityscapes' ``*_gtFine_instanceIds.png``: (H, W) int64.
+    """Converts Cityscapes' ``*_gtFine_instanceIds.png`` to an instance map: (H, W) int64.
 
     From 1000 on an id is class * 1000 + object. Below it is a class: 0, no single object, unless the class has objects
     (24, person, to 33, bicycle). That is a group of objects without outlines of their own: -1.
@@ -44,7 +44,7 @@ def cityscapes_instances(ids_HW: np.ndarray) -> np.ndarray:
 
 
 def ade20k_instances(rgb_HW3: np.ndarray) -> np.ndarray:
-    """The instance map of ``annotations_instance/*.png`` of ADE20K's challenge: (H, W) int64.
+    """Converts ``annotations_instance/*.png`` of ADE20K's challenge to an instance map: (H, W) int64.
 
     Red is the category, 0 for none, green the number of the object. (The ``*_seg.png`` of the full ADE20K are others.)
 
@@ -60,7 +60,7 @@ def ade20k_instances(rgb_HW3: np.ndarray) -> np.ndarray:
 
 
 def label_instances(ids_HW: np.ndarray) -> np.ndarray:
-    """The instance map of a label image: every value but 0 is an object. (H, W) int64.
+    """Converts a label image to an instance map, (H, W) int64: every value except 0 is an object.
 
     Args:
         ids_HW: (H, W) bool or integers of any depth.

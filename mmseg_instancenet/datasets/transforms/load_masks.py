@@ -1,4 +1,4 @@
-"""Loads the masks of an image's objects, each within its box."""
+"""Loads the masks of an image's objects, each cropped to its box."""
 
 from collections.abc import Sequence
 
@@ -45,7 +45,7 @@ def _run_lengths(mask: dict | list, height: int, width: int) -> dict:
 
 
 def crops_of(masks: Sequence[dict]) -> list[MaskCrop]:
-    """Masks in compressed run lengths (``size``, ``counts``) within their boxes.
+    """Decodes compressed run-length masks (``size``, ``counts``), each cropped to its box.
 
     Time and memory: of the columns that each mask spans.
     """

@@ -22,7 +22,7 @@ _IGNORED = {'gt_seg_map': IGNORED_CLASS, 'gt_instance_map': IGNORED_INSTANCE}
 
 @TRANSFORMS.register_module()
 class RandomRotateMaps(BaseTransform):
-    """Rotates the image and its maps about its center by a random angle; the size stays.
+    """Rotates the image and its maps about the image's center by a random angle; the size does not change.
 
     Corners that come into view are ``border`` in the image, 255 in the class map and -1 in the instance map.
 
@@ -59,7 +59,7 @@ class RandomRotateMaps(BaseTransform):
 
 @TRANSFORMS.register_module()
 class RandomCropMaps(BaseTransform):
-    """Crops about ``margin`` pixels away from the image and its maps, at random from either side.
+    """Crops about ``margin`` pixels from the image and its maps, split at random between opposite sides.
 
     A side of s pixels becomes the largest multiple of ``divisor`` that is at most s - margin (``divisor`` where that
     is 0, s where s is smaller still); each position of the crop is equally likely.
@@ -200,7 +200,7 @@ class RandomScaledCropMaps(BaseTransform):
 
 @TRANSFORMS.register_module()
 class RandomMosaicMaps(RandomMosaic):
-    """mmseg's ``RandomMosaic`` for instances: four images side by side, whose objects get ids of their own.
+    """mmseg's ``RandomMosaic`` for instances: four images side by side, with new, distinct ids for their objects.
 
     Each image's ids begin after those of the image before; with mmseg's own the first objects of four images would be one. It
     is a step of ``MultiImageMixDataset``, whose inner pipeline ends in maps. A mosaic is an image of its own, without
@@ -234,7 +234,7 @@ class RandomMosaicMaps(RandomMosaic):
 
 
 def _maps(results: dict) -> dict[str, int]:
-    """Each map of the results, with its value for *ignore*; mmseg's value for further maps, such as depths, is 255."""
+    """Yields each label map of the results with its value for *ignore* (255, mmseg's, for other maps such as depth)."""
     if any(key not in results for key in _IGNORED):
         raise KeyError(f"expected {' and '.join(_IGNORED)}: put dict(type='MasksToMaps') before it")
     return {**dict.fromkeys(results.get('seg_fields', ()), IGNORED_CLASS), **_IGNORED}

@@ -1,4 +1,4 @@
-"""The annotation files with the ground truth of an evaluation."""
+"""Reads the annotation files with the ground truth of an evaluation."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -61,7 +61,7 @@ def match_boundaries(
 def _assign(
     first_E: np.ndarray, second_E: np.ndarray, distance_E: np.ndarray, unmatched: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """M pairs among E candidates, no node twice, that minimise sum of distances - M ``unmatched``."""
+    """Finds M pairs among E candidates, no node twice, that minimise sum of distances - M ``unmatched``."""
     # Leave out nodes without a candidate: they cost the solver time.
     firsts, first_E = np.unique(first_E, return_inverse=True)
     seconds, second_E = np.unique(second_E, return_inverse=True)

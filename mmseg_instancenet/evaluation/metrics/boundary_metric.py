@@ -1,4 +1,4 @@
-"""Boundary detection: ODS, OIS and AP."""
+"""Metric of boundary detection: ODS, OIS and AP."""
 
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor

@@ -1,4 +1,4 @@
-"""COCO AP, official and uncapped."""
+"""COCO AP of instances, official and without the limit of 100 detections."""
 
 from collections.abc import Iterable, Sequence
 from functools import partial

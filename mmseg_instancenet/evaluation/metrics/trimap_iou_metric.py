@@ -46,7 +46,7 @@ def boundary_distance(class_map_HW: np.ndarray) -> np.ndarray:
 
 
 def band_counts(predicted_HW: np.ndarray, true_HW: np.ndarray, num_classes: int, max_width: int) -> np.ndarray:
-    """Pixels of each class within each width of a boundary of the ground truth, void left out.
+    """Counts the pixels of each class within each width of a boundary of the ground truth, without void.
 
     Args:
         predicted_HW: (H, W) classes; those of void pixels are not read.

@@ -114,7 +114,7 @@ class Grouper(nn.Module, metaclass=ABCMeta):
         return self.group_map(self.prepare(embeddings_Dhw), self.regions(class_map_hw))
 
     def prepare(self, embeddings_Dhw: Tensor) -> Tensor:
-        """Embeddings as this grouper compares them, (D, h, w) float32: scaled to length 1 if only directions matter.
+        """Prepares embeddings for comparison, (D, h, w) float32: scaled to length 1 if only directions matter.
 
         One whose length overflows becomes NaN, which the grouping refuses.
         """

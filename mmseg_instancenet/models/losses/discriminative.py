@@ -127,7 +127,7 @@ def _push(
     box_K4: Tensor | None,
     push_distance: float | None,
 ) -> Tensor:
-    """Equation (2) summed over the classes of all images: memory D times the pairs.
+    """The push term, equation (2), summed over the classes of all images: memory D times the pairs.
 
     group_K: the class of each instance in its image, numbered 0, 1, .. over the batch, ascending.
     size_G: its number of instances.

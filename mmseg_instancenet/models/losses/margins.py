@@ -22,7 +22,7 @@ _TAMMES_COSINE = {
 
 
 def feasible_margin(num_instances: int, dims: int) -> float:
-    r"""The smallest margin that N instances in R^D can meet at once, where it is known exactly.
+    r"""The smallest margin that N instances in R^D can meet at once, if it is known exactly.
 
     A margin can be met if N unit vectors exist of which no two are more similar than it. The smallest such margin is
 

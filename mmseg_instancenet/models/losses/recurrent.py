@@ -101,11 +101,11 @@ class RecurrentLoss(nn.Module):
 
     @property
     def loss_name(self) -> str:
-        """The name of the loss."""
+        """The name of the inner loss, under which the total is logged."""
         return self.loss.loss_name
 
     def margins(self, embedding_dims: int) -> EmbeddingMargins:
-        """The margins of the loss."""
+        """The margins of the inner loss."""
         return self.loss.margins(embedding_dims)
 
     def forward(

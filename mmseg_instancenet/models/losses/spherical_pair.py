@@ -143,7 +143,7 @@ def _check_settings(margin: float, variant: str) -> None:
 
 
 def _unit_vectors(x_PD: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows of length 1, and which of them have a direction: the others are 0, their gradient too."""
+    """Scales rows to length 1 and marks those with a direction; the others become 0, without gradient."""
     length_P = torch.linalg.vector_norm(x_PD.detach(), dim=1)
     if not torch.isfinite(length_P.sum()):
         raise ValueError(

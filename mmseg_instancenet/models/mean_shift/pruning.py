@@ -39,7 +39,7 @@ _LARGEST_SHARE = 0.7
 
 
 class Neighbourhood(NamedTuple):
-    """Embeddings that share their keys, and these keys.
+    """A set of embeddings with a common set of keys.
 
     member_Q: indices of the embeddings, in any order; each embedding is a member of one neighbourhood.
     key_R: indices of the embeddings that attract them.

@@ -124,7 +124,8 @@ def _kept_objects(objects: Sequence[Tensor], views_K: Tensor, score_K: Tensor) -
 
 
 def _mean_scores(parts: Sequence[tuple[Tensor, Tensor]], count: int) -> Tensor:
-    """Mean score of each of ``count`` united groups, (K,), from the numbers (from 1) and the scores of their parts."""
+    """Mean score of each of ``count`` united groups, (K,), from the group numbers (from 1) and the scores of their
+    parts."""
     name_M, score_M = (torch.cat(values) for values in zip(*parts, strict=True))
     total_K = torch.zeros(count + 1, device=score_M.device).index_add_(0, name_M, score_M.float())
     return (total_K / torch.bincount(name_M, minlength=count + 1).clamp(min=1))[1:]

@@ -1,4 +1,4 @@
-"""Scores of instances: a linear regressor on shape and agreement with the class map."""
+"""Scores of instances by a linear regressor on shape and agreement with the class map."""
 
 from typing import Any, NamedTuple
 
@@ -113,7 +113,7 @@ def instance_features(labels_HW: Tensor, box_K4: Tensor, group_score_K: Tensor, 
 
 
 def _largest_components(labels_HW: Tensor, count: int) -> Tensor:
-    """Pixels of the largest component of each group, (K,)."""
+    """Number of pixels of the largest connected component of each group, (K,)."""
     part_P, label_P = split_components(labels_HW).reshape(-1), labels_HW.reshape(-1)
     size_J = torch.bincount(part_P)
     label_J = torch.zeros_like(size_J).index_put_((part_P,), label_P)

@@ -52,7 +52,7 @@ class ProposalSegmentor(EmbeddingSegmentor):
         self.duplicate_iou = duplicate_iou
 
     def views(self, inputs: Tensor, data_samples: Sequence[DetDataSample]) -> list[View]:
-        """The parent's passes with two classes: background and object."""
+        """The forward passes of the parent class, with two classes: background and object."""
         return [
             [network_pass._replace(scores_Chw=self._object_scores(network_pass.scores_Chw)) for network_pass in view]
             for view in super().views(inputs, data_samples)

@@ -1,4 +1,4 @@
-"""Test-time augmentation."""
+"""The model for test-time augmentation."""
 
 from collections.abc import Sequence
 
