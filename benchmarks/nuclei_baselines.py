@@ -330,7 +330,7 @@ def tune(images: Sequence[NucleiImage], method: Callable[..., np.ndarray], names
 
 
 def read_images(folder: Path, ann_file: str, every: int = 1) -> list[NucleiImage]:
-    """Reads the images of a COCO json, in ``images/`` beside it, one in ``every``."""
+    """Reads every ``every``-th image of a COCO json, from the folder ``images/`` beside the json."""
     init_default_scope('mmseg')
     dataset = DATASETS.build(
         dict(

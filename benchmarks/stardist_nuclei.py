@@ -230,7 +230,8 @@ def normalize(image_HWC: np.ndarray) -> np.ndarray:
 
 
 def is_fluorescent(image_HWC: np.ndarray) -> bool:
-    """Copy of :func:`benchmarks.nuclei_baselines.is_fluorescent`, which StarDist's environment cannot import."""
+    """Whether an image has no colour and is mostly dark; copy of :func:`benchmarks.nuclei_baselines.is_fluorescent`,
+    which StarDist's environment cannot import."""
     return bool((image_HWC == image_HWC[..., :1]).all() and np.median(image_HWC[..., 0]) < 80)
 
 

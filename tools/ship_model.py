@@ -117,7 +117,8 @@ def read_results(arguments: list[str]) -> dict[str, float]:
 
 
 def weights_of(checkpoint: dict) -> dict[str, Tensor]:
-    """The weights of a checkpoint; with EMAHook the averaged ones, which it saves in ``state_dict``."""
+    """The weights of a checkpoint; after a training with EMAHook the averaged weights, which the hook saves in
+    ``state_dict``."""
     if 'ema_state_dict' in checkpoint:
         print('weights: averaged by EMAHook')
     else:

@@ -1,4 +1,4 @@
-"""Metrics of several groupings of the same network outputs, from one run over a data set."""
+"""Computes the metrics of several groupings of the same network outputs, in one run over a data set."""
 
 import copy
 import io

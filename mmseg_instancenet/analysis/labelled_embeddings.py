@@ -1,4 +1,4 @@
-"""Embeddings of a network with the ground truth under them, for the analysis of mean-shift iterations."""
+"""Computes embeddings of a network, with the ground truth under them, for the analysis of mean-shift iterations."""
 
 import copy
 from collections.abc import Iterator

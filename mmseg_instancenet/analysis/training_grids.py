@@ -1,4 +1,4 @@
-"""The sizes of an image in training: of the network's input, and of the map of its embeddings."""
+"""Computes the sizes of an image in training: of the network's input, and of the map of its embeddings."""
 
 import math
 from collections.abc import Sequence

@@ -13,8 +13,8 @@ from .freeze_hook import bare_model
 
 @HOOKS.register_module()
 class ClassCountHook(Hook):
-    """Raises an error before the first iteration if a head's ``num_classes`` differs from the classes of the data plus,
-    unless the model has ``background=False``, the background. Joined data sets must have the same classes."""
+    """Raises an error before the first iteration if a head's ``num_classes`` is not the number of the data's classes,
+    plus one for the background unless the model has ``background=False``. Joined data sets must have the same classes."""
 
     def before_train(self, runner: Runner) -> None:
         self._check(runner, runner.train_dataloader)

@@ -1,4 +1,4 @@
-"""Log history in checkpoints without classes of MMEngine."""
+"""Hook that stores the log history in checkpoints without classes of MMEngine."""
 
 from typing import Any
 

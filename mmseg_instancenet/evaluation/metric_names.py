@@ -1,4 +1,4 @@
-"""The names of a metric's values, known before the evaluation."""
+"""Lists the names of a metric's values before the evaluation."""
 
 from collections.abc import Callable, Iterable, Iterator
 from numbers import Real

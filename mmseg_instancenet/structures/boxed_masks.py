@@ -53,8 +53,8 @@ class BoxedMasks(BitmapMasks):
 
     @property
     def masks(self) -> np.ndarray:
-        """The masks at the size of the image, (K, H, W) uint8; transforms may write into them, so they replace the
-        crops."""
+        """The masks as bitmaps of the image's size, (K, H, W) uint8; the bitmaps then replace the crops, since
+        transforms may change the bitmaps."""
         if self._bitmaps_KHW is None:
             self._bitmaps_KHW = np.zeros((len(self), self.height, self.width), np.uint8)
             for mask_HW, crop in zip(self._bitmaps_KHW, self.crops, strict=True):

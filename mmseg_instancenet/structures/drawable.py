@@ -1,4 +1,4 @@
-"""Results in the form that metrics read, with what the visualizers of mmdet and mmseg draw computed on demand."""
+"""Results in the form that metrics read; arrays for the visualizers of mmdet and mmseg are computed on demand."""
 
 from collections.abc import Iterable
 from typing import SupportsIndex, overload

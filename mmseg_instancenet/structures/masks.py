@@ -1,4 +1,4 @@
-"""Run-length masks and boxes of the instances of a label map."""
+"""Converts label maps to run-length masks and bounding boxes."""
 
 from itertools import pairwise
 

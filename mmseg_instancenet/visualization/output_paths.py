@@ -9,7 +9,7 @@ from ..datasets.wrappers import inner_sets
 
 
 class OutputPaths:
-    """A file in one folder for each image, distinct whatever folders and suffixes the images' names have.
+    """A separate output file in one folder for each image, also for images of the same name in different folders.
 
     An image in a subfolder of the image folder gets the same subfolder; one outside of the image folder its own folders without
     '..', so that no file lies outside of ``folder``. ``1.png`` becomes ``1.png``, ``1.tif`` becomes ``1.tif.png``: beside each

@@ -35,7 +35,7 @@ class LabelOverlap(NamedTuple):
 
 
 def label_overlap(truth_HW: np.ndarray, prediction_HW: np.ndarray) -> LabelOverlap:
-    """The table of overlaps of two label maps.
+    """Computes the table of overlaps of two label maps.
 
     Ignored pixels are left out of both: an object counts with its other pixels, and not at all if it has none. Memory is a
     few int64 arrays of the image's size, whatever the number of objects.

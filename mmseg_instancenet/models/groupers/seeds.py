@@ -128,8 +128,8 @@ class SeedGrouping(Grouper):
         return embeddings_Dhw[:-2]
 
     def check_margins(self, margins: EmbeddingMargins) -> None:
-        """Raises ValueError: a loss with margins trains no seeds, and the last two values of its embeddings are
-        ordinary ones."""
+        """Raises ValueError: a loss with margins trains no seeds, so the last two values of its embeddings are not
+        bandwidth and seed."""
         raise ValueError(
             'SeedGrouping: expected a loss that trains bandwidths and seeds, SoftMaskLoss, got one that trains distances of '
             f'{margins.within:g} within and {margins.between:g} between objects'

@@ -156,7 +156,7 @@ class RecurrentLoss(nn.Module):
         return torch.where(counts_NHW, 1 if self.grouping.class_agnostic else class_map_NHW + 1, 0)
 
     def _choose(self, embeddings_NDHW: Tensor, *maps_NHW: Tensor) -> list[Tensor]:
-        """Selects the pixels that enter, at most ``max_pixels`` of them drawn at random, as images of one row.
+        """Selects the pixels that enter the loss, at most ``max_pixels`` of them drawn at random, as images of one row.
 
         Images with fewer pixels than others are filled up with ignored ones.
         """

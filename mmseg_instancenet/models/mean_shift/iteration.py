@@ -111,7 +111,7 @@ def prepare(x: Tensor, kernel: Kernel) -> Tensor:
 
 
 def shift(query_NQD: Tensor, key_NPD: Tensor, log_mass_NP: Tensor | None, settings: KernelSettings) -> Tensor:
-    """One iteration of mean shift: the queries (N, Q, D) after it.
+    """Computes one iteration of mean shift: the queries (N, Q, D) after it.
 
     Args:
         query_NQD, key_NPD: of :func:`prepare`; the keys attract the queries.

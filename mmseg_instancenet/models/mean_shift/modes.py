@@ -1,4 +1,4 @@
-"""Groups of shifted embeddings: embeddings closer than the resolution of the kernel are one mode.
+"""Groups shifted embeddings: embeddings closer than the resolution of the kernel are one mode.
 
 Shapes besides those of ``structures``: C cells of a grid, B rows of a block.
 """

@@ -78,8 +78,8 @@ def _nearest_of_four(
     rows: AxisCoverage,
     columns: AxisCoverage,
 ) -> Tensor:
-    """Among the groups of the four cells around each of B pixels, the one with the nearest mean, (B,); 0 if the cells
-    have none."""
+    """The group with the nearest mean among the groups of the four cells around each of B pixels, (B,); 0 if the cells
+    have no group."""
     height, width = labels_hw.shape
     row_B, column_B = _rows_and_columns(pixel_B, columns)
     label_M, region_M, x_MD = labels_hw.reshape(-1), region_hw.reshape(-1), embeddings_Dhw.flatten(1).T

@@ -141,7 +141,7 @@ class Overlaps(NamedTuple):
 
 
 def overlapping_groups(reference_HW: Tensor, labels_HW: Tensor) -> Overlaps:
-    """The pairs of groups of a label map and a reference whose IoU is above 1/2: they are one object.
+    """The pairs of groups of a label map and a reference with an IoU above 1/2, which count as one object.
 
     Compared only where the reference covers the image.
 

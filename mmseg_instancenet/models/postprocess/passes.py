@@ -1,4 +1,4 @@
-"""Output of one forward pass for one image, and the class map averaged over several passes."""
+"""The output of one forward pass for one image, and the average of the class maps of several passes."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -70,7 +70,7 @@ def group_image(
     grouper: Grouper,
     group_scorer: nn.Module,
 ) -> ImageGroups:
-    """Steps 1 to 4: the groups of an image with their scores and classes; for the arguments see
+    """Computes the groups of an image with their scores and classes (steps 1 to 4); for the arguments see
     :func:`predict_instances`."""
     region_HW = grouper.regions(class_HW)
     labels_HW, score_K = unite_views(
@@ -93,7 +93,7 @@ def group_image(
 def _label_window(
     network_pass: NetworkPass, region_HW: Tensor, grouper: Grouper, group_scorer: nn.Module
 ) -> LabelledWindow:
-    """Step 2 for one forward pass: finds groups and assigns the pixels to them."""
+    """Finds the groups of one forward pass and assigns the pixels to them (step 2)."""
     embeddings_Dhw = grouper.prepare(network_pass.embeddings_Dhw)
     region_hw = network_pass.under_cells(region_HW, outside=0)
     labels_hw = grouper.group_map(embeddings_Dhw, region_hw)

@@ -1,4 +1,4 @@
-"""Ranked list of object proposals from the groups at several bandwidths."""
+"""Pools groups at several bandwidths into one ranked list of object proposals."""
 
 from collections.abc import Sequence
 

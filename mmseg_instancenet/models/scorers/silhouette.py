@@ -53,8 +53,8 @@ def silhouette(
 
 @MODELS.register_module()
 class SilhouetteScorer(nn.Module):
-    r"""Scores the groups of a map by their :func:`silhouette`, lowered for small groups, whose silhouettes are easily
-    high.
+    r"""Scores the groups of a map by their :func:`silhouette`, lowered for small groups, whose silhouettes are often
+    high by chance.
 
     .. math:: g_k = s_k \frac{n_k}{n_k + n_0}
 

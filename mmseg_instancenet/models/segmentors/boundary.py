@@ -1,4 +1,4 @@
-"""The model for boundary detection."""
+"""The segmentor for boundary detection."""
 
 from typing import Any
 

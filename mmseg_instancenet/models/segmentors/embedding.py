@@ -1,4 +1,4 @@
-"""The main model: network, grouping, scored instances."""
+"""The segmentor for instance segmentation: network, grouping, scored instances."""
 
 import re
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Class-agnostic object proposals: the groups of several bandwidths in one ranked list."""
+"""The segmentor for class-agnostic object proposals: groups of several bandwidths in one ranked list."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""The model for test-time augmentation."""
+"""The segmentor for test-time augmentation."""
 
 from collections.abc import Sequence
 
