@@ -136,7 +136,8 @@ def _ignored_instance(annotation: dict, label: int) -> dict:
 
 @DATASETS.register_module()
 class DigitsDataset(CocoInstanceDataset):
-    """Handwritten digits on 64 x 64 canvases; a split that is absent is written to ``data_root``. See ``datasets/digits.py``."""
+    """Handwritten digits on 64 x 64 canvases; a missing split is generated in ``data_root``. See
+    ``datasets/digits.py``."""
 
     METAINFO = {
         'classes': DIGITS,

@@ -42,7 +42,7 @@ class _History(HistoryBuffer):
 
 
 def _bytes(text: str, encoding: str) -> bytes:
-    """``_codecs.encode``, which protocol 2 of pickle uses for bytes."""
+    """Encodes text to bytes; replaces ``_codecs.encode``, with which protocol 2 of pickle stores bytes."""
     if encoding != 'latin1':
         raise UnpicklingError(f"expected bytes written as 'latin1', got {encoding!r}")
     return text.encode(encoding)

@@ -1,4 +1,4 @@
-"""Configs inside other configs: the loss and the grouping of a ``RecurrentLoss``."""
+"""Builds configs inside other configs: the loss and the grouping of a ``RecurrentLoss``."""
 
 from mmseg.registry import MODELS
 from torch import nn

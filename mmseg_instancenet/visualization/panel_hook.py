@@ -95,7 +95,7 @@ def _foreground(class_map_HW: np.ndarray, size: Sequence[int]) -> np.ndarray:
 
 @HOOKS.register_module()
 class PanelHook(Hook):
-    """Saves a :func:`draw_panel` of the first images of a test as ``<folder>/<name of the image>.png``.
+    """Saves drawings (:func:`draw_panel`) of the first images of a test as ``<folder>/<name of the image>.png``.
 
     An image in a subfolder of the data set's image folder gets the same subfolder here, and no image overwrites another; see
     :class:`OutputPaths`.

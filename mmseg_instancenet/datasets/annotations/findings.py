@@ -1,4 +1,4 @@
-"""Findings in an annotation file: counted, reported, refused."""
+"""Counts and reports findings in an annotation file, and raises an error for those that cannot be mended."""
 
 from dataclasses import dataclass
 

@@ -26,7 +26,7 @@ def key_of(value: Any) -> Hashable:
 def _numbered(
     entries: list[dict], check: str, duplicate: str, names: Callable, findings: Findings
 ) -> dict[Hashable, int]:
-    """Gives each entry an integer id, in place; returns the new number of each id of the file."""
+    """Gives each entry an integer id, in place; returns the new id for each id in the file."""
     numbers: dict[Hashable, int] = {}
     others: list[tuple[Hashable, dict]] = []
     first: dict[Hashable, dict] = {}
@@ -54,7 +54,7 @@ def _numbered(
 
 
 def read_images(entries: list, findings: Findings) -> tuple[list[dict], dict[Hashable, int]]:
-    """The images with integer ids, width and height, and the number of each id of the file (see :func:`key_of`)."""
+    """Reads the images with integer ids, width and height, and the new id for each id in the file (see :func:`key_of`)."""
     images = []
     for entry in entries:
         if not isinstance(entry, dict) or not isinstance(entry.get('file_name'), str) or not entry['file_name']:
@@ -76,7 +76,7 @@ def read_images(entries: list, findings: Findings) -> tuple[list[dict], dict[Has
 
 
 def read_categories(entries: list, findings: Findings) -> tuple[list[dict], dict[Hashable, int]]:
-    """The categories with integer ids, and the number of each id of the file (see :func:`key_of`)."""
+    """Reads the categories with integer ids, and the new id for each id in the file (see :func:`key_of`)."""
     categories: list[dict] = []
     ids_of_name: dict[str, Any] = {}
     for entry in entries:

@@ -93,7 +93,8 @@ class RandomCropMaps(BaseTransform):
 
 @TRANSFORMS.register_module()
 class RandomTurnMaps(BaseTransform):
-    """Turns the image and its maps by a random multiple of 90 degrees and mirrors half of them: eight cases, equally likely.
+    """Turns the image and its maps by a random multiple of 90 degrees, and mirrors them with probability 1/2: eight
+    cases, equally likely.
 
     For images without an up, as microscopes and satellites give them. Exact: no pixel is interpolated. For training only: the
     way back from a prediction to its image has flips, but no turns.

@@ -109,7 +109,7 @@ class BoundaryHead(BaseDecodeHead):
         return self.cls_seg(self.directions(output_NEhw).flatten(1, 2))
 
     def loss_by_feat(self, seg_logits: Tensor, batch_data_samples: SampleList) -> dict[str, Tensor]:
-        """The losses of the phase, at the size of the labels."""
+        """Computes the losses of the current phase, at the size of the labels."""
         fused = self.phase == 'fusion'
         names = ['gt_sem_seg'] if fused else ['gt_sem_seg', 'gt_instance_map']
         missing = [name for name in names if name not in batch_data_samples[0]]

@@ -52,8 +52,8 @@ class NetworkPass(NamedTuple):
         return map_hw[..., inside_h, :][..., inside_w]
 
     def on_image(self, *maps_HW: Tensor) -> list[Tensor]:
-        """Crops to the cells on the image: their embeddings (D, h', w'), float32, and maps of the image at these cells,
-        (h', w')."""
+        """Crops embeddings and maps to the cells on the image: embeddings (D, h', w'), float32, and the image's maps at
+        these cells, (h', w')."""
         maps_hw = [self.under_cells(map_HW, outside=0) for map_HW in maps_HW]
         return [self.without_padding(map_hw) for map_hw in (self.embeddings_Dhw.float(), *maps_hw)]
 
