@@ -32,7 +32,7 @@ EXTENSION = 'mmcv._ext'
 
 
 class OperatorNotCompiledError(RuntimeError):
-    """Error for a call of an operator of mmcv that was installed without compiled operators."""
+    """Error for a call of an operator that mmcv, installed without compiled operators, does not have."""
 
     def __init__(self, operator: str, remedy: str) -> None:
         super().__init__(

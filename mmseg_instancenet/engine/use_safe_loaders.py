@@ -1,4 +1,4 @@
-"""Replaces MMEngine's checkpoint loaders by those of :mod:`safe_checkpoint` when it is imported.
+"""On import, replaces MMEngine's checkpoint loaders by those of :mod:`safe_checkpoint`.
 
 For configs that other tools than ours run; ours call :func:`register_safe_loaders`::
 

@@ -142,7 +142,7 @@ class BoxedMasks(BitmapMasks):
         return super().pad(out_shape, pad_val) if pad_val else BoxedMasks(self.crops, *out_shape)
 
     def crop(self, bbox: np.ndarray) -> 'BoxedMasks':
-        """Crops the image to ``bbox``, (x1, y1, x2, y2) in whole numbers; see mmdet's ``BaseInstanceMasks.crop``."""
+        """Crops the masks to ``bbox``, (x1, y1, x2, y2) in whole numbers; see mmdet's ``BaseInstanceMasks.crop``."""
         left, right = np.clip(bbox[0::2], 0, self.width).astype(int).tolist()
         top, bottom = np.clip(bbox[1::2], 0, self.height).astype(int).tolist()
         width, height = max(right - left, 1), max(bottom - top, 1)

@@ -37,7 +37,7 @@ class Findings:
         self._first: dict[str, str] = {}
 
     def add(self, check: str, first: str, count: int = 1) -> None:
-        """Counts a finding of a check.
+        """Counts a finding, under the name of its check.
 
         Args:
             check: key of :data:`CHECKS`.

@@ -1,4 +1,4 @@
-"""Checks of run-length masks without C code: pycocotools reads outside its memory if they are wrong.
+"""Checks of run-length masks without C code: pycocotools reads outside the allocated memory if run lengths are wrong.
 
 Shapes: R runs of all masks one after the other, K masks.
 """
