@@ -39,6 +39,7 @@ from . import shipped_configs  # noqa: E402
 shipped_configs.register()
 
 from . import datasets, engine, evaluation, models, visualization  # noqa: E402
+from .apis import InstanceInferencer  # noqa: E402
 from .models.groupers import group_by_centers, group_by_mean_shift, group_by_seeds  # noqa: E402
 from .models.losses import (  # noqa: E402
     asymptotic_margin,
@@ -52,6 +53,7 @@ from .models.losses import (  # noqa: E402
 )
 
 __all__ = [
+    'InstanceInferencer',
     'asymptotic_margin',
     'balanced_logistic',
     'datasets',
