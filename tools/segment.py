@@ -1,4 +1,4 @@
-"""Counts the objects in images and draws each in its own colour, beside the input.
+"""Counts the objects in images and draws them: each in a colour of its own, beside the input.
 
 ::
 
@@ -49,7 +49,7 @@ def flat_name(image: Path) -> str:
 
 
 def drawings_of(images: list[Path], out: Path) -> list[Path]:
-    """The output files, all in one folder if the names of the images are different."""
+    """The files to write, all in one folder if the names of the images allow it."""
     names = [flat_name(image) for image in images]
     if len(set(names)) == len(names):
         return [out / name for name in names]

@@ -1,4 +1,4 @@
-"""tools/segment.py: image files as input, counts and drawings as output."""
+"""tools/segment.py: image files in, numbers and drawings out."""
 
 import re
 import runpy
@@ -47,7 +47,7 @@ def segment(monkeypatch, *arguments) -> None:
 
 
 def stretched(image: np.ndarray) -> np.ndarray:
-    """The expected display of an image: percentiles 1 and 99.8 become 0 and 255."""
+    """What a display shall show of an image: percentiles 1 and 99.8 become 0 and 255."""
     low, high = np.percentile(image, [1, 99.8])
     return (255 * ((image - low) / (high - low)).clip(0, 1)).round().astype(np.uint8)
 
