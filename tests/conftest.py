@@ -19,7 +19,7 @@ def mmseg_scope() -> None:
 
 @pytest.fixture(params=DEVICES)
 def device(request, monkeypatch) -> str:
-    """Where a test computes: on the CPU, and where torch sees a GPU there as well. Without one there is nothing to skip.
+    """The device of a test: the CPU, and the GPU as well if there is one; without a GPU nothing is skipped.
 
     Inputs are drawn on the CPU and moved, so that they are the same everywhere; what to expect is computed on the CPU.
     """

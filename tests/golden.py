@@ -114,7 +114,7 @@ def small(config: Config, folder: Path) -> Config:
 
 
 def data_folders(data: Path, folder: Path) -> dict[str, Path]:
-    """Where each type of data set finds its files; VOC's and the digits' are written to ``folder``."""
+    """The folder with the files of each type of data set; VOC's and the digits' are written to ``folder``."""
     write_digits(folder / 'digits', num_train=IMAGES, num_val=IMAGES)
     voc = folder / 'voc'
     voc.mkdir()

@@ -1,4 +1,4 @@
-"""The configs of boundary detection say what the paper says."""
+"""The configs of boundary detection against the paper."""
 
 from pathlib import Path
 

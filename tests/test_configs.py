@@ -23,7 +23,7 @@ _NUM_CLASSES: dict[str, int] = {}
 
 
 def _num_classes(model: dict) -> int:
-    """Of the model that a config builds; ablations of data and training share one model, which is built once."""
+    """Number of classes of the model of a config; ablations of data and training share one model, which is built once."""
     text = repr(model)
     if text not in _NUM_CLASSES:
         _NUM_CLASSES[text] = MODELS.build(model).num_classes

@@ -36,7 +36,7 @@ def run(*command, cwd):
 
 
 def copy_sources(folder: Path) -> Path:
-    """A checkout without what builds and trainings have left in this one."""
+    """Copies the checkout without files of builds and trainings."""
     for name in BUILT_FROM:
         if (REPOSITORY / name).is_dir():
             shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns('__pycache__'))

@@ -1,4 +1,4 @@
-"""mmcv without compiled operators: what imports, what torchvision computes, what the rest says."""
+"""mmcv without compiled operators: imports, the operators that torchvision computes, and the error of all others."""
 
 import ast
 import importlib.util

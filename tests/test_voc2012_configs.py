@@ -1,4 +1,4 @@
-"""The configs of semantic instances and proposals say what the paper says, train and predict."""
+"""The configs of semantic instances and proposals against the paper; they train and predict."""
 
 import json
 import warnings

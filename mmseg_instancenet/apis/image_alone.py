@@ -1,4 +1,4 @@
-"""A test pipeline on an image alone: its steps without those that load annotations or work on them."""
+"""Test pipeline for an image without annotations: steps that load or change annotations are left out."""
 
 import warnings
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from ..datasets.transforms import (
 )
 
 _OF_ANNOTATIONS = (
-    LoadAnnotations,  # mmseg's and mmdet's are kinds of it
+    LoadAnnotations,  # base class of those of mmseg and mmdet
     FilterAnnotations,
     LoadBSDSBoundaries,
     LoadInstanceIds,
@@ -27,7 +27,8 @@ _OF_ANNOTATIONS = (
 
 
 def image_steps(pipeline: Sequence[dict]) -> list[BaseTransform]:
-    """Builds the steps of a pipeline without those of annotations, and of kinds derived from them. The first loads the image."""
+    """Builds the steps of a pipeline except those that load or change annotations, subclasses included. The first step
+    loads the image."""
     return [TRANSFORMS.build(step) for step in pipeline if not issubclass(_type_of(step), _OF_ANNOTATIONS)]
 
 
@@ -39,7 +40,7 @@ def _type_of(step: dict) -> type:
 
 
 def run_on_image(steps: Sequence[BaseTransform], results: dict) -> dict:
-    """Runs steps on an image without annotations.
+    """Runs the steps of a pipeline on an image without annotations.
 
     A step that needs an entry that an image alone does not have is left out, with a warning. The truth that a step makes of
     no annotations (``gt_..``) is removed.

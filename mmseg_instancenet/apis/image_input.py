@@ -29,7 +29,8 @@ class ImageInput:
         self.channels = _input_channels(model)
 
     def __call__(self, image: str | Path | np.ndarray) -> dict:
-        """``inputs``, a tensor (C, H, W), and ``data_samples``, the sample with the meta information.
+        """Prepares an image: ``inputs``, a tensor (C, H, W), and ``data_samples``, the sample with the meta
+        information.
 
         Raises:
             ValueError: if the file is no whole image, or the image does not fit the pipeline or the network.
@@ -55,7 +56,7 @@ class ImageInput:
         return packed
 
     def _as_loaded(self, array: np.ndarray) -> np.ndarray:
-        """An array in the type that the loading step delivers; ValueError where it cannot be that."""
+        """Converts an array to the type that the loading step would return; raises ValueError if that is impossible."""
         load = self.load
         keeps = getattr(load, 'keeps_values', False) or any(
             isinstance(step, NormalizePercentiles) for step in self.others
@@ -74,7 +75,8 @@ class ImageInput:
 
 
 def _input_channels(model: nn.Module) -> int | None:
-    """The number of channels that the network takes: those of the preprocessor's mean, or of the backbone's first convolution."""
+    """The number of input channels of the network: the length of the preprocessor's mean, or the input of the
+    backbone's first convolution."""
     mean = getattr(model.data_preprocessor, 'mean', None)
     if mean is not None and len(mean) > 1:
         return len(mean)

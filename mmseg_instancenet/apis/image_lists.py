@@ -1,4 +1,4 @@
-"""The images that a user names: files, folders, patterns, arrays."""
+"""Lists the images in a user's input: files, folders, patterns, arrays."""
 
 import glob
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""From Python: the model of a config, and one image through it as OpenMMLab's data sample."""
+"""Inference from Python with OpenMMLab's data samples: builds the model of a config, and predicts one image."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Images in, instances out: for Python programs and ``tools/predict.py``."""
+"""Inference on images, for Python programs and ``tools/predict.py``."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -79,10 +79,10 @@ class InstanceInferencer(BaseInferencer):
         return pseudo_collate  # the data preprocessor stacks the images, as in a test
 
     def _init_visualizer(self, cfg: Config) -> None:
-        """None: :meth:`visualize` draws by itself."""
+        """Returns no visualizer: :meth:`visualize` draws without one."""
 
     def __call__(self, images: Image | Sequence[Image], batch_size: int = 1) -> InstanceResult | list[InstanceResult]:
-        """The result of an image, or the results of several in their order.
+        """Returns the result of an image, or the results of several in their order.
 
         Args:
             images: a file, an address or an array: one result. A folder (its image files), a pattern such as
@@ -136,7 +136,7 @@ class InstanceInferencer(BaseInferencer):
 
     @torch.inference_mode()
     def forward(self, inputs: dict, **kwargs: Any) -> list[DetDataSample]:
-        """The predictions for a batch."""
+        """Predicts a batch."""
         return self.model.test_step(inputs)
 
     def postprocess(
@@ -147,14 +147,14 @@ class InstanceInferencer(BaseInferencer):
         images: Sequence[str | np.ndarray] = (),
         **kwargs: Any,
     ) -> list[InstanceResult]:
-        """The results of predictions; ``images`` are those of the predictions."""
+        """Converts predictions to results; ``images`` are those of the predictions."""
         return [
             InstanceResult.from_data_sample(sample, self.class_names, image if isinstance(image, str) else None)
             for sample, image in zip(preds, images, strict=True)
         ]
 
     def visualize(self, inputs: Sequence[str | np.ndarray], preds: Sequence[InstanceResult], **kwargs: Any) -> list:
-        """Draws the instances over their images, each in a colour of its own: (H, W, 3) uint8 in RGB."""
+        """Draws the instances over their images, each in its own colour: (H, W, 3) uint8 in RGB."""
         return [
             draw_instances(read_for_display(image), result.labels) for image, result in zip(inputs, preds, strict=True)
         ]

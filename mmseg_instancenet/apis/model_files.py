@@ -1,4 +1,4 @@
-"""Config and checkpoint of a model that a user names: a shipped one, a folder of a training, a config file."""
+"""Finds config and checkpoint of a model from a user's input: a shipped model, a folder of a training, a config file."""
 
 import os.path as osp
 from pathlib import Path
@@ -11,7 +11,8 @@ from . import shipped
 def config_and_checkpoint(
     config: str | Path | Config, checkpoint: str | None = None
 ) -> tuple[str | Path | Config, str | None]:
-    """The files of a shipped model or of a training in place of its name or folder; anything else stays as it is.
+    """Replaces the name of a shipped model, or the folder of a training, by its config and checkpoint; other arguments
+    are returned unchanged.
 
     Args:
         config: name of a shipped model, folder of a training, config file, or what was read from one.
@@ -38,7 +39,7 @@ def config_and_checkpoint(
 
 
 def config_in(work_dir: Path) -> Path:
-    """The config that MMEngine's runner has written into the folder of a training.
+    """Finds the config that MMEngine's runner has written into the folder of a training.
 
     Raises:
         FileNotFoundError: if there is none, or more than one.
@@ -54,7 +55,7 @@ def config_in(work_dir: Path) -> Path:
 
 
 def checkpoint_in(work_dir: Path) -> Path:
-    """The best checkpoint of a training (``save_best``), of several the newest; without a best one the last.
+    """Finds the best checkpoint of a training (``save_best``; the newest of several); without a best one, the last.
 
     Raises:
         FileNotFoundError: if there is none.

@@ -6,7 +6,7 @@ FOLDER = Path(__file__).parents[1] / 'shipped_models'
 
 
 def shipped_models() -> list[str]:
-    """The names that ``init_model`` takes in place of a config file.
+    """The names that ``init_model`` accepts instead of a config file.
 
     Example::
 
@@ -18,7 +18,8 @@ def shipped_models() -> list[str]:
 
 
 def example_image(name: str = 'nuclei') -> Path:
-    """An image for a shipped model that it was not trained on; the README beside it names source and licence.
+    """An example image for a shipped model, not among its training images; the README beside it gives source and
+    licence.
 
     Raises:
         FileNotFoundError: if the model has no such image.

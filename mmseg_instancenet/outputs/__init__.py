@@ -1,4 +1,4 @@
-"""The instances of an image in arrays, and in the files that other programs read."""
+"""The instances of an image as arrays and as files for other programs."""
 
 from .instance_result import InstanceResult
 

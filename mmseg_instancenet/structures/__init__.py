@@ -1,4 +1,5 @@
-"""Label maps, masks, embeddings, contrast, where a map lies on its image: below everything; no networks, data or metrics.
+"""Label maps, masks, embeddings, contrast, and positions of maps on images: the lowest folder, which imports no other
+one.
 
 Shapes are suffixes of names, one letter for one thing: N images, C classes, D embedding values, H W image, h w map of the head,
 P pixels or embeddings, K groups or instances, G true objects, T thresholds. Other letters are declared at the top of the file

@@ -1,4 +1,4 @@
-"""Contrast of images."""
+"""Contrast normalisation of images."""
 
 import numpy as np
 
@@ -12,7 +12,7 @@ def check_percentiles(low: float, high: float) -> None:
 def normalize_percentiles(
     image_HWC: np.ndarray, low: float = 1.0, high: float = 99.8, per_channel: bool = False
 ) -> np.ndarray:
-    r"""Maps two percentiles of an image to 0 and 1, and cuts off what lies beyond.
+    r"""Maps two percentiles of an image to 0 and 1, and clips values outside.
 
     .. math:: y = \min(1, \max(0, (x - p_{low}) / (p_{high} - p_{low})))
 
@@ -21,7 +21,7 @@ def normalize_percentiles(
 
     Args:
         image_HWC: (H, W) or (H, W, C) integers of any width, or floating point.
-        low, high: percentiles, 0 <= low < high <= 100; 1 and 99.8 are what StarDist and EmbedSeg use.
+        low, high: percentiles, 0 <= low < high <= 100; StarDist and EmbedSeg use 1 and 99.8.
         per_channel: percentiles of each channel instead of all at once, for channels of different stains. The colours of a
             photograph need common percentiles.
 

@@ -1,11 +1,11 @@
-"""From the bytes of an image file to its pixels, with all bits that the file has."""
+"""Decoding of image files with all bits of their values."""
 
 import cv2
 import numpy as np
 
 
 def decode_image(content: bytes, form: int) -> np.ndarray | None:
-    """Decodes an image file by OpenCV; no value is cut to 8 bits.
+    """Decodes an image file by OpenCV; values are never cut to 8 bits.
 
     OpenCV alone returns nothing for grey TIFF of floating point or 32 bits unless all is left as it is, and some of its
     versions fill the missing part of a JPEG with grey.
@@ -39,7 +39,7 @@ def decode_image(content: bytes, form: int) -> np.ndarray | None:
 
 
 def _in_form(image: np.ndarray, form: int) -> np.ndarray:
-    """Grey or BGR of what a file holds, (H, W), (H, W, 3) or (H, W, 4)."""
+    """Converts a decoded image, (H, W), (H, W, 3) or (H, W, 4), to grey or BGR."""
     image = image[..., :3] if image.ndim == 3 else image
     if form & cv2.IMREAD_COLOR:
         return image if image.ndim == 3 else np.stack([image] * 3, axis=2)
@@ -47,7 +47,7 @@ def _in_form(image: np.ndarray, form: int) -> np.ndarray:
 
 
 def _is_cut_off(content: bytes) -> bool:
-    """Whether a JPEG ends before the mark that follows its pixels."""
+    """Whether a JPEG ends before its end marker."""
     position = 2
     if content[:position] != b'\xff\xd8':
         return False

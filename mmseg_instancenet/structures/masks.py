@@ -1,4 +1,4 @@
-"""Run-length masks and boxes of the instances of a label map."""
+"""Converts label maps to run-length masks and bounding boxes."""
 
 from itertools import pairwise
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def labels_to_rle(labels_HW: np.ndarray, count: int) -> list[dict]:
-    """COCO run-length masks of the groups 1 .. count of a label map, in one walk through it.
+    """COCO run-length masks of the groups 1 .. count of a label map, in one pass over it.
 
     Memory is linear in the pixels; no mask of the image's size is made.
 
@@ -50,7 +50,7 @@ def labels_to_boxes(labels_HW: Tensor, count: int) -> Tensor:
 
 
 def point_boxes(row_P: Tensor, column_P: Tensor, group_P: Tensor, count: int) -> Tensor:
-    """Boxes (x1, y1, x2, y2) around groups of pixels, right and lower edge exclusive as mmdet's: (count, 4) int64.
+    """Boxes (x1, y1, x2, y2) around groups of pixels, right and lower edge exclusive as in mmdet: (count, 4) int64.
 
     Args:
         row_P, column_P: (P,) int64.

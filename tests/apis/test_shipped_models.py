@@ -88,7 +88,7 @@ def test_a_config_file_stays_as_it_is(tiny, tmp_path, monkeypatch):
 
 
 def test_each_metafile_belongs_to_its_weights():
-    """Of the models in the package: size and SHA-256, every tensor of the model in the file, and nothing else."""
+    """For the models in the package: size and SHA-256, and the file has every tensor of the model and nothing else."""
     for name in shipped_models():
         content = (shipped.FOLDER / f'{name}.pth').read_bytes()
         (meta,) = yaml.safe_load((shipped.FOLDER / f'{name}.yml').read_text())['Models']

@@ -1,4 +1,4 @@
-"""The references against cases worked out by hand, and against what they are references of."""
+"""The reference functions of the benchmarks, against cases by hand and against the functions of the package."""
 
 import math
 

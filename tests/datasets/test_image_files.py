@@ -27,7 +27,7 @@ def write(path, image) -> str:
 
 
 def load(path, **settings) -> np.ndarray:
-    """By the name in a config."""
+    """Loads a file by the transform's name in a config."""
     results = Compose([dict(type='LoadImageFromFile', **settings)])({'img_path': str(path)})
     assert results['img_shape'] == results['ori_shape'] == results['img'].shape[:2]
     return results['img']
@@ -190,7 +190,7 @@ def jpeg_with_a_thumbnail() -> bytes:
 
 @pytest.mark.parametrize('content', [encoded('.jpg'), jpeg_with_a_thumbnail(), EIGHT_BITS['progressive.jpg']])
 def test_a_jpeg_without_its_end_is_found_by_any_version_of_opencv(content, monkeypatch, tmp_path):
-    """Some versions fill the rest with grey, as the one here does."""
+    """Some versions, as the installed one, fill the rest with grey."""
     if not isinstance(content, bytes):
         buffer = io.BytesIO()
         content.save(buffer, 'JPEG', progressive=True)

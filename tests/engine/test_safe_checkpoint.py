@@ -1,4 +1,4 @@
-"""Checkpoints are data: nothing in them is run."""
+"""Checkpoints load without running code from them."""
 
 import codecs
 import http.server
@@ -29,7 +29,7 @@ from mmseg_instancenet.engine.plain_log_hook import to_plain
 
 @pytest.fixture(autouse=True)
 def safe_loaders(monkeypatch):
-    """Ours in the place of MMEngine's, for the length of a test."""
+    """Replaces MMEngine's loaders by ours for one test."""
     monkeypatch.setattr(CheckpointLoader, '_schemes', dict(CheckpointLoader._schemes))
     register_safe_loaders()
 
@@ -182,7 +182,7 @@ def test_code_in_a_checkpoint_is_refused_and_not_run(attack, tmp_path, legacy):
 
 
 class Call:
-    """Unpickled it is what a function makes of some arguments, with a state set on it if there is one."""
+    """Unpickled, it becomes the result of a function for some arguments, with a state set on it if given."""
 
     def __init__(self, function, *arguments, state=None):
         self.content = (function, arguments, state) if state else (function, arguments)
@@ -221,7 +221,7 @@ OBJECTS = np.array([{}, []], dtype=object)
         (np.random.RandomState(0), 'numpy.random.* is not part of a checkpoint of MMEngine'),
     ],
 )
-def test_what_mmengine_does_not_write_is_refused(tmp_path, content, cause):
+def test_content_that_mmengine_does_not_write_is_refused(tmp_path, content, cause):
     assert re.search(cause, refused(tmp_path, content))
 
 
@@ -309,7 +309,7 @@ def test_downloads_and_names_of_models(address, attack, tmp_path, monkeypatch):
 
 
 def requests_of(address, tmp_path, monkeypatch, local_rank, arrives=False):
-    """How often one process of several asks for a file before and after its first barrier; the file may arrive at it."""
+    """Number of requests of one of several processes before and after its first barrier, at which the file may appear."""
     torch.save({'state_dict': Network().state_dict()}, tmp_path / 'good.pth')
     file = tmp_path / 'cache/hub/checkpoints/good.pth'
     asked, barriers = [], []
@@ -334,7 +334,7 @@ def requests_of(address, tmp_path, monkeypatch, local_rank, arrives=False):
 
 
 def test_the_first_process_of_a_machine_downloads_while_the_others_wait(address, tmp_path, monkeypatch):
-    """Of every machine: what counts is the rank on the machine."""
+    """On every machine: the local rank decides."""
     asked, barriers = requests_of(address, tmp_path, monkeypatch, local_rank='0')
     assert asked == [0] and barriers == [True, True]
 

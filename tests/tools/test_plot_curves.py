@@ -1,4 +1,4 @@
-"""Curves from the metrics to the log of a run, and from there to an image."""
+"""Curves from the metrics into the log of a run, and from there into an image."""
 
 import json
 import math

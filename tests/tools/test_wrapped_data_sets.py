@@ -98,7 +98,7 @@ def test_a_test_without_the_training_set(trained, plain, hook):
 
 @pytest.mark.parametrize('flips', [False, True])
 def test_the_average_of_the_weights_is_tested(trained, plain, flips):
-    """It is what the checkpoint has for the model, with EMAHook or without."""
+    """The checkpoint has it as the model's weights, with EMAHook or without."""
     assert metrics_of(trained, config_with(trained, f'no_hooks_{flips}', dict(custom_hooks=[])), flips) == plain[flips]
 
 

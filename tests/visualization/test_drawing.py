@@ -1,4 +1,4 @@
-"""Images, pixel by pixel."""
+"""Drawings, pixel by pixel."""
 
 from itertools import pairwise
 

@@ -13,7 +13,7 @@ train_pipeline = [
     dict(type='RandomResize', resize_type='mmdet.Resize', scale=(500, 500), ratio_range=(0.5, 1.5), keep_ratio=True),
     dict(type='mmdet.RandomFlip', prob=0.5),
     dict(type='MasksToMaps'),
-    dict(type='RandomRotateMaps', degrees=10),  # what comes into view is ignored
+    dict(type='RandomRotateMaps', degrees=10),  # pixels from outside the image are ignored
     dict(type='RandomCropMaps', margin=20, divisor=8),
     dict(type='PhotoMetricDistortion'),
     dict(type='PackInstanceMaps'),

@@ -1,4 +1,4 @@
-"""Loads the masks of an image's objects, each within its box."""
+"""Loads the masks of an image's objects, each cropped to its box."""
 
 from collections.abc import Sequence
 
@@ -45,7 +45,7 @@ def _run_lengths(mask: dict | list, height: int, width: int) -> dict:
 
 
 def crops_of(masks: Sequence[dict]) -> list[MaskCrop]:
-    """Masks in compressed run lengths (``size``, ``counts``) within their boxes.
+    """Decodes compressed run-length masks (``size``, ``counts``), each cropped to its box.
 
     Time and memory: of the columns that each mask spans.
     """
@@ -57,7 +57,7 @@ def crops_of(masks: Sequence[dict]) -> list[MaskCrop]:
     runs_K = np.diff(runs.first_K, append=len(runs.count_R))
     is_first_R = np.zeros(len(runs.count_R), bool)
     is_first_R[runs.first_K] = True
-    # The runs of the columns left .. right alone: the first one begins there, all end there.
+    # Cut the runs to the columns left .. right of the box.
     pixels_K = (box_K4[:, 2] - box_K4[:, 0]) * height_K
     stop_R = np.cumsum(runs.count_R)
     begin_K = stop_R[runs.first_K] - runs.count_R[runs.first_K] + box_K4[:, 0] * height_K

@@ -1,4 +1,5 @@
-"""One contrast for images whose values use a small and varying part of their range, as those of microscopes do."""
+"""Contrast normalisation for images whose values use a small and varying part of their range, such as microscopy
+images."""
 
 from mmcv.transforms import BaseTransform
 from mmseg.registry import TRANSFORMS
@@ -8,16 +9,17 @@ from ...structures import check_percentiles, normalize_percentiles
 
 @TRANSFORMS.register_module()
 class NormalizePercentiles(BaseTransform):
-    """Puts :func:`normalize_percentiles` of the image in its place, before resizes and crops, in training and in testing alike.
+    """Replaces the image by its :func:`normalize_percentiles`, before resizes and crops, in training and in testing
+    alike.
 
-    The data preprocessor then has no ``mean`` and no ``std``: the network sees 0 to 1.
+    The data preprocessor then has no ``mean`` and no ``std``: the network gets values from 0 to 1.
 
     An image of more than 8 bits keeps its values only if they are read so; :class:`LoadImageFromFile` refuses it otherwise:
 
     - ``color_type=3``, that is ``cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH``: three channels (BGR), of grey files too, and the
       depth of the file. This is the one for a network of three channels. OpenCV's number has no name in mmcv;
-    - ``color_type='unchanged'``: what the file holds, (H, W) of a grey file, for a network of one channel, and four channels of
-      a file with transparency. ``imdecode_backend='tifffile'`` reads any number of channels.
+    - ``color_type='unchanged'``: the values of the file, (H, W) of a grey file, for a network of one channel, and four
+      channels of a file with transparency. ``imdecode_backend='tifffile'`` reads any number of channels.
 
     Required and changed key: img.
 

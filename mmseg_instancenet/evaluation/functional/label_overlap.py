@@ -35,7 +35,7 @@ class LabelOverlap(NamedTuple):
 
 
 def label_overlap(truth_HW: np.ndarray, prediction_HW: np.ndarray) -> LabelOverlap:
-    """The table of overlaps of two label maps.
+    """Computes the table of overlaps of two label maps.
 
     Ignored pixels are left out of both: an object counts with its other pixels, and not at all if it has none. Memory is a
     few int64 arrays of the image's size, whatever the number of objects.
@@ -75,7 +75,8 @@ def label_overlap(truth_HW: np.ndarray, prediction_HW: np.ndarray) -> LabelOverl
 
 
 def symmetric_best_dice(overlap: LabelOverlap) -> float:
-    r"""CVPPP's measure of leaf segmentation (Scharr et al., Leaf segmentation in plant phenotyping: a collation study, 2016).
+    r"""Symmetric best Dice, CVPPP's measure of leaf segmentation (Scharr et al., Leaf segmentation in plant
+    phenotyping: a collation study, 2016).
 
     .. math:: BD(A, B) = \frac1{|A|} \sum_{a \in A} \max_{b \in B} \frac{2 |a \cap b|}{|a| + |b|}, \quad
               SBD = \min(BD(A, B), BD(B, A))
@@ -97,10 +98,10 @@ def symmetric_best_dice(overlap: LabelOverlap) -> float:
 
 
 def match_objects(overlap: LabelOverlap, threshold: float) -> tuple[int, float]:
-    """As many pairs of objects with IoU >= ``threshold`` as can be formed, each object in one pair at most.
+    """Pairs as many objects with IoU >= ``threshold`` as possible, each object in one pair at most.
 
-    What StarDist's ``matching`` finds with a dense ``linear_sum_assignment`` (most pairs; among those, the largest sum of
-    IoU). From 0.5 on the objects of a label map have one candidate, or several that contain exactly half of them: then
+    The result of StarDist's ``matching``, which uses a dense ``linear_sum_assignment`` (most pairs; among those, the largest
+    sum of IoU). From 0.5 on the objects of a label map have one candidate, or several that contain exactly half of them: then
     every largest matching has the same sum, and a sparse one will do.
 
     Args:
@@ -129,7 +130,7 @@ def match_objects(overlap: LabelOverlap, threshold: float) -> tuple[int, float]:
 
 
 def count_splits_and_merges(overlap: LabelOverlap) -> tuple[int, int]:
-    """Split objects of the ground truth, and predicted objects that merge several (Coelho et al., ISBI 2009).
+    """Counts split objects of the ground truth, and predicted objects that merge several (Coelho et al., ISBI 2009).
 
     Every predicted object belongs to the object of the ground truth, or to the background, that has most of its pixels; an
     object of the ground truth to which two or more belong is split, once, however many they are. A predicted object to

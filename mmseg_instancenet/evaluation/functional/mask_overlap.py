@@ -6,7 +6,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 IOU_THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
-"""0.5, 0.55, .. 0.95: what COCO and StarDist average over. Written out, since 0.55 + 0.05 is not 0.6 in binary."""
+"""0.5, 0.55, .. 0.95: COCO and StarDist average over these. Written out, since 0.55 + 0.05 is not 0.6 in binary."""
 
 
 def mask_iou(masks_K: Sequence[dict], objects_G: Sequence[dict], crowd: bool = False) -> np.ndarray:
@@ -27,7 +27,7 @@ def mask_iou(masks_K: Sequence[dict], objects_G: Sequence[dict], crowd: bool = F
         >>> mask_iou([left], [all_of_it]), mask_iou([left], [all_of_it], crowd=True)
         (array([[0.5]]), array([[1.]]))
     """
-    # pycocotools answers -1 for unequal sizes, and a list without a shape for no masks.
+    # pycocotools returns -1 for unequal sizes, and a list without a shape for no masks.
     sizes = {tuple(mask['size']) for masks in (masks_K, objects_G) for mask in masks}
     if len(sizes) > 1:
         raise ValueError(
@@ -99,5 +99,5 @@ def average_precision(hit_K: np.ndarray, count: int) -> float:
         return float('nan')
     precision_K = np.cumsum(hit_K) / np.arange(1, len(hit_K) + 1)
     highest_K = np.maximum.accumulate(precision_K[::-1])[::-1]
-    # Recall grows by 1 / count at each hit and nowhere else.
+    # Recall grows by 1 / count at each hit, and only there.
     return float(highest_K[hit_K].sum() / count)

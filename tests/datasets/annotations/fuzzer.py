@@ -1,4 +1,4 @@
-"""Random faults in a COCO json: none may crash or hang the process, or move an object without a word.
+"""Random faults in a COCO json: none may crash or hang the process, or move an object without a warning.
 
 From the root of the repository::
 
@@ -282,7 +282,7 @@ LEAVES_OUT = {
 
 
 def compare_maps_and_metric(path: Path, normal: dict, names: list[str]) -> None:
-    """The maps that a training sees hold the objects, and detections that are the objects have AP 1."""
+    """Checks that the maps of a training hold the objects, and that detections equal to the objects have AP 1."""
     steps = [dict(type='LoadImageFromFile'), dict(type='LoadInstanceMasks'), dict(type='MasksToMaps')]
     settings = dict(ann_file=str(path), data_prefix=dict(img=str(path.parent)), metainfo=dict(classes=tuple(names)))
     dataset = CocoInstanceDataset(**settings, pipeline=steps, test_mode=True, strict=False, serialize_data=False)

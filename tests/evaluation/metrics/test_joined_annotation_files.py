@@ -1,4 +1,4 @@
-"""Metrics of data sets that are joined: those of one file with all images, whatever the ids in each."""
+"""Metrics of joined data sets equal those of one file with all images, whatever the ids in each."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,5 @@
-"""Two processes that share a data set give the metrics of one, to the last digit. Run as a program, this file is the two."""
+"""Two processes that share a data set give the metrics of one, to the last digit. Run as a program, this file is both
+processes."""
 
 import json
 import os
@@ -60,7 +61,7 @@ def write_truth(folder: Path) -> str:
 
 
 def data_sample(number: int) -> dict:
-    """What the metrics read of an image."""
+    """The entries of an image that the metrics read."""
     truth_W, predicted_W = label_rows(number)
     rng = np.random.default_rng(100 + number)
     # Three scores for all images: among equals it matters which image comes first.

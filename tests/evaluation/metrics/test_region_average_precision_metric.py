@@ -143,7 +143,7 @@ def test_data_samples_of_the_runner(tmp_path):
     assert evaluator.evaluate(2) == {f'region/{key}': value for key, value in expected.items()}
 
 
-def test_void_counts_for_nobody(tmp_path):
+def test_void_is_excluded(tmp_path):
     """Without the void the first mask has IoU 1, with it 1/2; the second lies in the void alone and is no detection."""
     images = {1: [('cat', '####......'), ('void', '....####..', True)]}
     ann_file = write_rows(tmp_path, images, (*CLASSES, 'void'))
@@ -194,7 +194,7 @@ def test_no_masks_are_kept(tmp_path):
 
 
 def area_of_coco_matches(ann_file: str, samples: list[dict], thresholds: list[float]) -> dict[tuple[int, float], float]:
-    """AP^r from what ``COCOeval`` matched.
+    """AP^r from the matches of ``COCOeval``.
 
     COCO's greedy rule is Hariharan's: the best object among those still free. Made equal: COCO matches at the threshold
     itself, so it gets the next larger number; its limit of detections is lifted. Then the area is taken step by step
