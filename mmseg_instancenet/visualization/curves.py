@@ -1,7 +1,8 @@
-"""Plots of metrics: average recall against the number of proposals, mIoU against the width of a band."""
+"""Plots of metrics: recall against the number of proposals, mIoU against the width of a band, accuracy against settings."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
@@ -46,5 +47,70 @@ def plot_curves(
     axes.set_ylabel(y_label)
     axes.grid(True, alpha=0.3)
     axes.legend()
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150)
+
+
+class SettingCurve(NamedTuple):
+    """Metrics against one setting of the grouping.
+
+    ``values`` of the setting ``name``, ascending, with as many ``aims`` and ``count_errors``; ``before`` and ``after`` are the
+    values of the setting before the choice and after it.
+    """
+
+    name: str
+    values: Sequence[float]
+    aims: Sequence[float]
+    count_errors: Sequence[float]
+    before: float
+    after: float
+
+
+def plot_setting_curves(curves: Sequence[SettingCurve], aim: str, path: str | Path) -> None:
+    """Draws a panel for each setting: the aim, solid with circles, and the count error, dashed with squares, which has the
+    axis on the right. Vertical lines mark the chosen value (solid) and that of the config (dotted).
+
+    Args:
+        curves: at least one.
+        aim: name of the aim; for ``count_error`` there is no second curve.
+        path: of the image; its ending names the format ('.png', '.pdf', '.svg'). Missing folders are made.
+
+    Raises:
+        ValueError: if there is no curve, or a curve has not as many metrics as values, or no value.
+
+    Example:
+        >>> import os, tempfile
+        >>> path = os.path.join(tempfile.mkdtemp(), 'tuned.png')
+        >>> curve = SettingCurve('min_size', [1, 8, 16], [0.5, 0.7, 0.6], [4.0, 2.0, 3.0], before=1, after=8)
+        >>> plot_setting_curves([curve], 'accuracy_50', path)
+        >>> os.path.getsize(path) > 0
+        True
+    """
+    if not curves:
+        raise ValueError('expected at least one curve, got none')
+    for curve in curves:
+        if not len(curve.values) == len(curve.aims) == len(curve.count_errors) > 0:
+            raise ValueError(
+                f'expected at least one value and as many metrics, got {len(curve.values)} values, {len(curve.aims)} aims and '
+                f'{len(curve.count_errors)} count errors for {curve.name!r}'
+            )
+    figure = Figure(figsize=(4.5 * len(curves), 4), layout='constrained')
+    panels = figure.subplots(1, len(curves), squeeze=False)[0]
+    for axes, curve in zip(panels, curves, strict=True):
+        lines = axes.plot(curve.values, curve.aims, 'o-', color='C0', label=aim)
+        axes.set_xlabel(curve.name)
+        axes.set_ylabel(aim)
+        axes.grid(True, alpha=0.3)
+        if aim != 'count_error':
+            errors = axes.twinx()
+            lines += errors.plot(
+                curve.values, curve.count_errors, 's--', color='C1', fillstyle='none', label='count_error'
+            )
+            errors.set_ylabel('count_error (objects of an image)')
+        lines.append(
+            axes.axvline(curve.after, color='black', linestyle='-', linewidth=1, label=f'chosen: {curve.after:g}')
+        )
+        lines.append(axes.axvline(curve.before, color='black', linestyle=':', label=f'before: {curve.before:g}'))
+        axes.legend(handles=lines, loc='upper center', bbox_to_anchor=(0.5, -0.18), ncols=2, fontsize='small')
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)

@@ -1,10 +1,10 @@
-"""``plot_curves``: its drawings and refused input."""
+"""Plots of metrics: their drawings and refused input."""
 
 import cv2
 import pytest
 from matplotlib.figure import Figure
 
-from mmseg_instancenet.visualization.curves import plot_curves
+from mmseg_instancenet.visualization.curves import SettingCurve, plot_curves, plot_setting_curves
 
 
 def test_writes_an_image_into_a_new_folder(tmp_path):
@@ -43,3 +43,55 @@ def test_draws_the_given_curves(tmp_path, monkeypatch, log_x):
         assert list(line.get_xdata()) == xs and list(line.get_ydata())[:2] == ys[:2]
     # A single point is no line: without a marker nothing would be seen.
     assert axes.get_lines()[1].get_marker() == 'o'
+
+
+CURVES = [
+    SettingCurve('threshold', [0.5, 1, 2], [0.4, 0.7, 0.6], [5.0, 2.0, 3.0], before=0.5, after=1),
+    SettingCurve('min_size', [1, 8], [0.7, 0.6], [2.0, 1.0], before=1, after=1),
+]
+
+
+@pytest.mark.parametrize('aim', ['accuracy_50', 'count_error'])
+def test_draws_a_panel_for_each_setting(tmp_path, monkeypatch, aim):
+    """Circles and squares, solid and dashed or dotted: nothing depends on the colour."""
+    figures = []
+    monkeypatch.setattr(Figure, 'savefig', lambda figure, path, **kwargs: figures.append(figure))
+    plot_setting_curves(CURVES, aim, tmp_path / 'new/curves.png')
+    (figure,) = figures
+    panels = [axes for axes in figure.axes if axes.get_xlabel()]
+    second = [axes for axes in figure.axes if not axes.get_xlabel()]
+    assert [axes.get_xlabel() for axes in panels] == ['threshold', 'min_size']
+    assert len(second) == (0 if aim == 'count_error' else 2)
+    for axes, curve in zip(panels, CURVES, strict=True):
+        drawn, after, before = axes.get_lines()
+        assert (list(drawn.get_xdata()), list(drawn.get_ydata())) == (curve.values, curve.aims)
+        assert (drawn.get_marker(), drawn.get_linestyle(), axes.get_ylabel()) == ('o', '-', aim)
+        assert (after.get_xdata()[0], after.get_linestyle()) == (curve.after, '-')
+        assert (before.get_xdata()[0], before.get_linestyle()) == (curve.before, ':')
+        labels = [text.get_text() for text in axes.get_legend().get_texts()]
+        assert labels == [
+            aim,
+            *['count_error'] * len(second[:1]),
+            f'chosen: {curve.after:g}',
+            f'before: {curve.before:g}',
+        ]
+    for axes, curve in zip(second, CURVES, strict=False):
+        (drawn,) = axes.get_lines()
+        assert (list(drawn.get_xdata()), list(drawn.get_ydata())) == (curve.values, curve.count_errors)
+        assert (drawn.get_marker(), drawn.get_linestyle()) == ('s', '--') and axes.get_ylabel().startswith(
+            'count_error'
+        )
+
+
+@pytest.mark.parametrize(
+    ('curves', 'message'),
+    [
+        ([], 'at least one curve'),
+        ([CURVES[0]._replace(aims=[0.5])], "got 3 values, 1 aims and 3 count errors for 'threshold'"),
+        ([CURVES[0]._replace(values=[], aims=[], count_errors=[])], 'got 0 values, 0 aims and 0 count errors'),
+    ],
+)
+def test_refuses_setting_curves(tmp_path, curves, message):
+    with pytest.raises(ValueError, match=message):
+        plot_setting_curves(curves, 'AP', tmp_path / 'curves.png')
+    assert not (tmp_path / 'curves.png').exists()
