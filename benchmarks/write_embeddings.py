@@ -50,11 +50,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         config.merge_from_dict(args.cfg_options)
     # Windows would give several passes, whose embeddings cannot be compared.
     config.model.test_cfg = dict(config.model.get('test_cfg') or {}, mode='whole')
-    model = init_model(config, args.checkpoint, device='cuda:0' if torch.cuda.is_available() else 'cpu')
+    device = 'cuda:0' if torch.cuda.is_available() else 'cpu'
+    model = init_model(config, args.checkpoint, device, args.cfg_options)
     init_default_scope('mmseg')
     dataset = DATASETS.build(config.test_dataloader.dataset)
     images = [run_network(model, dataset, index) for index in range(min(args.images, len(dataset)))]
-    grouper = ConfigDict(config.model.grouper).to_dict()
+    grouper = ConfigDict(model.cfg.model.grouper).to_dict()
     save_embeddings(TrainedEmbeddings(args.config.stem, grouper, images), args.out)
     print(f'{len(images)} images of {args.config.stem} in {args.out}')
 

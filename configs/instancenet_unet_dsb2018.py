@@ -1,7 +1,7 @@
 # Touching nuclei at full resolution, on a network that two CPU cores train in about an hour.
 #   python tools/train.py configs/instancenet_unet_dsb2018.py
 #   python tools/tune.py configs/instancenet_unet_dsb2018.py work_dirs/instancenet_unet_dsb2018/epoch_120.pth
-#   python tools/test.py work_dirs/instancenet_unet_dsb2018/epoch_120_tuned.py work_dirs/instancenet_unet_dsb2018/epoch_120.pth
+#   python tools/test.py configs/instancenet_unet_dsb2018.py work_dirs/instancenet_unet_dsb2018/epoch_120.pth
 # It is InstanceNet's network with the loss of Neven et al. (CVPR 2019), which InstanceNet's paper names as its neighbour: at
 # equal training it finds more nuclei than the pull and push loss (instancenet_unet_discriminative_dsb2018.py).
 _base_ = [

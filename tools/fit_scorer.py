@@ -10,9 +10,12 @@ The network runs once over images of the training set, with the pipeline of test
 instance's target is its IoU with the object of its class that it overlaps most. Printed are the weights (per standard
 deviation of a feature, so that they can be compared), how well scores and IoU go together, and on the validation set AP
 (COCO's) and AP^r at IoU 0.5 with the simple formula and with the regressor. See ``ScoreRegressor`` for the features.
+
+Settings of the grouping that tools/tune.py has stored beside CHECKPOINT are used, and stored beside NEW_CHECKPOINT too.
 """
 
 import argparse
+import dataclasses
 import io
 import logging
 from collections.abc import Iterator
@@ -28,7 +31,8 @@ from torch.utils.data import DataLoader
 
 from mmseg_instancenet.analysis.score_targets import best_iou_of_class
 from mmseg_instancenet.apis.analysis_run import load_for_analysis, spread, training_set_for_testing
-from mmseg_instancenet.apis.command_line import add_common_arguments, load_config
+from mmseg_instancenet.apis.command_line import add_common_arguments, load_config_of_checkpoint
+from mmseg_instancenet.apis.tuned_settings import file_sha256, read_tuned_settings, tuned_settings_path
 from mmseg_instancenet.engine.safe_checkpoint import load_weights_only
 from mmseg_instancenet.evaluation import CocoInstanceMetric, RegionAveragePrecisionMetric
 from mmseg_instancenet.models import EmbeddingSegmentor, ProposalSegmentor, ScoreRegressor
@@ -55,7 +59,7 @@ def main() -> None:
         raise SystemExit(f'--out: expected another file than the checkpoint, got {args.out}')
     if args.images < 1:
         raise SystemExit(f'--images: expected at least 1, got {args.images}')
-    config = load_config(args)
+    config = load_config_of_checkpoint(args)
     training_set = training_set_for_testing(config)
     runner = load_for_analysis(config, args.checkpoint)
     model = runner.model
@@ -81,6 +85,25 @@ def main() -> None:
     state.update({f'instance_scorer.{name}': value.cpu() for name, value in regressor.state_dict().items()})
     torch.save(checkpoint, args.out)
     print(f'\n{args.out} written')
+    copy_tuned_settings(args.checkpoint, args.out)
+
+
+def copy_tuned_settings(checkpoint: str, new_checkpoint: str) -> None:
+    """Writes the tuned settings of a checkpoint, if there are any, beside the new one as well."""
+    path = tuned_settings_path(checkpoint)
+    if not path.is_file():
+        return
+    tuned = read_tuned_settings(path)
+    if tuned.checkpoint_sha256 != file_sha256(checkpoint):
+        return  # of another checkpoint, which the warning at the start was about
+    new_path = tuned_settings_path(new_checkpoint)
+    dataclasses.replace(tuned, checkpoint_sha256=file_sha256(new_checkpoint)).write(new_path)
+    print(f'{new_path} written: the settings of {path.name}')
+    cut = tuned.settings.get('model.test_cfg.score_thr', 0)
+    if cut:
+        print(
+            f'The cut of the scores, {cut:g}, was chosen for the scores before the fit: run tools/tune.py on {new_checkpoint}.'
+        )
 
 
 @torch.no_grad()

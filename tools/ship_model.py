@@ -7,11 +7,11 @@
     python tools/ship_model.py CONFIG CHECKPOINT NAME --results counting/SBD=0.9 --out FOLDER ...   # not into the package
 
 ``RESULTS.json`` is what ``tools/test.py`` leaves in its work dir (``DATE/DATE.json``). ``--check`` compares the instances
-that the shipped model finds in images with those of the float32 weights.
+that the shipped model finds in images with those of the float32 weights. Settings that tools/tune.py has stored beside the
+checkpoint are written into the shipped config.
 """
 
 import argparse
-import copy
 import hashlib
 import inspect
 import io
@@ -31,6 +31,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from mmseg_instancenet.apis import init_model, segment_image, shipped
+from mmseg_instancenet.apis.model_files import read_config
 from mmseg_instancenet.engine import load_weights_only
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -67,12 +68,15 @@ def main() -> None:
     args = parse_args()
     if not args.name.isidentifier():
         raise SystemExit(f'expected a name of letters, digits and _, got {args.name!r}')
-    config = Config.fromfile(args.config)
+    try:
+        config = read_config(args.config, args.checkpoint)
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
     shipped_config = without_machine(config)
     metrics = read_results(args.results)
     checkpoint = load_weights_only(args.checkpoint, map_location='cpu')
     weights = weights_of(checkpoint)
-    model = init_model(copy.deepcopy(config), device='cpu')
+    model = init_model(config, device='cpu')
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:

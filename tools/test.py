@@ -8,15 +8,17 @@
     python tools/test.py CONFIG CHECKPOINT --tta                     # the flips of the config's tta_pipeline
     python tools/test.py CONFIG CHECKPOINT --out predictions.pkl
     bash tools/dist_test.sh CONFIG CHECKPOINT 8
+
+Settings of the grouping that tools/tune.py has stored beside the checkpoint come before those of the config, and are printed.
+--cfg-options comes before both; ``--cfg-options use_tuned_settings=False`` tests with the settings of the config.
 """
 
 import argparse
 
 from mmengine.config import ConfigDict
-from mmengine.runner import Runner
 
-from mmseg_instancenet.apis.analysis_run import drop_loop_hooks, with_pipeline
-from mmseg_instancenet.apis.command_line import add_common_arguments, load_config
+from mmseg_instancenet.apis.analysis_run import EvaluationRunner, drop_loop_hooks, with_pipeline
+from mmseg_instancenet.apis.command_line import add_common_arguments, load_config_of_checkpoint
 from mmseg_instancenet.evaluation import DetectionsDump
 
 
@@ -36,7 +38,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    config = load_config(args)
+    config = load_config_of_checkpoint(args)
     config.load_from = args.checkpoint
     if args.out and not args.out.endswith(('.pkl', '.pickle')):
         raise SystemExit(f'--out: expected a file that ends in .pkl or .pickle, got {args.out}')
@@ -47,7 +49,7 @@ def main() -> None:
             raise SystemExit(f'--tta needs tta_pipeline and tta_model in {args.config}; see configs/_base_/datasets')
         config.model = ConfigDict(**config.tta_model, module=config.model)
         config.test_dataloader.dataset = with_pipeline(config.test_dataloader.dataset, config.tta_pipeline)
-    runner = Runner.from_cfg(config)
+    runner = EvaluationRunner.from_cfg(config)
     drop_loop_hooks(runner)
     if args.out:
         runner.test_evaluator.metrics.append(DetectionsDump(args.out))

@@ -1,11 +1,18 @@
-"""Chooses the settings of the grouping on images of the training set: threshold, min_size and a cut of the scores.
+"""Chooses the settings of the grouping on images of the training set: threshold, min_size and a cut of the scores. They are
+stored beside the checkpoint and used with it from then on.
 
 ::
 
     python tools/tune.py configs/instancenet_unet_dsb2018.py work_dirs/instancenet_unet_dsb2018/epoch_100.pth
     python tools/tune.py CONFIG CHECKPOINT --aim AP --images 200
     python tools/tune.py CONFIG CHECKPOINT --thresholds 0.8 1.0 1.2 1.5 --min-sizes 1 8 16 32
-    python tools/test.py work_dirs/x/epoch_100_tuned.py work_dirs/x/epoch_100.pth      # the config that it writes
+    python tools/test.py CONFIG CHECKPOINT      # with the settings that were found
+
+It writes ``CHECKPOINT_tuned.json`` beside the checkpoint, with the settings, and ``CHECKPOINT_tuned.png`` with the curves.
+tools/test.py, tools/predict.py, InstanceInferencer, init_model, tools/fit_scorer.py, tools/ship_model.py and
+tools/analysis/grouping_tables.py read the json and use its settings in place of the config's. They leave out those that
+``--cfg-options`` gives, and all of them where the config has ``use_tuned_settings = False``. tune.py itself begins with the
+config's settings, and replaces the json.
 
 The images are those of ``tune_dataloader`` of the config, which is written as ``test_dataloader`` is: a training that keeps some
 images of the training set back gives it their ``indices``. A config without it is tuned on images that the network was trained
@@ -19,25 +26,27 @@ take part. Aims that differ by less than half an object in all the images count 
 the config's is taken: ten images with thirty objects cannot separate .66 from .67, and the highest point of a flat curve may lie
 beside a cliff.
 
-``--aim``, pooled over the images:
-    accuracy_50    TP / (TP + FP + FN) at an IoU of 0.5, AP* of cell counting; as CountingMetric has it, without regard to class
+``--aim``, the largest, or the smallest ``count_error``; pooled over the images, as CountingMetric has them, without regard to
+class:
+    accuracy_50    TP / (TP + FP + FN) at an IoU of 0.5, AP* of cell counting
+    f1_50          2 TP / (2 TP + FP + FN) at an IoU of 0.5
     mean_accuracy  its mean over the IoU 0.5:0.05:0.95
+    count_error    mean over the images of |predicted - true number of objects|
     AP             COCO's AP without the limit of 100 instances an image, segm_mAP_all of CocoInstanceMetric. A cut of the scores
                    can only lower it: score_thr is set to 0.
 """
 
 import argparse
-import copy
 import io
 import logging
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
+from datetime import date
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmseg.registry import MODELS
 
@@ -61,11 +70,13 @@ from mmseg_instancenet.analysis.tuning import (
 )
 from mmseg_instancenet.apis.analysis_run import load_for_analysis, spread, training_set_for_testing
 from mmseg_instancenet.apis.command_line import add_common_arguments, load_config
+from mmseg_instancenet.apis.tuned_settings import TunedSettings, file_sha256, grouper_type, tuned_settings_path
 from mmseg_instancenet.evaluation import CocoInstanceMetric
 from mmseg_instancenet.evaluation.functional.mask_overlap import IOU_THRESHOLDS
 from mmseg_instancenet.models import EmbeddingSegmentor
+from mmseg_instancenet.visualization.curves import SettingCurve, plot_setting_curves
 
-AIMS = ('accuracy_50', 'mean_accuracy', 'AP')
+AIMS = ('accuracy_50', 'f1_50', 'mean_accuracy', 'count_error', 'AP')
 MIN_SIZES = (1, 4, 8, 16, 24, 32, 48, 64)
 SCORE_CUTS = tuple(round(0.05 * step, 2) for step in range(19))
 OPTIONS = {**dict.fromkeys(FIRST_SETTINGS.values(), '--thresholds'), 'min_size': '--min-sizes'}
@@ -78,7 +89,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file, its grouper a CenterGrouping, MeanShiftGrouping or SeedGrouping')
     parser.add_argument('checkpoint', help='checkpoint file')
-    parser.add_argument('--aim', choices=AIMS, default='accuracy_50', help='what the settings shall make largest')
+    parser.add_argument('--aim', choices=AIMS, default='accuracy_50', help='metric that the settings shall improve')
     parser.add_argument(
         '--images', type=int, help='images to look at, at most; 60 of the training set, or all of tune_dataloader'
     )
@@ -90,7 +101,9 @@ def parse_args() -> argparse.Namespace:
         "the config's and beyond, or for mask_threshold 0.1 to 0.7",
     )
     parser.add_argument('--min-sizes', type=int, nargs='+', default=MIN_SIZES, help='values of min_size')
-    parser.add_argument('--out', help='config file to write; CHECKPOINT_tuned.py beside the checkpoint unless given')
+    parser.add_argument(
+        '--out', help='json file to write, the png beside it; CHECKPOINT_tuned.json beside the checkpoint unless given'
+    )
     add_common_arguments(parser)
     return parser.parse_args()
 
@@ -99,7 +112,6 @@ def main() -> None:
     args = parse_args()
     out = check_arguments(args)
     config = load_config(args)
-    tuned = copy.deepcopy(config)
     held_back = 'tune_dataloader' in config
     training_set = None if held_back else training_set_for_testing(config)
     runner = load_for_analysis(config, args.checkpoint)
@@ -145,17 +157,23 @@ def main() -> None:
     else:
         start['score_thr'], grids['score_thr'] = cut, SCORE_CUTS
 
+    sign = -1 if args.aim == 'count_error' else 1  # the search looks for the largest value
+    rows: dict[str, dict[float, Row]] = {}
+
     def curve(name: str, settings: dict) -> dict:
         others = ', '.join(f'{key} {value:g}' for key, value in settings.items() if key != name)
         print(f'\n{name}, with {others}\n{name:>14} {args.aim:>14} {"predicted":>10} {"true":>7} {"count error":>12}')
-        aims = {}
+        aims, rows[name] = {}, {}
         values = sorted({*grids[name], settings[name], start[name]})
         while values:
             for value in values:
-                row = trials.row(settings | {name: value})
-                aims[value] = row.aim
-                _, predicted, true, error = row.counts
-                print(f'{value:>14g} {row.aim:>14.4f} {predicted:>10} {true:>7} {error:>12.2f}', flush=True)
+                row = rows[name][value] = trials.row(settings | {name: value})
+                aims[value] = sign * row.aim
+                counts = row.counts
+                print(
+                    f'{value:>14g} {row.aim:>14.4f} {counts.predicted:>10} {counts.true:>7} {counts.count_error:>12.2f}',
+                    flush=True,
+                )
             further = (
                 name in ('threshold', 'concentration') and not args.thresholds and len(aims) < len(FACTORS) + FURTHER
             )
@@ -165,7 +183,7 @@ def main() -> None:
 
     began = time.perf_counter()
     before = trials.row(start)
-    tolerance = HALF_AN_OBJECT / before.counts.true
+    tolerance = HALF_AN_OBJECT / (len(images) if args.aim == 'count_error' else before.counts.true)
     found = search_settings(curve, start, tolerance=tolerance)
     after = trials.row(found).aim
     print(f'\n{trials.count} groupings of {len(images)} images: {time.perf_counter() - began:.0f} s')
@@ -173,22 +191,32 @@ def main() -> None:
     for name in (first, 'min_size'):
         if found[name] in ends[name] and len(grids[name]) > 1:
             print(f'The best {name} lies at the end of its values: a value beyond may be better, see {OPTIONS[name]}.')
+    drawn = [setting_curve(name, rows[name], start[name], value) for name, value in found.items()]
     found.setdefault('score_thr', cut)
     print(f'\n{args.aim} {before.aim:.4f} -> {after:.4f} on these images, of which {tolerance:.4f} is half an object')
     for name, value in found.items():
         print(f'{name:>14} {start.get(name, model.test_cfg.get("score_thr", 0.0)):g} -> {value:g}')
-    write_config(tuned, found, first, out)
-    options = (
-        f'model.grouper.{first}={found[first]} model.grouper.min_size={found["min_size"]} '
-        f'model.test_cfg.score_thr={found["score_thr"]}'
-    )
-    print(f'\n{out} written; to use it:\n  python tools/test.py {out} {args.checkpoint}')
-    other = 'or, with the --cfg-options of this call and' if args.cfg_options else 'or'
-    print(f'{other}:\n  python tools/test.py {args.config} {args.checkpoint} --cfg-options {options}')
+    plot_setting_curves(drawn, args.aim, out.with_suffix('.png'))
+    settings = {
+        'model.test_cfg.score_thr' if name == 'score_thr' else f'model.grouper.{name}': value
+        for name, value in found.items()
+    }
+    TunedSettings(
+        settings, grouper_type(config), args.aim, before.aim, after, len(images), true, date.today().isoformat(),
+        file_sha256(args.checkpoint),
+    ).write(out)  # fmt: skip
+    print(f'\n{out} and {out.with_suffix(".png")} written')
+    default = tuned_settings_path(args.checkpoint)
+    if out.resolve() == default.resolve():
+        print(f'used from now on:\n  python tools/test.py {args.config} {args.checkpoint}')
+    else:
+        print(f'to use it, copy it to {default}')
+    if args.cfg_options:
+        print('Other --cfg-options of this call are not stored in it: give them to tools/test.py too.')
 
 
 def check_arguments(args: argparse.Namespace) -> Path:
-    """Raises SystemExit for invalid arguments; returns the path of the config to write."""
+    """Raises SystemExit for invalid arguments; returns the path of the json to write."""
     if not Path(args.checkpoint).is_file():
         raise SystemExit(f'checkpoint not found: {args.checkpoint}')
     if args.images is not None and args.images < 1:
@@ -196,10 +224,9 @@ def check_arguments(args: argparse.Namespace) -> Path:
     for option, values in (('--thresholds', args.thresholds or []), ('--min-sizes', args.min_sizes)):
         if not all(value > 0 for value in values):
             raise SystemExit(f'{option}: expected values > 0, got {values}')
-    checkpoint = Path(args.checkpoint)
-    out = Path(args.out) if args.out else checkpoint.with_name(f'{checkpoint.stem}_tuned.py')
-    if out.suffix != '.py' or out.resolve() == Path(args.config).resolve():
-        raise SystemExit(f'--out: expected another file than the config, and one that ends in .py, got {out}')
+    out = Path(args.out) if args.out else tuned_settings_path(args.checkpoint)
+    if out.suffix != '.json':
+        raise SystemExit(f'--out: expected a file that ends in .json, got {out}')
     return out
 
 
@@ -228,6 +255,14 @@ class Row(NamedTuple):
 
     aim: float
     counts: Metrics
+
+
+def setting_curve(name: str, rows: Mapping[float, Row], before: float, after: float) -> SettingCurve:
+    """The curve of a setting, to be drawn, from its rows by value."""
+    values = sorted(rows)
+    aims = [rows[value].aim for value in values]
+    count_errors = [rows[value].counts.count_error for value in values]
+    return SettingCurve(name, values, aims, count_errors, before, after)
 
 
 class Trials:
@@ -268,7 +303,9 @@ class Trials:
         matches, average_precision = self._grouped[key]
         thresholds = IOU_THRESHOLDS if self.aim == 'mean_accuracy' else (0.5,)
         counts = counting_metrics(matches, settings.get('score_thr', 0.0), thresholds)
-        return Row(counts.accuracy if average_precision is None else average_precision, counts)
+        if average_precision is not None:
+            return Row(average_precision, counts)
+        return Row({'f1_50': counts.f1, 'count_error': counts.count_error}.get(self.aim, counts.accuracy), counts)
 
     def _group(self, settings: dict[str, float]) -> tuple[list[ImageMatches], float | None]:
         # Without the margins of the loss: a wide curve leaves them, which is no reason to warn.
@@ -285,14 +322,6 @@ class Trials:
             metrics = self.metric.compute_metrics(self.metric.results)
         self.metric.results.clear()
         return matches, metrics['segm_mAP_all']
-
-
-def write_config(config: Config, found: dict[str, float], first: str, out: Path) -> None:
-    """Writes a complete config with the settings that were found."""
-    config.model.grouper.update({name: found[name] for name in (first, 'min_size')})
-    config.model.test_cfg = dict(config.model.get('test_cfg') or {}, score_thr=found['score_thr'])
-    out.parent.mkdir(parents=True, exist_ok=True)
-    config.dump(out)
 
 
 if __name__ == '__main__':

@@ -46,8 +46,9 @@ def load_looping_model(config: Config, checkpoint: str) -> tuple[EmbeddingSegmen
     Raises:
         TypeError: if the model's grouper has no loops.
     """
-    # In training the grouping gets the whole image.
+    # In training the grouping gets the whole image, with the settings of the config.
     config.model.test_cfg = dict(config.model.get('test_cfg') or {}, mode='whole')
+    config.use_tuned_settings = False
     model = init_model(config, checkpoint, device='cuda:0' if torch.cuda.is_available() else 'cpu')
     if not isinstance(model.grouper, MeanShiftGrouping):
         raise TypeError(

@@ -28,13 +28,14 @@ class Metrics(NamedTuple):
     """Counting metrics over all images.
 
     ``accuracy``; the numbers of ``predicted`` and ``true`` objects; ``count_error``, the mean absolute difference of
-    the two numbers of an image.
+    the two numbers of an image; ``f1``.
     """
 
     accuracy: float
     predicted: int
     true: int
     count_error: float
+    f1: float
 
 
 def match_image(truth_HW: np.ndarray, prediction_HW: np.ndarray, score_K: np.ndarray) -> ImageMatches:
@@ -74,7 +75,8 @@ def counting_metrics(
     """The metrics of the instances whose score is at least a cut.
 
     accuracy = TP / (TP + FP + FN) with TP the pairs of all images whose IoU is at least t, averaged over the thresholds t: for
-    0.5 alone ``accuracy_50`` of :class:`CountingMetric`, for 0.5:0.05:0.95 its ``mean_accuracy``. No new matching is needed: an
+    0.5 alone ``accuracy_50`` of :class:`CountingMetric`, for 0.5:0.05:0.95 its ``mean_accuracy``. f1 = 2 TP / (2 TP + FP + FN),
+    averaged likewise: for 0.5 alone its ``F1_50``. count_error is its ``abs_DiC``. No new matching is needed: an
     instance that is dropped takes its pair along and leaves the others as they are.
 
     Args:
@@ -86,6 +88,8 @@ def counting_metrics(
         >>> images = [ImageMatches(np.array([0.9, 0.4]), np.array([0.7, 0.0]), truths=1)]
         >>> counting_metrics(images).accuracy, counting_metrics(images, 0.5).accuracy
         (0.5, 1.0)
+        >>> round(counting_metrics(images).f1, 3)  # 2 / (2 + 1)
+        0.667
     """
     kept = [
         iou_K if score_thr == 0 else iou_K[score_K >= score_K.dtype.type(score_thr)] for score_K, iou_K, _ in images
@@ -94,8 +98,9 @@ def counting_metrics(
     true, predicted = sum(image.truths for image in images), len(iou_M)
     pairs_T = (iou_M >= np.asarray(iou_thresholds)[:, None]).sum(1)
     accuracy_T = pairs_T / np.maximum(true + predicted - pairs_T, 1)
+    f1_T = 2 * pairs_T / max(true + predicted, 1)
     errors = [abs(len(iou_K) - image.truths) for iou_K, image in zip(kept, images, strict=True)]
-    return Metrics(float(accuracy_T.mean()), predicted, true, float(np.mean(errors)))
+    return Metrics(float(accuracy_T.mean()), predicted, true, float(np.mean(errors)), float(f1_T.mean()))
 
 
 def best_value(aims: Mapping[float, float], preferred: float, tolerance: float = 0.0) -> float:

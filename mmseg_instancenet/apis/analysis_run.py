@@ -1,13 +1,28 @@
 """Loads a trained model and its images for tools that run it outside MMEngine's loops."""
 
+import os.path as osp
 from collections.abc import Sized
 from typing import Any, cast
 
 import numpy as np
 from mmengine.config import Config
+from mmengine.dist import master_only
 from mmengine.hooks import EarlyStoppingHook, EMAHook, ProfilerHook
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader, Subset
+
+
+class EvaluationRunner(Runner):
+    """MMEngine's runner, whose config is written beside the results of the run.
+
+    MMEngine's own writes it into the work dir, in place of the config of the training, which :func:`config_in` reads: options
+    of a test and settings tuned for one checkpoint would from then on belong to all checkpoints of the training.
+    """
+
+    @master_only
+    def dump_config(self) -> None:
+        name = osp.basename(self.cfg.filename) if self.cfg.filename else f'{self.timestamp}.py'
+        self.cfg.dump(osp.join(self.log_dir, name))
 
 
 def load_for_analysis(config: Config, checkpoint: str) -> Runner:
@@ -23,7 +38,7 @@ def load_for_analysis(config: Config, checkpoint: str) -> Runner:
         checkpoint: file or address.
     """
     config.load_from, config.resume = checkpoint, False
-    runner = Runner.from_cfg(config)
+    runner = EvaluationRunner.from_cfg(config)
     for hook in runner.hooks:
         if isinstance(hook, EMAHook):
             hook.before_run(runner)

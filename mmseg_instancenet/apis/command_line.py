@@ -9,6 +9,7 @@ from mmengine.config import Config, DictAction
 from mmengine.runner import find_latest_checkpoint
 
 from ..engine import register_safe_loaders
+from .tuned_settings import merge_tuned_settings
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,6 +45,17 @@ def load_config(args: argparse.Namespace) -> Config:
         config.work_dir = osp.join('work_dirs', osp.splitext(osp.basename(args.config))[0])
     if args.launcher == 'pytorch' and not torch.cuda.is_available():
         _distribute_on_cpu(config)
+    return config
+
+
+def load_config_of_checkpoint(args: argparse.Namespace) -> Config:
+    """:func:`load_config` for tools that test ``args.checkpoint``, with the settings that were tuned for it
+    (:func:`merge_tuned_settings`); SystemExit if their json is damaged."""
+    config = load_config(args)
+    try:
+        merge_tuned_settings(config, args.checkpoint, args.cfg_options)
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
     return config
 
 

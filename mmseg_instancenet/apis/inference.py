@@ -11,7 +11,7 @@ from mmseg.apis import init_model as init_mmseg_model
 from ..engine import register_safe_loaders
 from ..models import BoundarySegmentor, EmbeddingSegmentor
 from .image_input import ImageInput
-from .model_files import config_and_checkpoint
+from .model_files import config_and_checkpoint, read_config
 
 
 def init_model(
@@ -22,18 +22,24 @@ def init_model(
 ) -> EmbeddingSegmentor | BoundarySegmentor:
     """mmseg's ``init_model``: the model of a config, in evaluation mode, with the weights of a checkpoint if one is given.
 
-    From here on MMEngine reads checkpoints without running code from them (:func:`register_safe_loaders`).
+    The settings that ``tools/tune.py`` has stored beside the checkpoint come before those of the config, unless it has
+    ``use_tuned_settings = False``. From here on MMEngine reads checkpoints without running code from them
+    (:func:`register_safe_loaders`).
 
     Args:
         config: name of a shipped model (:func:`shipped_models`) or folder of a training (``work_dirs/..``), which bring their
-            weights; config file, or what was read from one.
+            weights; config file, or what was read from one, which stays as it is.
         checkpoint: file or address.
         device: where the model shall be, 'cpu' for example.
-        cfg_options: settings in place of the config's, nested keys joined by dots.
+        cfg_options: settings in place of the config's and of the tuned ones, nested keys joined by dots.
+
+    Raises:
+        FileNotFoundError: if there is no such model or config.
+        ValueError: if the json with the tuned settings is damaged.
     """
     register_safe_loaders()
     config, checkpoint = config_and_checkpoint(config, checkpoint)
-    return init_mmseg_model(config, checkpoint, device, cfg_options)
+    return init_mmseg_model(read_config(config, checkpoint, cfg_options), checkpoint, device)
 
 
 def segment_image(model: EmbeddingSegmentor | BoundarySegmentor, image: str | Path | np.ndarray) -> DetDataSample:

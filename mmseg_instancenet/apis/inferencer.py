@@ -10,15 +10,16 @@ from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.infer import BaseInferencer
+from mmseg.apis import init_model as init_mmseg_model
 from torch import nn
 
+from ..engine import register_safe_loaders
 from ..models import BoundarySegmentor
 from ..outputs import InstanceResult
 from ..visualization import draw_instances, read_for_display
 from .image_input import ImageInput
 from .image_lists import Image, is_one_image, list_images
-from .inference import init_model
-from .model_files import config_and_checkpoint
+from .model_files import config_and_checkpoint, read_config
 
 OnError = Callable[[str | np.ndarray, Exception], Any]
 
@@ -29,9 +30,11 @@ class InstanceInferencer(BaseInferencer):
     Args:
         model: name of a shipped model (:func:`shipped_models`), folder of a training (its best checkpoint, or the last one),
             config file, or what was read from one.
-        weights: checkpoint, a file or an address; in place of that of the shipped model or of the training.
+        weights: checkpoint, a file or an address; in place of that of the shipped model or of the training. Settings that
+            ``tools/tune.py`` has stored beside it come before those of the config, unless that has
+            ``use_tuned_settings = False``.
         device: 'cpu', 'cuda:0', ..; a GPU unless given, where torch can use one.
-        cfg_options: settings in place of the config's, nested keys joined by dots:
+        cfg_options: settings in place of the config's and of the tuned ones, nested keys joined by dots:
             ``{'model.test_cfg.score_thr': 0.5}``.
 
     Example:
@@ -45,7 +48,8 @@ class InstanceInferencer(BaseInferencer):
 
     Raises:
         FileNotFoundError: if there is no such model, config or checkpoint.
-        ValueError: for a model without weights, or one that finds boundaries instead of objects.
+        ValueError: for a model without weights, or one that finds boundaries instead of objects; if the json with the tuned
+            settings is damaged.
     """
 
     def __init__(
@@ -58,9 +62,7 @@ class InstanceInferencer(BaseInferencer):
         config, checkpoint = config_and_checkpoint(model, None if weights is None else str(weights))
         if checkpoint is None:
             raise ValueError(f'expected weights for {model}, got none: name a checkpoint, or the folder of a training')
-        config = config if isinstance(config, Config) else Config.fromfile(config)
-        if cfg_options:
-            config.merge_from_dict(cfg_options)
+        config = read_config(config, checkpoint, cfg_options)
         self.checkpoint = checkpoint
         super().__init__(config, checkpoint, device, scope='mmseg', show_progress=False)
         if isinstance(self.model, BoundarySegmentor):
@@ -70,7 +72,8 @@ class InstanceInferencer(BaseInferencer):
         self.class_names = tuple(self.model.dataset_meta['classes'])
 
     def _init_model(self, cfg: Config, weights: str, device: str = 'cpu') -> nn.Module:
-        return init_model(cfg, weights, device)
+        register_safe_loaders()
+        return init_mmseg_model(cfg, weights, device)  # not ours: cfg has the tuned settings already, and the user's
 
     def _init_pipeline(self, cfg: Config) -> ImageInput:
         return ImageInput(self.model, cfg)

@@ -1,11 +1,13 @@
 """Finds config and checkpoint of a model from a user's input: a shipped model, a folder of a training, a config file."""
 
+import copy
 import os.path as osp
 from pathlib import Path
 
 from mmengine.config import Config
 
 from . import shipped
+from .tuned_settings import merge_tuned_settings
 
 
 def config_and_checkpoint(
@@ -38,13 +40,32 @@ def config_and_checkpoint(
     return config, checkpoint
 
 
+def read_config(config: str | Path | Config, checkpoint: str | None = None, cfg_options: dict | None = None) -> Config:
+    """Reads the config of a model, with the user's options, and with the settings that were tuned for its checkpoint
+    (:func:`merge_tuned_settings`).
+
+    Args:
+        config: file, or what was read from one, which stays as it is.
+        checkpoint: file or address.
+        cfg_options: settings in place of the config's, nested keys joined by dots; they come before the tuned ones.
+
+    Raises:
+        ValueError: if the json with the tuned settings is damaged.
+    """
+    config = copy.deepcopy(config) if isinstance(config, Config) else Config.fromfile(config)
+    if cfg_options:
+        config.merge_from_dict(cfg_options)
+    merge_tuned_settings(config, checkpoint, cfg_options)
+    return config
+
+
 def config_in(work_dir: Path) -> Path:
     """Finds the config that MMEngine's runner has written into the folder of a training.
 
     Raises:
         FileNotFoundError: if there is none, or more than one.
     """
-    configs = sorted(path for path in work_dir.glob('*.py') if not path.stem.endswith('_tuned'))
+    configs = sorted(work_dir.glob('*.py'))
     if len(configs) != 1:
         found = ', '.join(path.name for path in configs) or 'none'
         raise FileNotFoundError(

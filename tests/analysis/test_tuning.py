@@ -43,13 +43,15 @@ def test_the_curve_over_the_cut_equals_brute_force(seed, thresholds):
             (truth, np.where(np.append(False, score >= np.float32(cut))[prediction], prediction, 0))
             for truth, prediction, score in images
         ]
-        accuracy = []
+        accuracy, f1 = [], []
         for threshold in thresholds:
             counts = np.array([plain_pairs(*image, threshold) for image in left])
             pairs, true, predicted = counts.sum(0)
             accuracy.append(pairs / (true + predicted - pairs))
+            f1.append(2 * pairs / (true + predicted))
         metrics = counting_metrics(matches, cut, thresholds)
         assert metrics.accuracy == pytest.approx(np.mean(accuracy), abs=1e-12)
+        assert metrics.f1 == pytest.approx(np.mean(f1), abs=1e-12)
         assert (metrics.true, metrics.predicted) == (true, predicted)
         assert metrics.count_error == pytest.approx(np.abs(counts[:, 2] - counts[:, 1]).mean())
 
@@ -71,12 +73,12 @@ def test_instances_on_ignored_pixels_are_not_counted_and_scores_keep_their_place
 
 def test_the_ends_of_the_curve():
     nothing = match_image(np.zeros((2, 3), int), np.zeros((2, 3), int), np.zeros(0, np.float32))
-    assert counting_metrics([nothing, nothing]) == (0, 0, 0, 0)
+    assert counting_metrics([nothing, nothing]) == (0, 0, 0, 0, 0)
     # A fitted score may lie below 0; a cut of 0 keeps it, and a score of float32 is compared as the model compares it.
     matches = [ImageMatches(np.array([-0.1, 0.7], np.float32), np.array([0.8, 0.6]), 3)]
     assert counting_metrics(matches).predicted == 2
-    assert counting_metrics(matches, 0.7) == (pytest.approx(1 / 3), 1, 3, 2)
-    assert counting_metrics(matches, 0.75) == (0, 0, 3, 3)
+    assert counting_metrics(matches, 0.7) == (pytest.approx(1 / 3), 1, 3, 2, 2 / 4)
+    assert counting_metrics(matches, 0.75) == (0, 0, 3, 3, 0)
 
 
 def test_of_equal_values_the_nearest_to_the_preferred_one():

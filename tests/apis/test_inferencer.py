@@ -171,7 +171,6 @@ def test_the_checkpoint_of_a_training(tmp_path):
     with pytest.raises(FileNotFoundError, match='with one config file, got none'):
         config_and_checkpoint(tmp_path)
     config.write_text('')
-    (tmp_path / 'epoch_5_tuned.py').write_text('')
     with pytest.raises(FileNotFoundError, match=r'expected a checkpoint \(\*.pth\) in the folder'):
         config_and_checkpoint(tmp_path)
     # Files that were copied all at once have no order in time.

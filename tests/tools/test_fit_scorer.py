@@ -1,5 +1,6 @@
 """tools/fit_scorer.py as a real process on a few digits, with an untrained network and true classes."""
 
+import dataclasses
 import re
 import runpy
 import sys
@@ -10,11 +11,15 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 from programs import REPOSITORY, run_program
+from tuned_files import write_tuned
 
+from mmseg_instancenet.apis.model_files import read_config
+from mmseg_instancenet.apis.tuned_settings import file_sha256, read_tuned_settings
 from mmseg_instancenet.datasets.digits import write_digits
 from mmseg_instancenet.models.scorers.score_regressor import FEATURES
 
 DIGITS = 'configs/instancenet_digits.py'
+TUNED = {'model.grouper.threshold': 0.9, 'model.grouper.min_size': 12, 'model.test_cfg.score_thr': 0.0}
 
 
 @pytest.fixture(scope='module')
@@ -28,6 +33,7 @@ def fitted(tmp_path_factory):
     # As every checkpoint from before there was a scorer.
     old = {name: value for name, value in model.state_dict().items() if not name.startswith('instance_scorer')}
     torch.save({'state_dict': old, 'meta': {'epoch': 3}}, folder / 'old.pth')
+    write_tuned(folder / 'old.pth', TUNED)
     options = ['--work-dir', folder / 'work', '--cfg-options', 'model.test_cfg.classes=ground_truth']
     options += [f'{kind}_dataloader.dataset.data_root={folder}/data' for kind in ('train', 'val', 'test')]
     output = run_program(
@@ -65,6 +71,33 @@ def test_the_scores_are_used(fitted):
     assert re.search(r'loaded (\d+) of the \1 tensors', output), output[-3000:]
     after = re.search(r'^regressor((?: +-?[0-9.]+){4})$', fitted['output'], re.MULTILINE).group(1).split()[2]
     assert float(re.search(r'coco/segm_mAP: ([0-9.]+)', output).group(1)) == pytest.approx(float(after), abs=2e-3)
+
+
+def test_the_tuned_settings_go_along(fitted):
+    folder, line = fitted['folder'], 'model.grouper.threshold=0.9 model.grouper.min_size=12 model.test_cfg.score_thr=0'
+    assert f'settings of old_tuned.json: {line}\n' in fitted['output']
+    assert f'{folder / "new_tuned.json"} written: the settings of old_tuned.json\n' in fitted['output']
+    old, new = (read_tuned_settings(folder / f'{name}_tuned.json') for name in ('old', 'new'))
+    assert new == dataclasses.replace(old, checkpoint_sha256=file_sha256(folder / 'new.pth'))
+    assert 'The cut of the scores' not in fitted['output']
+    config = read_config(REPOSITORY / DIGITS, folder / 'new.pth')
+    assert (config.model.grouper.threshold, config.model.grouper.min_size) == (0.9, 12)
+
+
+def test_copies_of_tuned_settings(tmp_path, capsys):
+    old, new = tmp_path / 'old.pth', tmp_path / 'new.pth'
+    old.write_bytes(b'old')
+    new.write_bytes(b'new')
+    copy = runpy.run_path(str(REPOSITORY / 'tools/fit_scorer.py'), run_name='fit')['copy_tuned_settings']
+    copy(str(old), str(new))  # there are none
+    assert capsys.readouterr().out == '' and not (tmp_path / 'new_tuned.json').exists()
+    write_tuned(old, {'model.test_cfg.score_thr': 0.4})
+    copy(str(old), str(new))
+    assert f'0.4, was chosen for the scores before the fit: run tools/tune.py on {new}' in capsys.readouterr().out
+    (tmp_path / 'new_tuned.json').unlink()
+    old.write_bytes(b'of a second training')
+    copy(str(old), str(new))
+    assert not (tmp_path / 'new_tuned.json').exists()
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tuned_files import write_tuned
 from untrained_digits import untrained_digits
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,9 +56,9 @@ def networks(tmp_path_factory):
 def tables(networks, monkeypatch, tmp_path, capsys):
     """Runs the tool in this process; returns its json and its output."""
 
-    def run(kind: str, *arguments) -> tuple[dict, str]:
+    def run(kind: str, *arguments, more=()) -> tuple[dict, str]:
         out = tmp_path / 'tables.json'
-        command = ['tables', *networks(kind), *arguments, '--out', out]
+        command = ['tables', *networks(kind), *more, *arguments, '--out', out]
         monkeypatch.setattr(sys, 'argv', [*map(str, command)])
         runpy.run_path(str(ROOT / 'tools/analysis/grouping_tables.py'), run_name='__main__')
         return json.loads(out.read_text()), capsys.readouterr().out
@@ -109,6 +110,23 @@ def test_other_groupers_of_the_command_line(tables):
     # The longest name widens the first column.
     rows = [line for line in output.splitlines() if ' ground_truth ' in line or ' predicted ' in line][:8]
     assert {line.index('predicted' if ' predicted ' in line else 'ground_truth') for line in rows} == {39}
+
+
+def test_tuned_settings_stand_in_the_first_row(tables, networks):
+    """An option in place of the threshold leaves the tuned min_size; table 2 has thresholds of its own in any case."""
+    tuned = write_tuned(networks('centers')[1], {'model.grouper.threshold': 2.0, 'model.grouper.min_size': 30})
+    try:
+        metrics, output = tables('centers', '--thresholds', '1.2', '2.0')
+        of_options, printed = tables('centers', '--thresholds', '1.2', more=['model.grouper.threshold=1.2'])
+    finally:
+        tuned.unlink()
+    assert f'settings of {tuned.name}: model.grouper.threshold=2 model.grouper.min_size=30\n' in output
+    assert 'Table 1: threshold 2\n' in output and 'Table 1: threshold 1.2\n' in printed
+    first, curve = by_name(metrics['Table 1']), by_name(metrics['Table 2'])
+    row = ('center-shift', 'ground_truth')
+    assert first[row] == curve['2', 'ground_truth'] != curve['1.2', 'ground_truth']
+    assert by_name(of_options['Table 1'])[row] == curve['1.2', 'ground_truth']
+    assert f'settings of {tuned.name}: model.grouper.min_size=30; given by cfg_options' in printed
 
 
 def test_the_mode_of_table_2(tables):

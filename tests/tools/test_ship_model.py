@@ -4,6 +4,7 @@ import copy
 import hashlib
 import json
 import runpy
+import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ import yaml
 from mmengine.config import Config
 from mmengine.hooks import EMAHook
 from mmseg.registry import MODELS
+from tuned_files import write_tuned
 from untrained_digits import untrained_digits
 
 from mmseg_instancenet.apis import init_model, segment_image, shipped, shipped_models
@@ -122,6 +124,21 @@ def test_the_config_is_complete_and_of_no_machine(trained, arguments, tmp_path, 
     assert 'work_dir' not in config and 'load_from' not in config
     shipped_lines = text.splitlines()
     assert shipped_lines[0] == '"""The shipped model \'tiny\', complete; written by tools/ship_model.py."""'
+
+
+def test_tuned_settings_go_into_the_config(trained, arguments, tmp_path, monkeypatch, capsys):
+    arguments[1] = shutil.copy(arguments[1], tmp_path / 'epoch_2.pth')
+    settings = {'model.grouper.threshold': 0.7, 'model.grouper.min_size': 3, 'model.test_cfg.score_thr': 0.3}
+    json_file = write_tuned(tmp_path / 'epoch_2.pth', settings)
+    ship(monkeypatch, *arguments)
+    assert 'settings of epoch_2_tuned.json: model.grouper.threshold=0.7' in capsys.readouterr().out
+    assert not (tmp_path / 'shipped/tiny_tuned.json').exists()
+    monkeypatch.setattr(shipped, 'FOLDER', tmp_path / 'shipped')
+    model = init_model('tiny', device='cpu')
+    assert (model.grouper.threshold, model.grouper.min_size, model.test_cfg.score_thr) == (0.7, 3, 0.3)
+    json_file.write_text('[]')
+    with pytest.raises(SystemExit, match='epoch_2_tuned.json: expected a json of tools/tune.py'):
+        ship(monkeypatch, *arguments)
 
 
 def test_the_metafile_names_the_origin(trained, arguments, tmp_path, monkeypatch):

@@ -1,10 +1,14 @@
 """tools/tune.py: settings that are known by construction, and the whole tool on a small network with averaged weights."""
 
+import json
 import re
 import runpy
+import shutil
 import sys
+from datetime import date
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -13,9 +17,12 @@ from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.structures import PixelData
 from mmseg.registry import MODELS
+from tuned_files import write_tuned
 
+from mmseg_instancenet import InstanceInferencer
 from mmseg_instancenet.analysis.kept_outputs import keep_outputs
 from mmseg_instancenet.analysis.tuning import search_settings
+from mmseg_instancenet.apis import init_model, segment_image
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = str(ROOT / 'tools/tune.py')
@@ -119,7 +126,7 @@ def test_the_search_finds_all_three_settings():
     assert seen[1] == ('min_size', pytest.approx([4 / 6, 4 / 6, 4 / 5, 4 / 5]))
     assert seen[4] == ('min_size', [1, 1, 1, 1])
     assert seen[2] == ('score_thr', pytest.approx([4 / 5, 4 / 5, 4 / 5, 1, 0]))
-    assert tried.row(found).counts == (1, 4, 4, 0)
+    assert tried.row(found).counts == (1, 4, 4, 0, 1)
     assert tried.count == 3 + 3 + 2  # each pair of threshold and min_size is grouped once, in both rounds
 
 
@@ -172,75 +179,181 @@ def tables(output):
     return found
 
 
-@pytest.mark.parametrize('aim', ['accuracy_50', 'mean_accuracy', 'AP'])
-def test_the_config_that_is_written_gives_the_tuned_figure(trained, monkeypatch, capfd, tmp_path, aim):
-    out = tmp_path / 'elsewhere' / 'tuned.py'
-    tune(trained, monkeypatch, '--aim', aim, '--thresholds', '0.4', '0.8', '--min-sizes', '1', '20', '--out', out)
+HELD_BACK = range(0, 48, 4)
+ON_THE_TUNED_IMAGES = [
+    'test_dataloader.dataset.ann_file=train.json', 'test_dataloader.dataset.data_prefix.img=train/',
+    f'test_dataloader.dataset.indices=[{",".join(map(str, HELD_BACK))}]',
+]  # fmt: skip
+
+
+def copy_of_checkpoint(trained, folder: Path) -> Path:
+    """The json of one test would be used by the next one."""
+    return Path(shutil.copy(trained['checkpoint'], folder / 'epoch_1.pth'))
+
+
+def run_test(monkeypatch, capfd, config, checkpoint, *options) -> tuple[dict, str]:
+    """The metrics of tools/test.py, and its output."""
+    arguments = ['test.py', config, checkpoint, '--cfg-options', *options]
+    monkeypatch.setattr(sys, 'argv', [*map(str, arguments)])
+    runpy.run_path(str(ROOT / 'tools/test.py'), run_name='__main__')
+    output = ''.join(capfd.readouterr())
+    return {name: float(value) for name, value in re.findall(r'(\w+/\w+): (-?[0-9.]+)', output)}, output
+
+
+METRICS = {
+    'accuracy_50': 'counting/accuracy_50',
+    'f1_50': 'counting/F1_50',
+    'mean_accuracy': 'counting/mean_accuracy',
+    'count_error': 'counting/abs_DiC',
+    'AP': None,  # of the images that are kept back COCO's file has more; see test_ap_is_that_of_the_metric
+}
+
+
+@pytest.mark.parametrize('aim', METRICS)
+def test_a_test_with_the_stored_settings_gives_the_tuned_figure(trained, monkeypatch, capfd, tmp_path, aim):
+    checkpoint = copy_of_checkpoint(trained, tmp_path)
+    tune(
+        trained,
+        monkeypatch,
+        '--aim',
+        aim,
+        '--thresholds',
+        '0.4',
+        '0.8',
+        '--min-sizes',
+        '1',
+        '20',
+        checkpoint=checkpoint,
+    )
     output = capfd.readouterr().out
     line = rf'{aim} (\S+) -> (\S+) on these images, of which (\S+) is half an object'
     before, after, half_an_object = map(float, re.search(line, output).groups())
-    assert after > before
+    lower_is_better = aim == 'count_error'
+    assert before > after if lower_is_better else after > before
     curves = tables(output)
     names = ['threshold', 'min_size'] + ['score_thr'] * (aim != 'AP')
     assert [name for name, _ in curves][: len(names)] == names
     assert [row[0] for row in curves[0][1]] == [0.4, 0.8, 1.2]  # with the config's
     assert curves[0][1][-1][1] == before
     # What a difference of less than half an object leaves open is settled by the config.
-    highest = max(row[1] for row in curves[-1][1])
-    assert highest - half_an_object - 1e-4 <= after <= highest
-    assert half_an_object == pytest.approx(0.5 / curves[0][1][0][3], abs=1e-4)
+    if lower_is_better:
+        best = min(row[1] for row in curves[-1][1])
+        assert best <= after <= best + half_an_object + 1e-4
+        assert half_an_object == pytest.approx(0.5 / 12, abs=1e-4)
+    else:
+        best = max(row[1] for row in curves[-1][1])
+        assert best - half_an_object - 1e-4 <= after <= best
+        assert half_an_object == pytest.approx(0.5 / curves[0][1][0][3], abs=1e-4)
     assert 'a little optimistic' not in output and '12 images of tune_dataloader' in output
-    config = Config.fromfile(out)
-    assert config.model.test_cfg.score_thr == 0 or aim != 'AP'
-    names = ('model.grouper.threshold', 'model.grouper.min_size', 'model.test_cfg.score_thr')
-    found = re.search(' '.join(rf'{name}=(\S+)' for name in names), output)
-    assert [float(value) for value in found.groups()] == [
-        config.model.grouper.threshold, config.model.grouper.min_size, config.model.test_cfg.score_thr
-    ]  # fmt: skip
 
+    tuned = json.loads((tmp_path / 'epoch_1_tuned.json').read_text())
+    names = ('model.grouper.threshold', 'model.grouper.min_size', 'model.test_cfg.score_thr')
+    assert list(tuned['settings']) == list(names)
+    assert tuned['settings']['model.test_cfg.score_thr'] == 0 or aim != 'AP'
+    assert (tuned['grouper'], tuned['aim'], tuned['images']) == ('CenterGrouping', aim, 12)
+    assert (tuned['before'], tuned['after']) == (pytest.approx(before, abs=1e-4), pytest.approx(after, abs=1e-4))
+    assert tuned['objects'] == curves[0][1][0][3] and tuned['date'] == date.today().isoformat()
+    assert cv2.imread(str(tmp_path / 'epoch_1_tuned.png')).min() < 100  # not a blank page
+
+    if METRICS[aim] is None:
+        return
     # The printed command, from another folder, on the images that were kept back: with MMEngine's own EMAHook.
     monkeypatch.chdir(tmp_path)
-    options = [
-        'test_dataloader.dataset.ann_file=train.json', 'test_dataloader.dataset.data_prefix.img=train/',
-        f'test_dataloader.dataset.indices=[{",".join(str(index) for index in range(0, 48, 4))}]',
-    ]  # fmt: skip
-    monkeypatch.setattr(sys, 'argv', ['test.py', str(out), str(trained['checkpoint']), '--cfg-options', *options])
-    runpy.run_path(str(ROOT / 'tools/test.py'), run_name='__main__')
-    tested = ''.join(capfd.readouterr())
-    if aim != 'AP':  # of the images that are kept back COCO's file has more
-        value = float(re.search(rf'counting/{aim}: ([0-9.]+)', tested).group(1))
-        assert value == pytest.approx(after, abs=1e-4)
+    metrics, output = run_test(monkeypatch, capfd, trained['config'], checkpoint, *ON_THE_TUNED_IMAGES)
+    used = ' '.join(f'{name}={tuned["settings"][name]:g}' for name in names)
+    assert f'settings of epoch_1_tuned.json: {used}\n' in output
+    assert metrics[METRICS[aim]] == pytest.approx(after, abs=1e-4)
+
+
+def test_the_users_settings_are_tested(trained, monkeypatch, capfd, tmp_path):
+    checkpoint = copy_of_checkpoint(trained, tmp_path)
+    settings = {'model.grouper.threshold': 0.4, 'model.grouper.min_size': 1, 'model.test_cfg.score_thr': 0.05}
+    write_tuned(checkpoint, settings)
+    monkeypatch.chdir(tmp_path)
+    common = [trained['config'], checkpoint, *ON_THE_TUNED_IMAGES]
+    of_the_config, output = run_test(monkeypatch, capfd, *common, 'use_tuned_settings=False')
+    assert 'settings of' not in output
+    written = list(tmp_path.glob('work_dirs/ema/**/ema.py'))
+    assert len(written) == 1 and written[0].parent.parent == tmp_path / 'work_dirs/ema', (
+        'beside the results of the test'
+    )
+    of_the_json, _ = run_test(monkeypatch, capfd, *common)
+    assert of_the_json['counting/DiC'] > of_the_config['counting/DiC'] + 1
+    options = ['model.grouper.threshold=1.2', 'model.grouper.min_size=10', 'model.test_cfg.score_thr=0.0']
+    given, output = run_test(monkeypatch, capfd, *common, *options)
+    assert f'settings of epoch_1_tuned.json: none is used; given by cfg_options: {" ".join(settings)}' in output
+    assert given == of_the_config
+
+
+def test_every_way_to_a_model_uses_the_stored_settings(trained, monkeypatch, capfd, tmp_path):
+    """The count error of tune.py, from images without annotations: by classes that the network predicts, all foreground."""
+    state = torch.load(trained['checkpoint'], weights_only=True)
+    torch.nn.init.constant_(state['state_dict']['decode_head.conv_seg.bias'][:1], -50)
+    checkpoint = tmp_path / 'epoch_1.pth'
+    torch.save(state, checkpoint)
+    config = tmp_path / 'predicted.py'
+    config.write_text(
+        trained['config'].read_text()
+        + """
+model['test_cfg']['classes'] = 'predicted'
+tune_dataloader['dataset']['indices'] = [0, 4, 8]
+"""
+    )
+    options = ['--aim', 'count_error', '--thresholds', '0.8', '--min-sizes', '40']
+    tune(trained, monkeypatch, *options, config=config, checkpoint=checkpoint)
+    line = r'count_error (\S+) -> (\S+) on these images'
+    before, after = map(float, re.search(line, capfd.readouterr().out).groups())
+
+    coco = json.loads((trained['folder'] / 'data/train.json').read_text())
+    images = [coco['images'][index] for index in (0, 4, 8)]
+    true = [sum(one['image_id'] == image['id'] for one in coco['annotations']) for image in images]
+    paths = [str(trained['folder'] / 'data/train' / image['file_name']) for image in images]
+
+    def count_error(counts) -> float:
+        return np.mean([abs(count - expected) for count, expected in zip(counts, true, strict=True)])
+
+    model = init_model(str(config), str(checkpoint), device='cpu')
+    inferencer = InstanceInferencer(config, checkpoint, device='cpu')
+    own = InstanceInferencer(config, checkpoint, 'cpu', cfg_options={'use_tuned_settings': False})
+    assert count_error(len(segment_image(model, path).pred_instances) for path in paths) == pytest.approx(
+        after, abs=1e-4
+    )
+    assert count_error(map(len, inferencer(paths))) == pytest.approx(after, abs=1e-4)
+    assert count_error(map(len, own(paths))) == pytest.approx(before, abs=1e-4) and before > after + 0.5
+    # tools/predict.py begins anew where the text of the config has changed.
+    assert inferencer.cfg.pretty_text != own.cfg.pretty_text
+    stored = json.loads((tmp_path / 'epoch_1_tuned.json').read_text())['settings']
+    assert inferencer.cfg.model.grouper.threshold == stored['model.grouper.threshold']
 
 
 def test_the_curve_of_the_threshold_without_values(trained, monkeypatch, capfd):
     """From 0.4, far too small for the config's margins, the curve goes on beyond 2.5 times as much."""
-    out = trained['folder'] / 'further.py'
+    out = trained['folder'] / 'elsewhere/further.json'
     small = ['--cfg-options', 'model.grouper.threshold=0.4']
     tune(trained, monkeypatch, '--min-sizes', '10', '--out', out, *small)
     output = capfd.readouterr().out
     values, aims, *_ = np.array(tables(output)[0][1]).T
     assert values[:8].tolist() == [0.2, 0.252, 0.32, 0.4, 0.504, 0.64, 0.8, 1.0]
     assert 8 < len(values) <= 14 and (len(values) == 14 or aims.argmax() < len(values) - 1)
-    assert 'or, with the --cfg-options of this call and:' in output
-    assert Config.fromfile(out).model.grouper.threshold >= 1
+    assert f'{out} and {out.with_suffix(".png")} written' in output and out.with_suffix('.png').is_file()
+    assert 'to use it, copy it to ' in output and 'epoch_1_tuned.json' in output
+    assert 'Other --cfg-options of this call are not stored' in output
+    assert json.loads(out.read_text())['settings']['model.grouper.threshold'] >= 1
 
 
-def test_ap_is_that_of_the_metric(trained, monkeypatch, capfd):
+def test_ap_is_that_of_the_metric(trained, monkeypatch, capfd, tmp_path):
     """On the whole training set, where COCO's file has no other images."""
     more = '\ndel tune_dataloader\n'
     whole = trained['folder'] / 'whole.py'
     whole.write_text(trained['config'].read_text() + more)
-    tune(trained, monkeypatch, '--aim', 'AP', '--thresholds', '0.5', '--min-sizes', '1', '--images', '48', config=whole)
+    checkpoint = copy_of_checkpoint(trained, tmp_path)
+    options = ['--aim', 'AP', '--thresholds', '0.5', '--min-sizes', '1', '--images', '48']
+    tune(trained, monkeypatch, *options, config=whole, checkpoint=checkpoint)
     output = capfd.readouterr().out
     assert '48 images of the training set' in output and 'a little optimistic' in output
     after = float(re.search(r'AP \S+ -> (\S+) on these images', output).group(1))
-    tuned = Path(trained['checkpoint']).with_name('epoch_1_tuned.py')
-    assert tuned.is_file()  # beside the checkpoint
-    options = ['test_dataloader.dataset.ann_file=train.json', 'test_dataloader.dataset.data_prefix.img=train/']
-    monkeypatch.setattr(sys, 'argv', ['test.py', str(tuned), str(trained['checkpoint']), '--cfg-options', *options])
-    runpy.run_path(str(ROOT / 'tools/test.py'), run_name='__main__')
-    tested = ''.join(capfd.readouterr())
-    assert float(re.search(r'coco/segm_mAP_all: ([0-9.]+)', tested).group(1)) == pytest.approx(after, abs=1e-9)
+    metrics, _ = run_test(monkeypatch, capfd, whole, checkpoint, *ON_THE_TUNED_IMAGES[:2])
+    assert metrics['coco/segm_mAP_all'] == pytest.approx(after, abs=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -249,7 +362,7 @@ def test_ap_is_that_of_the_metric(trained, monkeypatch, capfd):
         (['--images', '0'], '--images: expected at least 1, got 0'),
         (['--thresholds', '1', '-1'], r'--thresholds: expected values > 0, got \[1.0, -1.0\]'),
         (['--min-sizes', '0'], r'--min-sizes: expected values > 0, got \[0\]'),
-        (['--out', 'tuned.json'], '--out: expected another file .* got tuned.json'),
+        (['--out', 'tuned.py'], '--out: expected a file that ends in .json, got tuned.py'),
     ],
 )
 def test_what_is_refused(trained, monkeypatch, arguments, message):

@@ -128,11 +128,10 @@ def tuned(trained):
 
 
 def tune(trained, config: Path, *options) -> dict:
-    out = trained['folder'] / f'{config.stem}_tuned.py'
+    out = trained['folder'] / f'{config.stem}.json'
     options = ['--thresholds', '0.8', '1.2', '--min-sizes', '4', '10', '--images', '10', '--out', out, *options]
     run('tune.py', config, trained['checkpoint'], '--work-dir', trained['folder'] / 'tune', *options)
-    model = Config.fromfile(out).model
-    return dict(grouper=model.grouper.to_dict(), test_cfg=model.test_cfg.to_dict())
+    return json.loads(out.read_text())
 
 
 @pytest.mark.parametrize('kind', WRAPPERS)

@@ -12,7 +12,8 @@ Table 1: the config's grouper, with predicted and with ground-truth classes; of 
 center-shift; then those of --grouper. Table 2: AP of the config's grouper against its ``threshold`` (CenterGrouping),
 ``concentration`` (MeanShiftGrouping) or ``mask_threshold`` (SeedGrouping). Baselines, by the same metric: one group a class, and
 the connected components of each class at the image's own size. Last, the AP of the config's grouping with its scores shuffled
-(mean of ten), to see whether they rank.
+(mean of ten), to see whether they rank. Settings of the grouper that tools/tune.py has stored beside the checkpoint are used in
+place of the config's, and are printed; ``--cfg-options use_tuned_settings=False`` leaves them out.
 """
 
 import argparse
@@ -34,7 +35,7 @@ from mmseg_instancenet.analysis.first_settings import (
 )
 from mmseg_instancenet.analysis.grouping_rows import GroupingRow
 from mmseg_instancenet.apis.analysis_run import load_for_analysis
-from mmseg_instancenet.apis.command_line import add_common_arguments, load_config
+from mmseg_instancenet.apis.command_line import add_common_arguments, load_config_of_checkpoint
 from mmseg_instancenet.evaluation import CocoInstanceMetric
 from mmseg_instancenet.models import (
     CenterGrouping,
@@ -88,7 +89,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    config = load_config(args)
+    config = load_config_of_checkpoint(args)
     if any(threshold <= 0 for threshold in args.thresholds or []):
         raise SystemExit(f'--thresholds: expected values > 0, got {args.thresholds}')
     grouper_config = dict(config.model.grouper)
