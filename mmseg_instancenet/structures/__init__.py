@@ -23,7 +23,7 @@ from .embeddings import (
     unit_vectors,
     zero_loss,
 )
-from .image_files import decode_image
+from .image_files import decode_image, decode_tiff, is_tiff, tiff_sizes
 from .labels import (
     BACKGROUND_INSTANCE,
     IGNORED_CLASS,
@@ -61,10 +61,12 @@ __all__ = [
     'check_percentiles',
     'check_tensors',
     'decode_image',
+    'decode_tiff',
     'group_means',
     'group_statistics',
     'image_coordinates',
     'input_size',
+    'is_tiff',
     'labels_to_boxes',
     'labels_to_rle',
     'map_size',
@@ -75,6 +77,7 @@ __all__ = [
     'resize_labels',
     'sample_bilinear',
     'split_components',
+    'tiff_sizes',
     'unit_vectors',
     'zero_loss',
 ]

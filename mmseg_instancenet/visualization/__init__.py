@@ -3,6 +3,7 @@ from .curves import plot_curves
 from .drawing import class_map_to_color, draw_instances, embeddings_to_color, panel, read_for_display
 from .output_paths import OutputPaths
 from .panel_hook import PanelHook
+from .training_sample import draw_sample
 
 __all__ = [
     'BackgroundVisualizer',
@@ -11,6 +12,7 @@ __all__ = [
     'class_map_to_color',
     'embeddings_to_color',
     'draw_instances',
+    'draw_sample',
     'panel',
     'plot_curves',
     'read_for_display',

@@ -69,9 +69,14 @@ def read_for_display(path: str | Path) -> np.ndarray:
     image_HW3 = decode_image(get(path), cv2.IMREAD_COLOR)
     if image_HW3 is None:
         raise ValueError(f'expected an image that OpenCV can read, got {path}: save it as PNG or TIFF')
+    return np.ascontiguousarray(contrast_for_display(image_HW3)[..., ::-1])
+
+
+def contrast_for_display(image_HW3: np.ndarray) -> np.ndarray:
+    """An image of any depth with a contrast for the eye: uint8 of the same shape; see :func:`read_for_display`."""
     if image_HW3.dtype != np.uint8 or np.percentile(image_HW3, 99.8) < 128:
-        image_HW3 = (255 * normalize_percentiles(image_HW3)).round().astype(np.uint8)
-    return np.ascontiguousarray(image_HW3[..., ::-1])
+        return (255 * normalize_percentiles(image_HW3)).round().astype(np.uint8)
+    return image_HW3
 
 
 def draw_instances(image_HW3: np.ndarray, instance_map_HW: np.ndarray, alpha: float = 0.55) -> np.ndarray:

@@ -1,12 +1,13 @@
 """Annotation files in COCO's format: one reader for data sets, metrics and tools."""
 
-from .checks import CHECKS, Check, Decision, decision_table
+from .checks import CHECKS, LABEL_IMAGES, Check, Decision, decision_table
 from .coco_api import coco_of, open_annotations
 from .findings import Finding, Findings
 from .reader import check_file, read_annotations, warn_of
 
 __all__ = [
     'CHECKS',
+    'LABEL_IMAGES',
     'Check',
     'Decision',
     'Finding',
