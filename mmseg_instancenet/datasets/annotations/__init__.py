@@ -3,7 +3,7 @@
 from .checks import CHECKS, LABEL_IMAGES, Check, Decision, decision_table
 from .coco_api import coco_of, open_annotations
 from .findings import Finding, Findings
-from .reader import check_file, read_annotations, warn_of
+from .reader import check_content, check_file, read_annotations, warn_of
 
 __all__ = [
     'CHECKS',
@@ -12,6 +12,7 @@ __all__ = [
     'Decision',
     'Finding',
     'Findings',
+    'check_content',
     'check_file',
     'coco_of',
     'decision_table',
