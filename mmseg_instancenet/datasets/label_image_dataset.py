@@ -1,12 +1,13 @@
 """Data sets without annotation files: a folder of images and a folder of masks."""
 
 import hashlib
+import os
 import os.path as osp
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmengine.dist import barrier, get_local_rank
+from mmengine.dist import barrier
 from mmseg.registry import DATASETS
 
 from .annotations import Findings
@@ -108,7 +109,9 @@ class LabelImageDataset(CocoInstanceDataset):
         """Brings the json up to date, by one process of each machine, and returns the findings in the masks."""
         path, findings = Path(self.ann_file), None
         try:
-            if get_local_rank() == 0:
+            # MMEngine's get_local_rank fails in several processes on a CPU, whose group it has not made. Where the variable is
+            # not right, a folder is only converted more than once.
+            if int(os.environ.get('LOCAL_RANK', '0')) == 0:
                 findings = update_annotations(self.folder, path)
         finally:
             barrier()  # also after an error, which the other processes meet too

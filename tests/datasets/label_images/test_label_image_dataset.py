@@ -473,3 +473,39 @@ def test_sizes_of_tiffs_with_channels():
     tifffile.imwrite(file, np.zeros((3, 2, 8, 8), np.uint16), imagej=True, metadata={'axes': 'ZCYX'})
     with pytest.raises(ValueError, match='expected one plane with its channels, got the axes ZCYX'):
         decode_tiff(file.getvalue())
+
+
+# Several processes
+
+
+def _load_in_a_process(rank: int, root: Path) -> None:
+    os.environ['LOCAL_RANK'] = str(rank)
+    torch.distributed.init_process_group('gloo', init_method=f'file://{root}/store', rank=rank, world_size=2)
+    converted = []
+    annotate = conversion.annotate
+    conversion.annotate = lambda image, *rest: converted.append(image.key) or annotate(image, *rest)
+    try:
+        count: int | str = len(dataset_of(root))
+    except ValueError as error:
+        count = str(error).splitlines()[1].strip()
+    (root / f'{rank}.json').write_text(json.dumps([count, sorted(converted)]))
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize('faulty', [False, True])
+def test_one_of_two_processes_converts(tmp_path, faulty):
+    """As a training on a CPU starts them; a fault stops both, and none waits for the other."""
+    folder_of(tmp_path)
+    if faulty:
+        write(tmp_path / 'masks/1.png', labels(1)[:-1])
+    context = torch.multiprocessing.get_context('fork')
+    processes = [context.Process(target=_load_in_a_process, args=(rank, tmp_path)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+        assert process.exitcode == 0
+    first, second = (json.loads((tmp_path / f'{rank}.json').read_text()) for rank in range(2))
+    assert first[1] == ['0', '1', '2'] and second[1] == []
+    assert first[0] == second[0]
+    assert first[0].startswith('1 x mask of another size') if faulty else first[0] == 3
