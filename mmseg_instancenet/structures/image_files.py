@@ -5,7 +5,7 @@ from typing import BinaryIO
 
 import cv2
 import numpy as np
-import tifffile
+import tifffile  # scikit-image requires it
 
 _ORIENTATION = 274
 """Number of the tag of TIFF."""
