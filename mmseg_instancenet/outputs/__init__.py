@@ -1,6 +1,27 @@
 """The instances of an image in arrays, and in the files that other programs read."""
 
+from .coco_json import coco_annotations, coco_image, write_coco
+from .geojson import geojson_features, write_geojson
+from .imagej_rois import write_rois
 from .instance_result import InstanceResult
+from .label_image import write_label_image
 from .outlines import mask_outlines
+from .pixels import read_pixels
+from .tables import image_columns, image_row, object_columns, object_rows
 
-__all__ = ['InstanceResult', 'mask_outlines']
+__all__ = [
+    'InstanceResult',
+    'coco_annotations',
+    'coco_image',
+    'geojson_features',
+    'image_columns',
+    'image_row',
+    'mask_outlines',
+    'object_columns',
+    'object_rows',
+    'read_pixels',
+    'write_coco',
+    'write_geojson',
+    'write_label_image',
+    'write_rois',
+]
