@@ -7,10 +7,14 @@ from .instance_result import InstanceResult
 from .label_image import write_label_image
 from .outlines import mask_outlines
 from .pixels import read_pixels
+from .prediction_folder import DEFAULT_FORMATS, FORMATS, PredictionFolder, remove_predictions
 from .tables import image_columns, image_row, object_columns, object_rows
 
 __all__ = [
+    'DEFAULT_FORMATS',
+    'FORMATS',
     'InstanceResult',
+    'PredictionFolder',
     'coco_annotations',
     'coco_image',
     'geojson_features',
@@ -20,6 +24,7 @@ __all__ = [
     'object_columns',
     'object_rows',
     'read_pixels',
+    'remove_predictions',
     'write_coco',
     'write_geojson',
     'write_label_image',
