@@ -1,6 +1,13 @@
 from .background_visualizer import BackgroundVisualizer
 from .curves import plot_curves
-from .drawing import class_map_to_color, draw_instances, embeddings_to_color, panel, read_for_display
+from .drawing import (
+    class_map_to_color,
+    draw_instances,
+    embeddings_to_color,
+    panel,
+    pixels_for_display,
+    read_for_display,
+)
 from .output_paths import OutputPaths
 from .panel_hook import PanelHook
 
@@ -12,6 +19,7 @@ __all__ = [
     'embeddings_to_color',
     'draw_instances',
     'panel',
+    'pixels_for_display',
     'plot_curves',
     'read_for_display',
 ]
