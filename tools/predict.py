@@ -125,7 +125,7 @@ def write_results(
     if len(todo) < len(images):
         print(f'{len(images) - len(todo)} of {len(images)} images are done already')
     failed = []
-    bar = ProgressBar(len(todo)) if len(todo) > FEW else None
+    bar = ProgressBar(len(todo), file=sys.stdout) if len(todo) > FEW else None
 
     def fail(image: str, error: Exception) -> None:
         folder.fail(image, error)

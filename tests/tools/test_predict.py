@@ -108,7 +108,7 @@ def test_formats_and_a_pixel_size(model, images, tmp_path, predict):
 
 
 def test_a_broken_image_is_named_and_the_rest_is_done(model, images, tmp_path, predict):
-    command = (model, images / PATTERN, '--out', tmp_path / 'out', '--device', 'cpu', '--batch-size', '2')
+    command = (model, images / PATTERN, '--out', tmp_path / 'out', '--device', 'cpu')
     whole = (images / '2.png').read_bytes()
     (images / '2.png').write_bytes(whole[:200])
     status, output = predict(*command)

@@ -84,8 +84,6 @@ class LoadImageFromFile(MMCVLoadImageFromFile):
             if self.ignore_empty:
                 return None
             raise
-        if self.to_float32:
-            image = image.astype(np.float32)
         results.update(img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2])
         return results
 
@@ -105,7 +103,26 @@ class LoadImageFromFile(MMCVLoadImageFromFile):
             )
         if image.dtype == bool:  # one bit, by pillow and tifffile
             image = image.astype(np.uint8) * 255
-        return image if image.dtype == np.uint8 or self.keeps_values else self._in_eight_bits(image, path)
+        return self.in_range(image, path)
+
+    def in_range(self, image: np.ndarray, path: str) -> np.ndarray:
+        """The values that the step gives for those that a file holds: the rules for more than 8 bits, and ``to_float32``.
+
+        Args:
+            image: of any shape; a part of an image gives the part of the result.
+            path: for errors.
+
+        Raises:
+            ValueError: if there is no rule for the values; it names the file.
+        """
+        if image.dtype != np.uint8 and not self.keeps_values:
+            image = self._in_eight_bits(image, path)
+        return image.astype(np.float32) if self.to_float32 else image
+
+    @property
+    def color_form(self) -> int:
+        """``color_type`` as OpenCV's number."""
+        return self._form
 
     def _decode(self, content: bytes) -> np.ndarray | None:
         if self.imdecode_backend in ('cv2', 'pillow'):
