@@ -1,5 +1,6 @@
 """Inference on images, for Python programs and ``tools/predict.py``."""
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -71,7 +72,9 @@ class InstanceInferencer(BaseInferencer):
         self.class_names = tuple(self.model.dataset_meta['classes'])
 
     def _init_model(self, cfg: Config, weights: str, device: str = 'cpu') -> nn.Module:
-        return init_model(cfg, weights, device)
+        with warnings.catch_warnings():
+            warnings.filterwarnings('ignore', module=r'mmseg\.')  # advice for who writes a model
+            return init_model(cfg, weights, device)
 
     def _init_pipeline(self, cfg: Config) -> ImageInput:
         return ImageInput(self.model, cfg)
