@@ -81,9 +81,6 @@ class KeptMasks(MaskMetric):
     def compare(self, masks: ImageMasks, image_id: Any) -> ImageMasks:
         return masks
 
-    def compute_metrics(self, results: list) -> dict:
-        return {}
-
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
