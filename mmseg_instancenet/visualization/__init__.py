@@ -1,4 +1,5 @@
 from .background_visualizer import BackgroundVisualizer
+from .crops import draw_crop
 from .curves import plot_curves
 from .drawing import (
     class_map_to_color,
@@ -17,6 +18,7 @@ __all__ = [
     'PanelHook',
     'class_map_to_color',
     'embeddings_to_color',
+    'draw_crop',
     'draw_instances',
     'panel',
     'pixels_for_display',
