@@ -5,11 +5,14 @@
 # make fuzz   20000 random faults in an annotation file: none may crash, hang or move an object, about five minutes
 # make lint   ruff and mypy, as the pre-commit file and CI run them
 # make bench  environment, then speed and memory against the alternatives: tables on the screen, the rest in work_dirs/benchmarks
+# make test WORKERS=8      in eight processes instead of two, each with about 1.5 GB
 # PYTHON=python3.13 make ... chooses the interpreter (3.10 to 3.14)
 # make test STACK=onedl      the onedl forks of OpenMMLab, in .venv-onedl
 # make test STACK=oldest     the oldest versions that are supported, in .venv-oldest (PYTHON=python3.10)
 
 STACK := openmmlab
+WORKERS := 2
+SUITE := tests -n $(WORKERS) --dist loadfile
 VENV := .venv$(if $(filter-out openmmlab,$(STACK)),-$(STACK))
 PY := $(VENV)/bin/python
 DIGITS := work_dirs/instancenet_digits
@@ -21,20 +24,23 @@ env:
 	@bash tools/make_environment.sh $(STACK)
 
 demo: env
-	$(PY) tools/segment.py $(NUCLEI) --out work_dirs/nuclei
-	@echo "input and nuclei found: work_dirs/nuclei/nuclei_example_instances.png"
+	$(PY) tools/predict.py nuclei $(NUCLEI) --out work_dirs/nuclei
+	@echo "nuclei found: work_dirs/nuclei/overlays/nuclei_example.png; count and sizes: images.csv and objects.csv beside it"
 	$(PY) tools/train.py configs/instancenet_digits.py
 	$(PY) tools/test.py configs/instancenet_digits.py $(DIGITS)/epoch_5.pth --show-dir $(DIGITS)/images
 	@echo "images (input, class map, embedding, instances, ground truth): $(DIGITS)/images"
 
+# Several processes with several threads each would wait for one another.
+test coverage: export OMP_NUM_THREADS := 1
+
 test: env
 	$(PY) -m pytest --doctest-modules mmseg_instancenet
-	$(PY) -m pytest tests
+	$(PY) -m pytest $(SUITE)
 
 coverage: env
 	$(PY) -m coverage erase
 	$(PY) -m coverage run -m pytest --doctest-modules mmseg_instancenet
-	$(PY) -m coverage run -m pytest tests
+	$(PY) -m coverage run -m pytest $(SUITE)
 	$(PY) -m coverage combine --quiet
 	$(PY) -m coverage report
 

@@ -1,4 +1,4 @@
-"""Runs every benchmark, each in a process of its own, and gathers their rows.
+"""Runs every benchmark, each in its own process, and collects their rows.
 
 ::
 

@@ -1,4 +1,4 @@
-"""Agreement of two groupings."""
+"""Measure of agreement between two groupings."""
 
 from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
@@ -21,7 +21,7 @@ def adjusted_rand_index(first_N: Tensor, second_N: Tensor) -> float:
 
 
 def expect_index(index: float, what: str) -> None:
-    """Raises DisagreementError unless the index is at least :data:`LEAST_INDEX`."""
+    """Raises DisagreementError if the adjusted Rand index is below :data:`LEAST_INDEX`."""
     if not index >= LEAST_INDEX:
         raise DisagreementError(
             f'{what}: expected an adjusted Rand index of at least {LEAST_INDEX}, got {index:.4f}; mend the grouping '

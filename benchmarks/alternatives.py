@@ -1,4 +1,4 @@
-"""Alternatives to our functions, written plainly: the textbook form of each.
+"""Alternatives to the functions of the package: the textbook form of each, in plain code.
 
 Shapes: N pixels, D values of the embedding, B rows of a block, K instances, S seeds. Maps are (images, D, H, W) and
 (images, H, W).
@@ -23,7 +23,8 @@ class LossTerms(NamedTuple):
 
 
 def dense_iteration(x_ND: Tensor, concentration: float, max_bytes: int = MATRIX_BYTES) -> Tensor:
-    r"""One loop of blurring mean shift on unit vectors, :math:`\mathrm{softmax}(\delta X X^T) X`, back to unit length: (N, D).
+    r"""One iteration of blurring mean shift on unit vectors, :math:`\mathrm{softmax}(\delta X X^T) X`, scaled to unit
+    length: (N, D).
 
     The matrix of pixels by pixels is made, in blocks of rows where two of them would exceed ``max_bytes``.
 
@@ -38,7 +39,7 @@ def dense_iteration(x_ND: Tensor, concentration: float, max_bytes: int = MATRIX_
 
 
 def attention_iteration(x_ND: Tensor, concentration: float) -> Tensor:
-    """The result of :func:`dense_iteration` by PyTorch's fused attention: (N, D).
+    """As :func:`dense_iteration`, by PyTorch's fused attention: (N, D).
 
     No alternative, but the way to an exact result where the matrix is too large.
 
@@ -81,7 +82,7 @@ def dense_grouping(x_ND: Tensor, concentration: float, loops: int) -> Tensor:
 
 
 def exact_grouping(x_ND: Tensor, concentration: float, loops: int = 20) -> Tensor:
-    """The reference for every shortcut: ``loops`` full iterations, then components within the bandwidth: (N,) int64."""
+    """Exact reference for approximations: ``loops`` full iterations, then components within the bandwidth: (N,) int64."""
     x_ND = F.normalize(x_ND, dim=1)
     for _ in range(loops):
         x_ND = attention_iteration(x_ND, concentration)
@@ -89,7 +90,7 @@ def exact_grouping(x_ND: Tensor, concentration: float, loops: int = 20) -> Tenso
 
 
 def hill_climb(x_ND: Tensor, concentration: float, num_seeds: int = 100, loops: int = 10) -> Tensor:
-    """Groups by seeds that climb the density, as the authors of "unseen object clustering" (Xie et al. 2021) do.
+    """Groups by seeds that climb the density, as in "unseen object clustering" (Xie et al. 2021).
 
     Seeds are taken one after the other, each the point furthest from those before; they climb by mean shift against all
     points, which stay; seeds within the bandwidth of each other are one; every point joins the nearest seed. Instances
@@ -125,7 +126,7 @@ def loop_discriminative_terms(
     pull_margin: float = 0.2,
     push_margin: float = 3.0,
 ) -> LossTerms:
-    """``discriminative_terms`` by loops over images, classes and instances, each instance a mask over its image.
+    """``discriminative_terms`` by loops over images, classes and instances, with a mask of the image for each instance.
 
     As public versions of De Brabandere et al. (2017) do; the push term is vectorised over the pairs, as there.
 
@@ -155,7 +156,7 @@ def loop_discriminative_terms(
 
 
 def dense_pair_terms(embeddings_NDHW: Tensor, instance_map_NHW: Tensor, margin: float) -> tuple[Tensor, Tensor]:
-    """``spherical_pair_terms`` (paper's variant, every pixel labelled) with matrices of pixels by pixels.
+    """``spherical_pair_terms`` (paper's variant, every pixel labelled) computed with matrices of pixels by pixels.
 
     Example:
         >>> embeddings = torch.tensor([[[[1.0, 1.0, 1.0]], [[0.0, 0.0, 1.0]]]])

@@ -1,4 +1,4 @@
-"""Center grouping of a whole image's pixels against the network's own forward pass.
+"""Benchmark of center grouping on a whole image's pixels, against the network's forward pass.
 
 ::
 
@@ -31,7 +31,7 @@ NUM_CLASSES = 3
 
 
 def measure_rows(side: int, counts: Sequence[int], quick: bool) -> list[Row]:
-    """Rows for images of ``side`` by ``side`` with every number of objects, on every device."""
+    """Rows for images of ``side`` by ``side`` pixels with every number of objects, on every device."""
     rows = []
     for device in devices():
         model = build_ours(our_config(quick), device).eval()
@@ -62,7 +62,7 @@ def _one_case(side: int, count: int, mixed_share: float, device: str, network: C
         return grouper(embeddings_Dhw, class_map_hw)
 
     def agree(outputs: dict[str, Tensor | None]) -> dict[str, Agreement]:
-        # Mixed pixels belong to nobody, and the class map says what is background.
+        # Mixed pixels belong to no object, and the class map gives the background.
         compared_N = ~data.is_mixed_N & (data.class_N > 0)
         index = adjusted_rand_index(data.group_N[compared_N], outputs[OURS].reshape(-1)[compared_N])
         expect_index(index, f'{count} objects, index to truth of unmixed pixels')

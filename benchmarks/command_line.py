@@ -1,4 +1,4 @@
-"""Arguments of the commands of the benchmarks."""
+"""Command-line arguments of the benchmarks."""
 
 import argparse
 import sys
@@ -12,7 +12,7 @@ FOLDER = Path('work_dirs/benchmarks')
 
 
 def benchmark_parser(description: str) -> argparse.ArgumentParser:
-    """A parser with the options of every benchmark."""
+    """Builds a parser with the options of every benchmark."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--quick', action='store_true', help='tiny sizes, to see that everything runs')
     parser.add_argument('--out', type=Path, default=FOLDER, help=f'folder for json and png; {FOLDER} unless given')

@@ -1,4 +1,4 @@
-"""Candidates side by side: first their results are compared, then their times."""
+"""Comparison of candidates: first of their results, then of their times."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,7 +14,7 @@ Agreement = dict[str, float]
 
 
 class DisagreementError(RuntimeError):
-    """Two ways to compute one thing gave different results: their times mean nothing."""
+    """Error for two methods that should agree and gave different results: comparing their times would be meaningless."""
 
 
 def compare(
@@ -25,7 +25,7 @@ def compare(
     candidates: Sequence[Candidate],
     agree: Callable[[dict[str, Any]], dict[str, Agreement]],
 ) -> list[Row]:
-    """Measures candidates on one case, and says so on the screen: a long run may stop later.
+    """Measures candidates on one case and prints each row at once, since a long run may be stopped later.
 
     Args:
         benchmark, setting, size, device: of the rows.
@@ -58,7 +58,7 @@ def compare(
 
 
 def largest_difference(results: Sequence[Tensor], expected: Sequence[Tensor], tolerance: float = 1e-4) -> float:
-    """The largest difference of two sets of tensors, each relative to the largest value of what is expected.
+    """The largest difference of two sets of tensors, each relative to the largest expected value.
 
     Raises:
         DisagreementError: if it exceeds ``tolerance``.

@@ -1,4 +1,4 @@
-"""Pixels to group: drawn alike on every machine.
+"""Synthetic pixels for groupers, the same on every machine.
 
 Shapes: N pixels, D values of the embedding, K groups.
 """
@@ -24,7 +24,7 @@ _REPULSION_STEPS = 300
 
 
 class MixedGroups(NamedTuple):
-    """Embeddings and the truth about them.
+    """Synthetic embeddings and their true groups.
 
     x_ND: float32.
     group_N: int64; 0 = background, 1 .. = objects. A pixel between two groups belongs to the nearer one.
@@ -41,7 +41,7 @@ class MixedGroups(NamedTuple):
 def mixed_groups(
     num_pixels: int, dims: int, num_groups: int, seed: int, *, mixed_share: float = MIXED_SHARE, num_classes: int = 1
 ) -> MixedGroups:
-    """Unit vectors in groups of very unequal sizes, the background being half of the pixels (before some are mixed).
+    """Draws unit vectors in groups of very unequal sizes; half of the pixels are background (before some are mixed).
 
     The sizes of the objects are log-uniform over 1:100; a tenth of the pixels are mixed linearly from two groups, the share
     uniform in (0, 1); noise of 0.1 / sqrt(D) a coordinate is added, and lengths are brought back to 1. The pixels come in
@@ -80,7 +80,7 @@ def margin_groups(
     within: float = 0.2,
     between: float = 6.0,
 ) -> MixedGroups:
-    """As :func:`mixed_groups`, but laid out as ``DiscriminativeLoss`` with its default margins makes embeddings.
+    """As :func:`mixed_groups`, but with the geometry that ``DiscriminativeLoss`` with its default margins produces.
 
     Centres lie at least ``between`` apart, pixels about ``within`` from theirs, and lengths are left as they are.
 
@@ -96,7 +96,7 @@ def margin_groups(
 
 
 def spread_centers(num_groups: int, dims: int, generator: torch.Generator) -> Tensor:
-    """Unit vectors (K, D) no two of which have a cosine above 0.5, or as far apart as repulsion brings them.
+    """Unit vectors (K, D) with pairwise cosines of at most 0.5, or as far apart as repulsion moves them.
 
     They are drawn one after the other, and one that comes too near an earlier one is drawn again. Where there is no room
     for so many (30 in D = 4), they are drawn once and pushed apart.
@@ -122,7 +122,7 @@ def spread_centers(num_groups: int, dims: int, generator: torch.Generator) -> Te
 
 
 def _repel(center_KD: Tensor) -> Tensor:
-    """Steps along a repulsion of ever shorter reach: in the end the nearest pair alone decides."""
+    """Moves unit vectors apart by repulsion with a range that shrinks until only the nearest pair matters."""
     others_KK = ~torch.eye(len(center_KD), dtype=torch.bool)
     for step in range(_REPULSION_STEPS):
         progress = step / _REPULSION_STEPS
@@ -157,7 +157,7 @@ def _mix(
 
 
 def _draw_groups(num_pixels: int, num_groups: int, generator: torch.Generator) -> Tensor:
-    """Half background, objects of log-uniform sizes and at least one pixel each, in random order: (N,)."""
+    """Random labels: half background, objects of log-uniform sizes and at least one pixel each, in random order: (N,)."""
     if num_pixels < 2 * num_groups:
         raise ValueError(f'expected at least {2 * num_groups} pixels for {num_groups} groups, got {num_pixels}')
     foreground = num_pixels // 2

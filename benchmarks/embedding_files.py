@@ -1,4 +1,4 @@
-"""Embeddings and class maps of trained models, as files."""
+"""Files with embeddings and class maps of trained models."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,13 +30,13 @@ class TrainedEmbeddings(NamedTuple):
 
 
 def save_embeddings(trained: TrainedEmbeddings, path: Path) -> None:
-    """Writes a file that :func:`load_embeddings` reads, making its folder where it is missing."""
+    """Writes a file for :func:`load_embeddings`, and creates its folder if needed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save(dict(trained._asdict(), images=[image._asdict() for image in trained.images]), path)
 
 
 def load_embeddings(path: Path) -> TrainedEmbeddings:
-    """Reads a file of :func:`save_embeddings`; nothing in it is executed.
+    """Reads a file of :func:`save_embeddings` without executing code from it.
 
     Raises:
         ValueError: if it holds something else.

@@ -1,4 +1,4 @@
-"""From embeddings to labels: ours against dense mean shift, scikit-learn and a seeded hill climb.
+"""Benchmark of grouping: ours against dense mean shift, scikit-learn and a seeded hill climb.
 
 ::
 
@@ -59,7 +59,7 @@ _LARGEST_REPEATED = {
 
 
 def measure_rows(cases: Sequence[tuple[int, int]], files: Sequence[Path]) -> list[Row]:
-    """Rows for cases of (pixels, D) of data (a) on every device, and for files of data (b)."""
+    """Rows for synthetic data (a) of (pixels, D) on every device, and for files of trained embeddings (b)."""
     rows = []
     for device in devices():
         for size, dims in cases:

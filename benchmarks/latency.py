@@ -1,4 +1,5 @@
-"""Seconds from an image to its instances: ours, mmdet's Mask R-CNN and SOLOv2, all on ResNet-50 with random weights.
+"""Benchmark of the seconds from an image to its instances: ours, mmdet's Mask R-CNN and SOLOv2, all on ResNet-50 with
+random weights.
 
 ::
 
@@ -49,7 +50,7 @@ _SURE = 10.0
 
 
 def measure_rows(side: int, quick: bool) -> list[Row]:
-    """Every model on an image of ``side`` by ``side``, on every device."""
+    """Measures every model on an image of ``side`` by ``side`` pixels, on every device."""
     rows = []
     for device in devices():
         rows += _one_device(side, quick, device)
@@ -81,7 +82,7 @@ def _one_device(side: int, quick: bool, device: str) -> list[Row]:
     found: dict[str, int] = {}
 
     def agree(outputs: dict[str, Any]) -> dict[str, Agreement]:
-        # There is no common result; what was found is what the time went into.
+        # There is no common result; the objects that were found explain the time.
         found.update({method: len(output[0].pred_instances) for method, output in outputs.items()})
         return {}
 
@@ -91,7 +92,7 @@ def _one_device(side: int, quick: bool, device: str) -> list[Row]:
 
 
 class _Predict:
-    """From an image to its instances."""
+    """Prediction of the instances of one image, as a callable."""
 
     def __init__(self, model: nn.Module, batch: dict[str, list]) -> None:
         self.model, self.batch = model, batch
@@ -104,7 +105,7 @@ class _Predict:
 
 
 def replace_output(model: nn.Module) -> None:
-    """Lets a model run its network and then give class scores and embeddings of drawn objects in place of the network's."""
+    """Makes a model return class scores and embeddings of synthetic objects after running its network."""
     network, drawn = model.scores_and_embeddings, {}
 
     def scores_and_embeddings(*args, **kwargs) -> tuple[Tensor, Tensor]:
@@ -118,7 +119,7 @@ def replace_output(model: nn.Module) -> None:
 
 
 def _draw(size: tuple[int, int], num_classes: int, dims: int) -> tuple[Tensor, Tensor]:
-    """Scores (1, C, h, w) and embeddings (1, D, h, w)."""
+    """Synthetic scores (1, C, h, w) and embeddings (1, D, h, w)."""
     data = margin_groups(size[0] * size[1], dims, _NUM_OBJECTS + 1, seed=0, mixed_share=0.0, num_classes=3)
     # Objects lie together in an image, or interpolating between pixels would mix all classes.
     order_N = torch.argsort(data.group_N, stable=True)

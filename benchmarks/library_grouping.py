@@ -1,4 +1,4 @@
-"""scikit-learn's groupings, as a user would call them."""
+"""scikit-learn's clustering methods with usual settings."""
 
 import torch
 from sklearn.cluster import HDBSCAN, MeanShift
@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def flat_bandwidth(concentration: float, dims: int) -> float:
-    r"""The radius of MeanShift's flat kernel that is as wide as the Gaussian one: :math:`\sqrt{(D + 2) / \delta}`.
+    r"""The radius of MeanShift's flat kernel with the same width as the Gaussian one: :math:`\sqrt{(D + 2) / \delta}`.
 
     Within a ball of radius h in D dimensions a coordinate has the variance h^2 / (D + 2); the kernel's is 1 / delta.
 
@@ -27,5 +27,6 @@ def mean_shift_labels(x_ND: Tensor, bandwidth: float, bin_seeding: bool) -> Tens
 
 
 def hdbscan_labels(x_ND: Tensor) -> Tensor:
-    """scikit-learn's HDBSCAN with its defaults: (N,) int64 labels 0, 1, ..; -1 = noise, which counts as one more group."""
+    """scikit-learn's HDBSCAN with default settings: (N,) int64 labels 0, 1, ..; -1 = noise, which counts as one more
+    group."""
     return torch.from_numpy(HDBSCAN().fit_predict(x_ND.numpy())).long()

@@ -1,4 +1,5 @@
-"""The two embedding losses, forward and backward, against a loop over instances and a matrix of pixels by pixels.
+"""Benchmark of the two embedding losses, forward and backward, against a loop over instances and a matrix of pixels by
+pixels.
 
 ::
 
@@ -36,7 +37,7 @@ _SMALLER_SIDE = 64
 
 
 class Batch(NamedTuple):
-    """Embeddings (images, D, H, W) that ask for a gradient, instance and class map (images, H, W)."""
+    """Embeddings (images, D, H, W) that require a gradient, instance and class map (images, H, W)."""
 
     embeddings_NDHW: Tensor
     instance_map_NHW: Tensor
@@ -49,7 +50,7 @@ class Batch(NamedTuple):
 def make_batch(
     draw: Callable, images: int, dims: int, side: int, num_instances: int, device: str, seed: int = 0
 ) -> Batch:
-    """Square maps of drawn pixels.
+    """Builds square maps of synthetic pixels.
 
     Args:
         draw: :func:`~.data.mixed_groups` or :func:`~.data.margin_groups`.
@@ -76,7 +77,8 @@ def make_batch(
 
 
 def measure_rows(side: int, counts: Sequence[int], images: int) -> list[Row]:
-    """Both losses on maps of ``side`` by ``side`` on every device, the first with every number of instances."""
+    """Rows of both losses on maps of ``side`` by ``side`` pixels on every device, the first with every number of
+    instances."""
     rows = []
     for device in devices():
         for count in counts:
@@ -136,7 +138,7 @@ def _against(
     method: str | None = None,
     alternative: Callable[[], Tensor] | None = None,
 ) -> list[Row]:
-    """Rows of a loss with its gradient, and of the alternative where there is one, after value and gradient agree."""
+    """Rows of a loss with its gradient and, if given, of the alternative, after a check that value and gradient agree."""
 
     def train(loss: Callable[[], Tensor]) -> tuple[Tensor, Tensor]:
         value = loss()

@@ -1,4 +1,4 @@
-"""On what something was measured."""
+"""Description of the machine on which a benchmark ran."""
 
 import platform
 from pathlib import Path
@@ -13,12 +13,12 @@ _MATRIX_SIDE = 2048
 
 
 def devices() -> list[str]:
-    """The devices that torch sees here: 'cpu', and 'cuda' where there is a GPU."""
+    """The available devices of torch: 'cpu', and 'cuda' with a GPU."""
     return ['cpu', 'cuda'] if torch.cuda.is_available() else ['cpu']
 
 
 def describe_machine() -> dict[str, Any]:
-    """Kind of machine, without its name: system, processor, cores' threads that torch uses, versions, GPU or None."""
+    """Kind of machine, without its name: system, processor, torch's number of threads, versions, GPU or None."""
     return {
         'system': f'{platform.system()} {platform.machine()}',
         'cpu': _processor(),
@@ -39,7 +39,7 @@ def matrix_product_gflops(device: str, side: int = _MATRIX_SIDE) -> float:
 
 
 def available_bytes(device: str) -> int | None:
-    """Memory that is free on a device; ``None`` where the system does not say."""
+    """Free memory of a device in bytes; ``None`` if the system does not report it."""
     if device == 'cuda':
         return torch.cuda.mem_get_info()[0]
     return _memory_line('MemAvailable')

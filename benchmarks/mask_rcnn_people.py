@@ -1,4 +1,4 @@
-"""Trains mmdet's Mask R-CNN on the images of our model of people, as that model is trained: the row beside ours.
+"""Trains mmdet's Mask R-CNN on the images of our model of people, with the same training, for comparison.
 
 From the root of the repository; the first line writes the backbone's weights, the last has another schedule::
 
@@ -48,7 +48,8 @@ AVX512-BF16."""
 
 @MODELS.register_module()
 class LeanMaskRCNN(MaskRCNN):
-    """Mask R-CNN with what our segmentor has: convolutions in the memory order that CPUs like, float32 where positions count.
+    """Mask R-CNN with two properties of our segmentor: a memory order that is fast on CPUs, and float32 for
+    coordinates.
 
     mmdet rounds the regions to the type of the features before it reads these there. In bfloat16 a coordinate above 256
     pixels would be rounded to even numbers. The heads' convolutions and matrix products are in bfloat16 again.
@@ -60,7 +61,7 @@ class LeanMaskRCNN(MaskRCNN):
 
 
 def with_mask_rcnn(ours: Config) -> Config:
-    """Our config with mmdet's Mask R-CNN in place of our network, and the data packed for it."""
+    """Our config with mmdet's Mask R-CNN instead of our network, and with data packed for it."""
     config = Config(ours.to_dict())
     preprocessor = ours.model.data_preprocessor
     network = Config.fromfile(MMDETS)
@@ -124,7 +125,7 @@ def with_mask_rcnn(ours: Config) -> Config:
 
 
 def packed_for_mmdet(pipeline: Sequence[dict]) -> list[dict]:
-    """Our pipeline without the maps that our model learns from, and with boxes that fit what a crop leaves of a mask."""
+    """Our pipeline without label maps, and with boxes around the part of a mask that a crop leaves."""
     steps = []
     for step in pipeline:
         if step['type'] == 'mmdet.RandomCrop':

@@ -1,4 +1,4 @@
-"""One iteration of blurring mean shift, as in training, against ``softmax(delta X X^T) X``.
+"""Benchmark of one iteration of blurring mean shift, as in training, against ``softmax(delta X X^T) X``.
 
 ::
 
@@ -34,7 +34,8 @@ _GPU_SIZE, _GPU_DIMS, _GPU_LOOPS = 129 * 129, 64, 5
 
 
 def measure_rows(sizes: Sequence[int], dims: Sequence[int]) -> list[Row]:
-    """Forward, and forward and backward, for every size and number of dimensions on every device."""
+    """Rows of the forward pass, and of forward and backward pass, for every size and number of dimensions on every
+    device."""
     rows = []
     for device in devices():
         peak_gflops = matrix_product_gflops(device)
@@ -76,7 +77,7 @@ def _one_case(size: int, dims: int, backward: bool, device: str, peak_gflops: fl
 
 
 def _iterate(iterate: Callable[[Tensor], Tensor], x_ND: Tensor, slope_ND: Tensor | None) -> tuple[Tensor, ...]:
-    """The shifted embeddings and, where a slope is given, the gradient of their product with it."""
+    """The shifted embeddings and, if a slope is given, the gradient of their product with it."""
     if slope_ND is None:
         with torch.no_grad():
             return (iterate(x_ND),)
@@ -87,7 +88,7 @@ def _iterate(iterate: Callable[[Tensor], Tensor], x_ND: Tensor, slope_ND: Tensor
 
 
 def _five_loops() -> list[Row]:
-    """Time of a data-centre GPU for an image; in TF32 too, and by how much the groups then differ."""
+    """Rows of five iterations for one image on a data-centre GPU, also in TF32, with the difference of the groups."""
     x_ND = mixed_groups(_GPU_SIZE, _GPU_DIMS, 31, seed=0).x_ND.cuda()
 
     def shift(precision: str) -> Tensor:

@@ -1,4 +1,4 @@
-"""Time and peak memory of a function."""
+"""Measures time and peak memory of a function."""
 
 import itertools
 import time
@@ -21,14 +21,14 @@ _CLEAR_HIGH_WATER_MARK = '5'
 
 
 class Candidate(NamedTuple):
-    """One of the ways to do a piece of work.
+    """One of the methods to compare.
 
     method: its name in the table.
-    run: does the work; what it returns is looked at before anything is timed.
+    run: does the work; its results are compared before anything is timed.
     repeats: how often it is timed; fewer than five only where one takes very long.
     times: how often ``run`` would have to be done for the whole work: its time is multiplied.
     memory: whose memory is measured.
-    note: what a reader of the table has to know.
+    note: a remark for readers of the table.
     """
 
     method: str
@@ -40,14 +40,14 @@ class Candidate(NamedTuple):
 
 
 class Measurement(NamedTuple):
-    """Median of the times, and memory above the inputs (``None`` where the system does not say)."""
+    """Median time, and memory above the inputs (``None`` if the system does not report it)."""
 
     seconds: float
     peak_bytes: int | None
 
 
 def warm_up(candidates: Sequence[Candidate], device: str) -> tuple[dict[str, Any], dict[str, int | None]]:
-    """Runs each candidate once: what it returned and the bytes it needed, by method.
+    """Runs each candidate once; returns its result and its peak memory in bytes, by method.
 
     Example:
         >>> outputs, peak_bytes = warm_up([Candidate('zeros', lambda: torch.zeros(1000))], 'cpu')
@@ -62,7 +62,8 @@ def warm_up(candidates: Sequence[Candidate], device: str) -> tuple[dict[str, Any
 
 
 def median_seconds(candidates: Sequence[Candidate], device: str) -> dict[str, float]:
-    """Median time of each candidate, by method. They take turns (A B A B), so that drift of the machine hits all alike.
+    """Median time of each candidate, by method; they run in turn (A B A B), so that drift of the machine affects all
+    alike.
 
     A warm-up (:func:`warm_up`) goes before.
     """
@@ -75,7 +76,7 @@ def median_seconds(candidates: Sequence[Candidate], device: str) -> dict[str, fl
 
 
 def seconds_of(run: Callable[[], Any], device: str) -> float:
-    """Wall time of one call, until the device has done all that was asked of it."""
+    """Wall time of one call, until the device has finished its work."""
     _synchronize(device)
     start = time.perf_counter()
     run()
@@ -84,7 +85,7 @@ def seconds_of(run: Callable[[], Any], device: str) -> float:
 
 
 def torch_peak(run: Callable[[], Any], device: str) -> tuple[Any, int | None]:
-    """The return value of ``run``, and the bytes that torch had allocated at once at most in it, above those before.
+    """The return value of ``run``, and torch's peak memory in bytes during it, above the memory before.
 
     Example:
         >>> _, peak_bytes = torch_peak(lambda: [torch.zeros(100).sum() for _ in range(9)], 'cpu')
@@ -106,9 +107,9 @@ def torch_peak(run: Callable[[], Any], device: str) -> tuple[Any, int | None]:
 
 
 def resident_peak(run: Callable[[], Any], device: str = 'cpu') -> tuple[Any, int | None]:
-    """The return value of ``run``, and by how many bytes the process's resident memory rose at most (Linux; else ``None``).
+    """The return value of ``run``, and the peak rise of the process's resident memory in bytes (Linux; else ``None``).
 
-    Memory that the process holds free already is not seen again, so that it is a lower bound. Processes that ``run``
+    Memory that the process already holds free is not counted, so that it is a lower bound. Processes that ``run``
     starts are not counted.
     """
     try:
@@ -121,7 +122,7 @@ def resident_peak(run: Callable[[], Any], device: str = 'cpu') -> tuple[Any, int
 
 
 def host_synchronizations(run: Callable[[], Any]) -> int:
-    """Number of times that ``run`` makes the host wait for the GPU, as torch counts it."""
+    """Number of times that ``run`` makes the host wait for the GPU, counted by torch."""
     torch.cuda.set_sync_debug_mode('warn')
     try:
         with warnings.catch_warnings(record=True) as caught:

@@ -31,7 +31,7 @@ SMALL_NETWORK = {
 
 
 def our_config(quick: bool) -> Config:
-    """The model's part of :data:`OUR_CONFIG`, a small one where it has to be quick."""
+    """The model of :data:`OUR_CONFIG`, with a small network if ``quick``."""
     config = Config.fromfile(Path(__file__).parents[1] / OUR_CONFIG)
     if quick:
         config.merge_from_dict(SMALL_NETWORK)
@@ -39,7 +39,7 @@ def our_config(quick: bool) -> Config:
 
 
 def build_ours(config: Config, device: str) -> nn.Module:
-    """A model of mmseg's registry with random weights, drawn alike in every run."""
+    """Builds a model of mmseg's registry with random weights, the same in every run."""
     init_default_scope('mmseg')
     torch.manual_seed(0)
     model = MODELS.build(config)
@@ -48,7 +48,7 @@ def build_ours(config: Config, device: str) -> nn.Module:
 
 
 def build_mmdet(config_file: str, settings: dict[str, Any], device: str) -> nn.Module:
-    """A model of a config that mmdet brings along, with random weights, for testing.
+    """Builds a model of a config that comes with mmdet, with random weights, for testing.
 
     Args:
         config_file: below mmdet's configs folder, such as 'solov2/solov2_r50_fpn_1x_coco.py'.
@@ -72,7 +72,7 @@ def _initialize(model: nn.Module) -> None:
 
 
 def random_image(side: int, seed: int = 0) -> np.ndarray:
-    """An image (side, side, 3) uint8 of soft spots, drawn alike on every machine."""
+    """A random image (side, side, 3) uint8 of blurred spots, the same on every machine."""
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.rand(1, 3, 8, 8, generator=generator)
     smooth = nn.functional.interpolate(coarse, (side, side), mode='bilinear')[0]
@@ -80,7 +80,7 @@ def random_image(side: int, seed: int = 0) -> np.ndarray:
 
 
 def image_batch(side: int, images: int = 1) -> dict[str, list]:
-    """A batch for ``test_step`` as a data loader gives it: images that need no resizing."""
+    """A batch for ``test_step``, as from a data loader: images that need no resizing."""
     meta = dict(ori_shape=(side, side), img_shape=(side, side), pad_shape=(side, side), scale_factor=(1.0, 1.0))
     return {
         'inputs': [torch.from_numpy(random_image(side, seed)).permute(2, 0, 1) for seed in range(images)],
@@ -89,7 +89,7 @@ def image_batch(side: int, images: int = 1) -> dict[str, list]:
 
 
 def labelled_batch(instance_map_NHW: Tensor, class_map_NHW: Tensor) -> dict[str, list]:
-    """A batch for ``train_step`` as a data loader gives it: images with these label maps."""
+    """A batch for ``train_step``, as from a data loader: images with the given label maps."""
     batch = image_batch(instance_map_NHW.shape[-1], len(instance_map_NHW))
     for sample, instance_map_HW, class_map_HW in zip(
         batch['data_samples'], instance_map_NHW, class_map_NHW, strict=True

@@ -1,4 +1,4 @@
-"""Baselines beside our model on nuclei: classical methods, connected components, label maps of other programs.
+"""Baselines for our model on nuclei: classical methods, connected components, label maps of other programs.
 
 ::
 
@@ -79,7 +79,7 @@ START = {'blur': 0.5, 'distance_sigma': 2.0, 'min_distance': 5, 'min_size': 16}
 
 
 class NucleiImage(NamedTuple):
-    """``pixels_HWC`` uint8, BGR; ``truth_HW``: -1 = ignored, 0 = background, objects from 1."""
+    """An image of nuclei: ``pixels_HWC`` uint8, BGR; ``truth_HW``: -1 = ignored, 0 = background, objects from 1."""
 
     img_id: int
     stem: str
@@ -88,14 +88,15 @@ class NucleiImage(NamedTuple):
 
 
 class Found(NamedTuple):
-    """Label map (H, W), 0 = none, and the score of label k at k - 1; ``None`` where the method has no scores."""
+    """Objects found by a method: label map (H, W), 0 = none, and the score of label k at k - 1; ``None`` for a method
+    without scores."""
 
     labels_HW: np.ndarray
     score_K: np.ndarray | None = None
 
 
 class Counts(NamedTuple):
-    """Of one image: numbers of objects, and of pairs at an IoU of .5 and .75."""
+    """Counts of one image: objects, and matched pairs at an IoU of .5 and .75."""
 
     true: int
     predicted: int
@@ -104,7 +105,7 @@ class Counts(NamedTuple):
 
 
 class Accuracy(NamedTuple):
-    """Over some images; see the columns of the table."""
+    """Accuracy and count error over some images; explained with the columns of the table."""
 
     accuracy_50: float
     accuracy_75: float
@@ -113,7 +114,7 @@ class Accuracy(NamedTuple):
 
 @dataclass(frozen=True)
 class NucleiRow:
-    """A method's line of the table."""
+    """A row of the table: one method and its results."""
 
     method: str
     all_images: Accuracy
@@ -134,7 +135,7 @@ def is_fluorescent(pixels_HWC: np.ndarray) -> bool:
 
 
 def otsu_foreground(pixels_HWC: np.ndarray, blur: float = 0.0) -> np.ndarray:
-    """The side of Otsu's threshold to which fewer pixels belong, its holes filled: (H, W) bool.
+    """Foreground by Otsu's threshold: the side with fewer pixels, with its holes filled, (H, W) bool.
 
     In bright field most pixels are the bright background, and the objects are what is darker.
 
@@ -156,7 +157,7 @@ def otsu_foreground(pixels_HWC: np.ndarray, blur: float = 0.0) -> np.ndarray:
 
 
 def components(foreground_HW: np.ndarray, min_size: int = 1) -> np.ndarray:
-    """8-connected components of at least ``min_size`` pixels: (H, W) labels from 1.
+    """Labels the 8-connected components of at least ``min_size`` pixels, from 1: (H, W).
 
     Example:
         >>> components(np.array([[1, 0, 0, 1], [0, 1, 0, 0]]), min_size=2)
@@ -169,7 +170,7 @@ def components(foreground_HW: np.ndarray, min_size: int = 1) -> np.ndarray:
 def distance_watershed(
     foreground_HW: np.ndarray, distance_sigma: float, min_distance: int, min_size: int = 1
 ) -> np.ndarray:
-    """Splits a foreground at the necks between the peaks of its distance to the background.
+    """Separates touching objects in a foreground by a watershed on the distance to the background.
 
     Args:
         distance_sigma: standard deviation of a Gaussian on the distances, in pixels.
@@ -206,14 +207,14 @@ def otsu_watershed(
 
 
 def count_pairs(truth_HW: np.ndarray, labels_HW: np.ndarray) -> Counts:
-    """Objects and pairs of one image; see :func:`match_objects`."""
+    """Counts the objects of one image and their matched pairs; see :func:`match_objects`."""
     overlap = label_overlap(truth_HW, labels_HW)
     pairs_50, pairs_75 = (match_objects(overlap, threshold)[0] for threshold in (0.5, 0.75))
     return Counts(len(overlap.truth_area_G), len(overlap.prediction_area_K), pairs_50, pairs_75)
 
 
 def pool(counts: Sequence[Counts]) -> Accuracy:
-    """AP* over all images together; NaN of no image.
+    """AP* over all images together; NaN without images.
 
     Example:
         >>> pool([Counts(true=3, predicted=1, pairs_50=1, pairs_75=0), Counts(1, 2, 1, 1)])
@@ -228,7 +229,7 @@ def pool(counts: Sequence[Counts]) -> Accuracy:
 
 
 def renumbered(found: Found) -> tuple[np.ndarray, np.ndarray]:
-    """Labels without gaps, and the score of each: labels without a pixel are left out.
+    """Renumbers labels without gaps, and selects their scores: labels without a pixel are left out.
 
     Example:
         >>> renumbered(Found(np.array([[0, 3, 1]]), np.array([0.5, 0.6, 0.7])))
@@ -244,7 +245,7 @@ def renumbered(found: Found) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Table:
-    """Evaluates methods on the images of a data set.
+    """Evaluates methods on the images of a data set, and collects a row for each.
 
     Args:
         images: of the data set, all of them.
@@ -257,7 +258,7 @@ class Table:
         self.rows: list[NucleiRow] = []
 
     def add(self, method: str, found: Sequence[Found], seconds: float | None, note: str = '') -> None:
-        """Evaluates what a method has found in each image, and prints its line."""
+        """Evaluates the objects that a method has found in each image, and prints their row."""
         metric = CocoInstanceMetric(self.ann_file, metric='segm')
         metric.dataset_meta = dict(classes=(CLASS,))
         counts = []
@@ -279,14 +280,14 @@ class Table:
         print(format_rows(self.rows[-1:]).splitlines()[-1], flush=True)
 
     def add_timed(self, method: str, segment: Callable[[NucleiImage], np.ndarray], note: str = '') -> None:
-        """Runs a method without scores on each image."""
+        """Runs a method without scores on each image, and adds its row with the CPU time."""
         began = time.process_time()
         found = [Found(segment(image)) for image in self.images]
         self.add(method, found, time.process_time() - began, note)
 
 
 def format_rows(rows: Sequence[NucleiRow]) -> str:
-    """The table in markdown."""
+    """Formats the table in markdown."""
     titles = (
         'method',
         'AP* .5',
@@ -314,7 +315,7 @@ def format_rows(rows: Sequence[NucleiRow]) -> str:
 
 
 def tune(images: Sequence[NucleiImage], method: Callable[..., np.ndarray], names: Sequence[str]) -> dict[str, float]:
-    """The settings of a method with the best AP* at .5, searched one after the other; see :func:`search_settings`."""
+    """Finds the settings of a method with the best AP* at .5, one after the other; see :func:`search_settings`."""
 
     def accuracy(settings: dict[str, float]) -> float:
         counts = [count_pairs(image.truth_HW, method(image.pixels_HWC, **settings)) for image in images]
@@ -329,7 +330,7 @@ def tune(images: Sequence[NucleiImage], method: Callable[..., np.ndarray], names
 
 
 def read_images(folder: Path, ann_file: str, every: int = 1) -> list[NucleiImage]:
-    """The images of a COCO json with ``images/`` beside it, one in ``every``."""
+    """Reads every ``every``-th image of a COCO json, from the folder ``images/`` beside the json."""
     init_default_scope('mmseg')
     dataset = DATASETS.build(
         dict(
@@ -356,7 +357,7 @@ def read_images(folder: Path, ann_file: str, every: int = 1) -> list[NucleiImage
 
 
 def add_model_rows(table: Table, folder: Path, config_name: str, checkpoint: str) -> None:
-    """Our model, and the components of its class map."""
+    """Adds the rows of our model and of the connected components of its class map."""
     config = Config.fromfile(config_name)
     model = init_model(config, checkpoint, device='cuda:0' if torch.cuda.is_available() else 'cpu')
     if not isinstance(model, EmbeddingSegmentor):
@@ -375,7 +376,7 @@ def add_model_rows(table: Table, folder: Path, config_name: str, checkpoint: str
 
 
 def shuffled(found: Sequence[Found], seed: int = 0) -> list[Found]:
-    """The same instances, the scores of all images dealt out at random.
+    """The same instances with the scores of all images permuted at random.
 
     Example:
         >>> [one.score_K.tolist() for one in shuffled([Found(np.array([[1]]), np.array([0.5]))] * 2)]
@@ -390,7 +391,7 @@ def shuffled(found: Sequence[Found], seed: int = 0) -> list[Found]:
 def run_model(
     model: EmbeddingSegmentor, dataset: torch.utils.data.Dataset
 ) -> Iterator[tuple[int, tuple[Found, float], tuple[Found, float]]]:
-    """For each image its id; components of the class map and CPU seconds; instances and CPU seconds."""
+    """Yields for each image its id; the components of its class map with CPU seconds; its instances with CPU seconds."""
     grouper, scorer = ClassGrouping(connected=True, min_size=model.grouper.min_size), SilhouetteScorer(half_size=0)
     for index in range(len(dataset)):
         packed = dataset[index]
@@ -423,7 +424,7 @@ def run_model(
 
 
 def add_label_maps(table: Table, folder: Path) -> None:
-    """The row of a folder of label maps."""
+    """Adds the row of a folder of label maps."""
     found = [read_label_map(folder / f'{image.stem}.npz', image.truth_HW.shape) for image in table.images]
     path = folder / 'summary.json'
     summary = json.loads(path.read_text()) if path.is_file() else {}
@@ -432,7 +433,7 @@ def add_label_maps(table: Table, folder: Path) -> None:
 
 
 def read_label_map(path: Path, size: tuple[int, int]) -> Found:
-    """A label map of ``np.savez``; see the top of this file.
+    """Reads a label map of ``np.savez``; format at the top of this file.
 
     Raises:
         ValueError: if the file is missing, has no label map or one of another size.

@@ -1,4 +1,4 @@
-"""Rows of measurements: as a table on the screen, as json, and as an image of cost against N."""
+"""Rows of measurements: as a table in the terminal, as json, and as a plot of cost against size."""
 
 import json
 from collections.abc import Sequence
@@ -18,19 +18,19 @@ OURS = 'ours'
 
 @dataclass(frozen=True)
 class Row:
-    """One method on one case.
+    """The result of one method on one case.
 
     benchmark: the module that measured it.
     setting: what is the same along a curve, such as 'D=16, forward'.
     size: what grows along a curve: pixels N, or instances; ``None`` where nothing does.
     method: :data:`OURS` or the name of an alternative.
     device: 'cpu' or 'cuda'.
-    seconds: median; ``None`` if not measured, and ``note`` says why.
+    seconds: median; ``None`` if not measured, and ``note`` has the reason.
     peak_bytes: memory above the inputs; ``None`` if not measured.
     memory: whose memory (see :data:`~.measure.MemoryKind`).
     repeats: number of times that the median is of.
     agreement: how well the result agrees, by the name of the figure.
-    note: what a reader of the table has to know.
+    note: a remark for readers of the table.
     """
 
     benchmark: str
@@ -46,17 +46,17 @@ class Row:
     note: str = ''
 
     def case(self) -> tuple:
-        """The part that comparable rows have in common."""
+        """The part of a row by which comparable rows are found."""
         return self.benchmark, self.setting, self.size, self.device
 
 
 def not_measured(benchmark: str, setting: str, size: int | None, method: str, device: str, reason: str) -> Row:
-    """A row that says why there is no figure."""
+    """A row without a measurement, with the reason."""
     return Row(benchmark, setting, size, method, device, note=f'not measured: {reason}')
 
 
 def ratios_to_ours(rows: Sequence[Row]) -> list[float | None]:
-    """The time of each row over that of ours on the same case; ``None`` where one was not measured.
+    """The time of each row relative to our method on the same case; ``None`` if one was not measured.
 
     Example:
         >>> rows = [Row('b', '', 1, OURS, 'cpu', seconds=2.0), Row('b', '', 1, 'other', 'cpu', seconds=5.0)]
@@ -70,7 +70,7 @@ def ratios_to_ours(rows: Sequence[Row]) -> list[float | None]:
 
 
 def format_table(rows: Sequence[Row]) -> str:
-    """The rows as a table of fixed width, a line each, in markdown.
+    """Formats rows as a table of fixed width in markdown.
 
     Example:
         >>> print(format_table([Row('b', 'D=4', 8, OURS, 'cpu', 0.25, 2**20, repeats=5)]))
@@ -106,12 +106,12 @@ def _cells(row: Row, ratio: float | None) -> tuple[str, ...]:
 
 
 def format_seconds(seconds: float) -> str:
-    """Three digits: '1.23 s' or '45.6 ms'."""
+    """Formats seconds with three digits: '1.23 s' or '45.6 ms'."""
     return f'{seconds:.3g} s' if seconds >= 1 else f'{seconds * 1000:.3g} ms'
 
 
 def write_report(rows: Sequence[Row], path: Path, command: str, machine: dict[str, Any], **more: Any) -> None:
-    """Writes machine, date, command and rows as json, making the folder where it is missing."""
+    """Writes machine, date, command and rows as json, and creates the folder if needed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     report = {
         'command': command,
@@ -124,13 +124,13 @@ def write_report(rows: Sequence[Row], path: Path, command: str, machine: dict[st
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of a json of :func:`write_report`."""
+    """Reads the rows from a json of :func:`write_report`."""
     rows = json.loads(path.read_text())['rows']
     return [Row(**{name: value for name, value in row.items() if name != 'times_ours'}) for row in rows]
 
 
 def plot_cost(rows: Sequence[Row], path: Path) -> bool:
-    """Draws seconds and memory against the size, both axes logarithmic, a line of panels for each setting and device.
+    """Plots seconds and memory against size on logarithmic axes, with a row of panels for each setting and device.
 
     Returns:
         False, and draws nothing, if no method was measured at two sizes or more.
@@ -150,7 +150,7 @@ def plot_cost(rows: Sequence[Row], path: Path) -> bool:
                 points = sorted(of_method, key=lambda row: row.size)
                 width = 2.5 if method == OURS else 1
                 left.plot([r.size for r in points], [r.seconds for r in points], 'o-', label=method, linewidth=width)
-                # Resident memory is a lower bound: what the process holds free already is not seen again.
+                # Resident memory is a lower bound: memory that the process already holds free is not counted.
                 known = [r for r in points if r.peak_bytes and r.memory == 'torch']
                 right.plot([r.size for r in known], [r.peak_bytes / 2**20 for r in known], 'o-', linewidth=width)
             for panel, label in ((left, 'seconds'), (right, 'MiB above the inputs')):

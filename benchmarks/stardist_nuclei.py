@@ -1,4 +1,4 @@
-"""Trains StarDist on dsb2018 for a number of CPU minutes, and writes what it finds on the validation images.
+"""Trains StarDist on dsb2018 for a number of CPU minutes, and writes its label maps of the validation images.
 
 StarDist and TensorFlow have an environment of their own; this file imports nothing of the project::
 
@@ -41,7 +41,7 @@ CHANGE_TO_GREY, CHANGE_TO_NEGATIVE = 0.2, 0.15
 
 
 class LabelledImage(NamedTuple):
-    """``stem`` of the file name, ``pixels_HWC`` normalized float32, ``labels_HW`` the true objects."""
+    """An image of nuclei: ``stem`` of the file name, ``pixels_HWC`` normalized float32, ``labels_HW`` the true objects."""
 
     stem: str
     pixels_HWC: np.ndarray
@@ -151,7 +151,7 @@ def main() -> None:
 
 
 class CosineInTime(tf.keras.callbacks.Callback):
-    """Lets the learning rate fall along half a cosine over a budget of CPU time, and stops at its end.
+    """Decreases the learning rate along half a cosine over a budget of CPU time, and stops the training at its end.
 
     Args:
         seconds: of CPU time, counted from the start of training.
@@ -190,7 +190,8 @@ class CosineInTime(tf.keras.callbacks.Callback):
 
 
 def augment(image_HWC: np.ndarray, labels_HW: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The example's flips, quarter turns, gain, offset and noise; besides, grey and inverted images."""
+    """Augmentation of StarDist's example: flips, quarter turns, gain, offset and noise; in addition, grey and inverted
+    images."""
     turns = np.random.randint(4)
     image_HWC, labels_HW = np.rot90(image_HWC, turns), np.rot90(labels_HW, turns)
     if np.random.uniform() < 0.5:
@@ -205,7 +206,8 @@ def augment(image_HWC: np.ndarray, labels_HW: np.ndarray) -> tuple[np.ndarray, n
 
 
 def read_split(folder: Path, split: str) -> list[LabelledImage]:
-    """The images of a split in the order of its json, normalized, with their label maps: the smaller object on top."""
+    """Reads the images of a split in the order of its json, normalized, with label maps in which smaller objects lie on
+    top."""
     coco = COCO(str(folder / f'{split}.json'))
     images = []
     for info in coco.dataset['images']:
@@ -221,13 +223,15 @@ def read_split(folder: Path, split: str) -> list[LabelledImage]:
 
 
 def normalize(image_HWC: np.ndarray) -> np.ndarray:
-    """Percentiles 1 and 99.8 of all channels together become 0 and 1, as in StarDist's example for colour; not cut off."""
+    """Maps percentiles 1 and 99.8 of all channels together to 0 and 1 without clipping, as StarDist's example for
+    colour does."""
     low, high = np.percentile(image_HWC, (1, 99.8))
     return ((image_HWC - low) / (high - low + 1e-20)).astype(np.float32)
 
 
 def is_fluorescent(image_HWC: np.ndarray) -> bool:
-    """As :func:`benchmarks.nuclei_baselines.is_fluorescent`, which this environment cannot import."""
+    """Whether an image has no colour and is mostly dark; copy of :func:`benchmarks.nuclei_baselines.is_fluorescent`,
+    which StarDist's environment cannot import."""
     return bool((image_HWC == image_HWC[..., :1]).all() and np.median(image_HWC[..., 0]) < 80)
 
 

@@ -1,4 +1,4 @@
-"""Groupings of trained models' embeddings: data (b) of :mod:`benchmarks.grouping`."""
+"""Benchmark of groupings on trained models' embeddings: data (b) of :mod:`benchmarks.grouping`."""
 
 import inspect
 from collections.abc import Callable
@@ -32,7 +32,7 @@ Labelling = Callable[[Tensor], Tensor]
 
 
 def trained_rows(benchmark: str, name: str, trained: TrainedEmbeddings) -> list[Row]:
-    """Groups every region of every image; ours by the grouper of the model's config, on the CPU.
+    """Rows of groupings of every region of every image on the CPU; ours by the grouper of the model's config.
 
     A ``MeanShiftGrouping`` has to agree with the exact result. There is none for ``CenterGrouping``, whose own definition is
     what it computes: the others' adjusted Rand index is to ours.
@@ -74,7 +74,8 @@ def trained_rows(benchmark: str, name: str, trained: TrainedEmbeddings) -> list[
 
 
 def foreground_regions(grouper: Grouper, trained: TrainedEmbeddings) -> list[Tensor]:
-    """The pixels (N, D) of every region of every image that the grouper would group, those too small or large left out."""
+    """The pixels (N, D) of the regions that the grouper would group, from all images; too small and too large regions
+    are left out."""
     regions = []
     for embeddings_Dhw, class_map_hw in trained.images:
         region_hw = grouper.regions(class_map_hw)
@@ -86,7 +87,7 @@ def foreground_regions(grouper: Grouper, trained: TrainedEmbeddings) -> list[Ten
 
 
 def _settings(grouper: Grouper, trained: TrainedEmbeddings) -> dict[str, Any]:
-    """The grouper's settings by name: those of the config, and its own defaults."""
+    """All settings of a grouper by name: those of the config, and defaults for the rest."""
     given = {name: value for name, value in trained.grouper.items() if name != 'type'}
     settings = inspect.signature(type(grouper)).bind(**given)
     settings.apply_defaults()
@@ -94,7 +95,7 @@ def _settings(grouper: Grouper, trained: TrainedEmbeddings) -> dict[str, Any]:
 
 
 def _alternatives(grouper: Grouper, settings: dict[str, Any], dims: int) -> dict[str, tuple[Labelling, str]] | None:
-    """Labelling and note by method; ``None`` where nothing else computes what the grouper does."""
+    """Function and note of each alternative, by method; ``None`` for a grouper without an alternative."""
     if isinstance(grouper, CenterGrouping) and settings['distance'] == 'norm':
         bandwidth, of_unit_vectors = settings['threshold'], False
     elif isinstance(grouper, MeanShiftGrouping) and settings['kernel'] == 'cosine':

@@ -1,4 +1,5 @@
-"""One training iteration with embedding branch and loss against mmseg's plain DeepLabV3+ on the same images.
+"""Benchmark of a training iteration with embedding branch and loss, against mmseg's plain DeepLabV3+ on the same
+images.
 
 ::
 
@@ -32,7 +33,7 @@ NUM_INSTANCES = 10
 
 
 def plain_config(config: ConfigDict) -> ConfigDict:
-    """The same network as mmseg has it: without embeddings, their loss and what groups them."""
+    """The config of the same network in mmseg: without embeddings, their loss and grouping."""
     plain = Config(config.to_dict())
     for name in ('grouper', 'group_scorer'):
         plain.pop(name)
@@ -44,7 +45,8 @@ def plain_config(config: ConfigDict) -> ConfigDict:
 
 
 def measure_rows(side: int, images: int, quick: bool) -> list[Row]:
-    """Ours and the plain network on a batch of ``images`` of ``side`` by ``side``, on every device."""
+    """Rows of our network and the plain one on a batch of ``images`` images of ``side`` by ``side`` pixels, on every
+    device."""
     rows = []
     for device in devices():
         rows += _one_case(side, images, quick, device)

@@ -26,7 +26,7 @@ from .embedding_files import ImageEmbeddings, TrainedEmbeddings, save_embeddings
 
 
 def run_network(model: EmbeddingSegmentor, dataset: Dataset, index: int) -> ImageEmbeddings:
-    """Embeddings and predicted classes of one image of a data set for testing, on the CPU."""
+    """Embeddings and predicted classes of one image of a test set, on the CPU."""
     packed = dataset[index]
     batch = model.data_preprocessor({'inputs': [packed['inputs']], 'data_samples': [packed['data_samples']]}, False)
     sample = batch['data_samples'][0]
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     config = Config.fromfile(args.config)
     if args.cfg_options:
         config.merge_from_dict(args.cfg_options)
-    # Windows would give several passes, whose embeddings have nothing to do with each other.
+    # Windows would give several passes, whose embeddings cannot be compared.
     config.model.test_cfg = dict(config.model.get('test_cfg') or {}, mode='whole')
     model = init_model(config, args.checkpoint, device='cuda:0' if torch.cuda.is_available() else 'cpu')
     init_default_scope('mmseg')

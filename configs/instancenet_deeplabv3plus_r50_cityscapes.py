@@ -1,4 +1,4 @@
-# Cityscapes: mmseg's DeepLabV3+ with InstanceNet's loss and grouping. People and vehicles are told apart, the eleven other
+# Cityscapes: mmseg's DeepLabV3+ with InstanceNet's loss and grouping. People and vehicles are instances, the eleven other
 # classes are stuff; predictions have both in one map (pred_panoptic_seg). Not trained by us. Data at data/cityscapes as mmseg
 # wants them (leftImg8bit/, gtFine/ with *_labelTrainIds.png and *_instanceIds.png).
 #   bash tools/dist_train.sh configs/instancenet_deeplabv3plus_r50_cityscapes.py 4

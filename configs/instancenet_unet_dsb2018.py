@@ -35,8 +35,7 @@ param_scheduler = [
 ]
 default_hooks = dict(checkpoint=dict(interval=10, save_best=None))  # the last average is the best
 custom_hooks = [
-    dict(type='ClassCountHook'),
-    dict(type='LoadReportHook'),
+    *_base_.custom_hooks,
     # Tested, and saved, is a moving average of the weights. At mmdet's gamma of 2000 it covers some forty iterations at the end
     # of 7,400; by then the learning rate is next to nothing anyway.
     dict(type='EMAHook', ema_type='mmdet.ExpMomentumEMA', momentum=0.002, update_buffers=True),

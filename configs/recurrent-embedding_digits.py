@@ -11,7 +11,7 @@ model = dict(
             _delete_=True,
             type='RecurrentLoss',
             loops=3,
-            # The class map says what is background (see recurrent-embedding_background_digits.py for the paper's way): loops over
+            # The class map decides the background (see recurrent-embedding_background_digits.py for the paper's way): loops over
             # the digits' 300 pixels an image instead of all 4096 cost nothing beside the network.
             foreground_only=True,
             loss=dict(

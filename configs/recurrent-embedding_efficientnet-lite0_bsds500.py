@@ -52,7 +52,7 @@ optim_wrapper = dict(
     ),
 )
 param_scheduler = [
-    # Until the moments of AdamW know the gradients.
+    # Until the moments of AdamW have adapted to the gradients.
     dict(type='LinearLR', start_factor=0.04, by_epoch=False, begin=0, end=50),
     dict(type='CosineAnnealingLR', by_epoch=False, begin=0, T_max=1500, eta_min=1e-6),
 ]
@@ -62,7 +62,7 @@ default_hooks = dict(
 )
 custom_hooks = [
     dict(type='BoundaryPhaseHook', until=400, by_epoch=False),
-    dict(type='LoadReportHook'),
+    *_base_.custom_hooks[1:],  # without the ClassCountHook: boundaries have no classes
     # Tested, and saved, is the moving average of the weights over the last four hundred iterations or so. gamma: iterations
     # after which the average grows long; mmdet's 2000 would make it two iterations at the end of these 1,500.
     dict(type='EMAHook', ema_type='mmdet.ExpMomentumEMA', momentum=0.002, gamma=200, update_buffers=True),

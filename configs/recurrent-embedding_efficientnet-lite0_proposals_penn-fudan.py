@@ -1,4 +1,4 @@
-# Proposals of people; the network is that of recurrent-embedding_efficientnet-lite0_penn-fudan.py, whose checkpoint serves too.
+# Proposals of people; the network is that of recurrent-embedding_efficientnet-lite0_penn-fudan.py, whose checkpoint can be used.
 _base_ = './recurrent-embedding_efficientnet-lite0_penn-fudan.py'
 
 model = dict(

@@ -1,4 +1,4 @@
-# Object proposals on digits; the network is that of recurrent-embedding_digits.py, whose checkpoint serves as well:
+# Object proposals on digits; the network is that of recurrent-embedding_digits.py, whose checkpoint can be used:
 #   python tools/test.py configs/recurrent-embedding_proposals_digits.py work_dirs/recurrent-embedding_digits/epoch_5.pth
 _base_ = './recurrent-embedding_digits.py'
 

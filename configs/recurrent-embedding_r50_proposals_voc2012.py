@@ -1,5 +1,5 @@
 # Object proposals on PASCAL VOC 2012 (Kong & Fowlkes 2018, section 5.3), by average recall against their number. The network is
-# that of semantic instances, which tells objects from background by its classes, so its checkpoint serves as well:
+# that of semantic instances, which separates objects from background by its classes, so its checkpoint can be used:
 #   python tools/test.py configs/recurrent-embedding_r50_proposals_voc2012.py \
 #       work_dirs/recurrent-embedding_r50_voc2012/epoch_30.pth
 _base_ = './recurrent-embedding_r50_voc2012.py'
@@ -15,7 +15,7 @@ model = dict(
         )
     ),
     grouper=dict(concentration=100, max_instances=100),  # the authors' code for proposals: a bandwidth of 0.1
-    # The bandwidth of the training, and smaller ones for more proposals, as the paper; which ones it does not say.
+    # The bandwidth of the training, and smaller ones for more proposals, as the paper, which does not give their values.
     more_groupers=[dict(concentration=25), dict(concentration=400), dict(concentration=1600)],
 )
 val_evaluator = [dict(type='ProposalRecallMetric', num_proposals=(10, 60))]

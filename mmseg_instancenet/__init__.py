@@ -16,13 +16,13 @@ The folders, from below; ``tests/test_imports.py`` holds which may import which:
       postprocess/   from the outputs of the network to instances; start at predict.py
       segmentors/    the models
     datasets/        data sets, and the transforms that turn masks into two label maps
-    evaluation/      metrics/, and what they compute in functional/
+    evaluation/      metrics/, and their computations in functional/
     engine/          hooks, checkpoints
     visualization/   drawings
     outputs/         the instances of an image in arrays, and in the files that other programs read
     shipped_models/  trained models that come with the package
-    apis/            inference, what the tools share
-    analysis/        what tools/analysis needs
+    apis/            inference, and code that the tools share
+    analysis/        code of tools/analysis
 """
 
 from .requirements_check import check_requirements
@@ -39,6 +39,7 @@ from . import shipped_configs  # noqa: E402
 shipped_configs.register()
 
 from . import datasets, engine, evaluation, models, visualization  # noqa: E402
+from .apis import InstanceInferencer  # noqa: E402
 from .models.groupers import group_by_centers, group_by_mean_shift, group_by_seeds  # noqa: E402
 from .models.losses import (  # noqa: E402
     asymptotic_margin,
@@ -52,6 +53,7 @@ from .models.losses import (  # noqa: E402
 )
 
 __all__ = [
+    'InstanceInferencer',
     'asymptotic_margin',
     'balanced_logistic',
     'datasets',

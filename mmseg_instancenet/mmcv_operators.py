@@ -1,4 +1,4 @@
-"""Makes ``import mmcv.ops`` work where mmcv comes without compiled operators (``mmcv-lite``).
+"""Makes ``import mmcv.ops`` work with an mmcv that has no compiled operators (``mmcv-lite``).
 
 mmdet and mmseg import ``mmcv.ops`` everywhere, and ``mmcv.ops`` loads the compiled extension ``mmcv._ext`` at its import. This
 package calls none of its operators. Where the extension is missing, :func:`provide_operators` lets Python find a stand-in for
@@ -32,7 +32,7 @@ EXTENSION = 'mmcv._ext'
 
 
 class OperatorNotCompiledError(RuntimeError):
-    """An operator of mmcv was called, and mmcv was installed without compiled operators."""
+    """Error for a call of an operator that mmcv, installed without compiled operators, does not have."""
 
     def __init__(self, operator: str, remedy: str) -> None:
         super().__init__(
@@ -60,9 +60,10 @@ def provide_operators() -> bool:
 
 
 def mend_search_for_extension() -> None:
-    """Lets MMEngine 0.10 look for ``mmcv._ext`` on Python 3.14; does nothing on Python that has ``pkgutil.find_loader``."""
+    """Makes MMEngine 0.10's search for ``mmcv._ext`` work on Python 3.14; does nothing on Python that has
+    ``pkgutil.find_loader``."""
     if not hasattr(pkgutil, 'find_loader'):
-        # The name in MMEngine's module alone: Python's own pkgutil stays as it is.
+        # Only the name in MMEngine's module is replaced; Python's own pkgutil is unchanged.
         mmengine_search.pkgutil = SimpleNamespace(find_loader=importlib.util.find_spec)
 
 
@@ -89,7 +90,8 @@ class _OperatorFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 class _OperatorModule(ModuleType):
-    """Has every operator that mmcv may look up; those without an implementation raise when they are called."""
+    """Stand-in module with every operator that mmcv may look up; those without an implementation raise an error when
+    called."""
 
     def __getattr__(self, name: str) -> Callable:
         if name.startswith('__'):  # Python's own look-ups, e.g. __path__ and __file__

@@ -1,7 +1,8 @@
-"""Names the package that is missing, too old or does not load, and the command that mends it.
+"""Check of the required packages: an error names the package that is missing, too old or broken, and the command that
+installs it.
 
-Looks at what is installed without importing it (OpenCV alone is imported): a broken or missing package shall give this line, not
-a traceback from inside another.
+Reads the installed versions without importing packages (only OpenCV is imported): a broken or missing package gives this
+error, not a traceback from inside another one.
 """
 
 import importlib
@@ -17,13 +18,13 @@ _NEEDED = (
     ('mmdet', ('mmdet', 'onedl-mmdetection'), (3, 1), 'pip install "mmdet>=3.1.0"'),
     ('mmseg', ('mmsegmentation', 'onedl-mmsegmentation'), (1, 1), 'pip install "mmsegmentation>=1.1.0"'),
     ('scikit-image', ('scikit-image',), (0, 24), 'pip install "scikit-image>=0.24"'),
-    ('ftfy', ('ftfy',), (0, 0), 'pip install ftfy'),  # mmseg imports these two and does not declare them
+    ('ftfy', ('ftfy',), (0, 0), 'pip install ftfy'),  # mmseg imports these two without declaring them
     ('regex', ('regex',), (0, 0), 'pip install regex'),
 )
 
 
 def check_requirements() -> None:
-    """Raises ImportError for the first package that is missing or too old, or if OpenCV does not load."""
+    """Raises ImportError for the first package that is missing or too old, or if OpenCV cannot be imported."""
     for package, distributions, oldest, command in _NEEDED:
         version = next(filter(None, map(_version, distributions)), None)
         needed = '.'.join(map(str, oldest))
@@ -35,8 +36,8 @@ def check_requirements() -> None:
         importlib.import_module('cv2')
     except ImportError as error:  # opencv-python needs libraries of a desktop, which servers and containers lack
         raise ImportError(
-            f'mmseg_instancenet needs OpenCV, which does not load ({error}). On a machine without a desktop, install its twin '
-            "without windows: pip uninstall -y opencv-python && pip install 'opencv-python-headless<5'"
+            f'mmseg_instancenet needs OpenCV, which does not load ({error}). On a machine without a desktop, install the '
+            "variant without windows: pip uninstall -y opencv-python && pip install 'opencv-python-headless<5'"
         ) from error
 
 

@@ -1,4 +1,5 @@
-"""The package's configs by name, from any folder: ``_base_ = ['mmseg_instancenet::_base_/default_runtime.py']``."""
+"""Access to the package's configs by name, from any folder: ``_base_ =
+['mmseg_instancenet::_base_/default_runtime.py']``."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,13 +14,13 @@ _PACKAGE = Path(__file__).parent
 
 
 def config_folder() -> Path:
-    """The folder of the configs: beside the package in a checkout, inside it where it was installed from a wheel."""
+    """The folder of the configs: beside the package in a checkout, inside it after an installation from a wheel."""
     inside = _PACKAGE / '.mim' / 'configs'
     return inside if inside.is_dir() else _PACKAGE.parent / 'configs'
 
 
 def resolve(name: str) -> str:
-    """The path of a config.
+    """The path of a config of the package from its name.
 
     Args:
         name: ``mmseg_instancenet::`` and the path below ``configs/``.
@@ -43,7 +44,8 @@ def resolve(name: str) -> str:
 
 
 def register() -> None:
-    """Lets ``Config.fromfile`` find bases by ``mmseg_instancenet::``, and by ``mmseg::`` where mmseg is the onedl fork.
+    """Registers the prefixes ``mmseg_instancenet::`` and, with the onedl fork of mmseg, ``mmseg::`` for ``_base_`` in
+    configs.
 
     MMEngine has a fixed list of packages for that, by the names of their distributions; the fork's has another name.
     """

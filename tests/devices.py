@@ -1,4 +1,4 @@
-"""The devices that tests compute on, and how near a GPU has to come to a CPU."""
+"""The devices on which tests run, and the tolerance of a GPU against a CPU."""
 
 import torch
 
@@ -19,5 +19,5 @@ def slack(device):
 
 
 def gradcheck(function, x):
-    """torch's, which wants the same gradient bit by bit when asked twice; a GPU's sums differ by their rounding."""
+    """torch's gradcheck, with a tolerance for repeated calls on a GPU, whose sums differ by their rounding."""
     return torch.autograd.gradcheck(function, x, nondet_tol=0.0 if x.device.type == 'cpu' else 1e-10)

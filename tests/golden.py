@@ -85,7 +85,8 @@ VARIANTS = (
 def small(config: Config, folder: Path) -> Config:
     """The config at a small width, on the data under ``folder``."""
     backbone, dataset = config.model.backbone.type, images_of(config.train_dataloader.dataset).type
-    widths = {'UNet': SMALL_UNET, 'TIMMBackbone': SMALL_TIMM}.get(backbone, SMALL_RESNET)
+    of_others = SMALL_RESNET if 'ResNet' in backbone else {}
+    widths = {'UNet': SMALL_UNET, 'TIMMBackbone': SMALL_TIMM}.get(backbone, of_others)
     if backbone == 'UNet' and config.model.decode_head.type == 'EmbeddingFCNHead':
         widths = SMALL_PLAIN_UNET
     widths = SMALL_BOUNDARY if config.model.type == 'BoundarySegmentor' else widths
@@ -113,7 +114,7 @@ def small(config: Config, folder: Path) -> Config:
 
 
 def data_folders(data: Path, folder: Path) -> dict[str, Path]:
-    """Where each type of data set finds its files; VOC's and the digits' are written to ``folder``."""
+    """The folder with the files of each type of data set; VOC's and the digits' are written to ``folder``."""
     write_digits(folder / 'digits', num_train=IMAGES, num_val=IMAGES)
     voc = folder / 'voc'
     voc.mkdir()

@@ -1,4 +1,4 @@
-"""Skips tests of configs that build on configs of mmseg where those are not installed."""
+"""Skips tests of configs that inherit from configs of mmseg if those are not installed."""
 
 import re
 from pathlib import Path

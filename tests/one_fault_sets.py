@@ -1,4 +1,4 @@
-"""A small set in COCO's format, and one fault of each kind of ``CHECKS`` to put into it."""
+"""A small set in COCO's format, to which a fault of each kind of ``CHECKS`` can be added."""
 
 import json
 from collections.abc import Callable
@@ -30,7 +30,8 @@ def corners(*box: float) -> list:
 
 
 class SmallSet:
-    """``instances.json`` and ``images/`` in a folder: one image with a cat, one with a dog, and what faults add."""
+    """``instances.json`` and ``images/`` in a folder: one image with a cat, one with a dog, and the additions of
+    faults."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

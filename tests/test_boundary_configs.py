@@ -1,4 +1,4 @@
-"""The configs of boundary detection say what the paper says."""
+"""The configs of boundary detection against the paper."""
 
 from pathlib import Path
 
@@ -13,22 +13,6 @@ CONFIGS = Path(__file__).parents[1] / 'configs'
 
 def load(name: str) -> Config:
     return Config.fromfile(CONFIGS / f'{name}.py')
-
-
-def test_the_papers_recipe():
-    """Kong & Fowlkes 2018, sections 5.1 and 5.2."""
-    config = load('recurrent-embedding_r50_bsds500')
-    backbone, head = config.model.backbone, config.model.decode_head
-    assert (backbone.depth, backbone.dilations, backbone.strides) == (50, (1, 1, 2, 4), (1, 2, 1, 1))
-    assert backbone.norm_eval
-    assert not backbone.norm_cfg.requires_grad
-    assert (head.embedding_dims, head.in_index) == (3, (0, 1, 2, 3))
-    assert (head.loss_embedding.type, head.loss_embedding.margin) == ('SphericalPairLoss', 0.5)
-    assert head.loss_embedding.background_is_instance
-    assert config.optim_wrapper.optimizer == dict(type='SGD', lr=2.5e-4, momentum=0.9, weight_decay=5e-4)
-    assert config.train_dataloader.batch_size == 1
-    phases = next(hook for hook in config.custom_hooks if hook.type == 'BoundaryPhaseHook')
-    assert phases.until == config.train_cfg.max_epochs / 2
 
 
 @pytest.mark.parametrize(('separation', 'weight', 'spreads'), [(1.2, 1, False), (1.6, 1, True), (0.3, 5, True)])

@@ -1,4 +1,4 @@
-"""The config of Cityscapes on a small set in Cityscapes' layout, made here."""
+"""The config of Cityscapes on a small synthetic set in the layout of Cityscapes."""
 
 from pathlib import Path
 

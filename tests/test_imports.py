@@ -1,4 +1,5 @@
-"""Which folder of the package imports which: everything flows from structures/ up to apis/ and analysis/."""
+"""Imports between the folders of the package: each imports only folders below it, from structures/ up to apis/ and
+analysis/."""
 
 import ast
 from pathlib import Path

@@ -1,9 +1,6 @@
 """A config of mmseg as an instance segmenter: docs/mmseg_configs.md, by mmseg's own tools and by those of this package."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -14,6 +11,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmseg.apis import MMSegInferencer, inference_model, init_model
 from mmseg_configs import needs_mmsegs_configs
+from programs import run_program
 from zoo import ZOO
 
 from mmseg_instancenet.datasets.digits import write_digits
@@ -27,25 +25,6 @@ def documented_training() -> str:
     """The config under "A whole training"."""
     text = (ROOT / 'docs/mmseg_configs.md').read_text()
     return re.search(r'## A whole training.*?```python\n(.*?)```', text, re.DOTALL)[1]
-
-
-# As the documentation has it: mmseg's tools read the config before they import what its custom_imports name.
-WITH_PACKAGE = (
-    "import mmseg_instancenet, runpy, sys; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
-)
-
-
-def run(*arguments):
-    process = subprocess.run(
-        [sys.executable, '-c', WITH_PACKAGE, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=600,
-        env=dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='2', PYTHONWARNINGS='ignore'),
-    )
-    output = process.stdout + process.stderr
-    assert process.returncode == 0, output[-3000:]
-    return output
 
 
 @pytest.fixture(scope='module')
@@ -62,7 +41,7 @@ def trained(tmp_path_factory):
         *(f'{part}_dataloader.dataset.data_root={folder}/data' for part in ('train', 'val', 'test')),
     ]
     shorter = ['train_cfg.max_epochs=1', 'train_cfg.val_interval=1', 'default_hooks.logger.interval=1']
-    output = run(MIM / 'tools/train.py', config, '--work-dir', folder / 'run', *options, *shorter)
+    output = run_program(MIM / 'tools/train.py', config, '--work-dir', folder / 'run', *options, *shorter)
     return dict(folder=folder, config=config, options=options, output=output, checkpoint=folder / 'run/epoch_1.pth')
 
 
@@ -78,7 +57,7 @@ def test_both_tools_test_alike(trained):
     metrics = []
     for tool in (MIM / 'tools/test.py', ROOT / 'tools/test.py'):
         command = [tool, trained['config'], trained['checkpoint'], '--work-dir', trained['folder'] / 'test']
-        output = run(*command, *trained['options'], 'model.test_cfg.classes=ground_truth')
+        output = run_program(*command, *trained['options'], 'model.test_cfg.classes=ground_truth')
         metrics.append(re.findall(r'coco/segm_mAP: (\S+)|mIoU: (\S+)', output)[-2:])
     assert metrics[0] == metrics[1] and metrics[0]
 

@@ -1,4 +1,4 @@
-"""The config that learns sixteen photos of COCO by heart: which photos, and that they are what it is tested on."""
+"""The config that overfits sixteen photos of COCO: which photos, and that it is tested on the same ones."""
 
 import json
 from collections import Counter

@@ -1,4 +1,4 @@
-"""What ``from mmseg_instancenet import ..`` gives: the functions, which need no registry; and the one version of the package."""
+"""The names in ``mmseg_instancenet``, which need no registry, and its one version."""
 
 import re
 from pathlib import Path

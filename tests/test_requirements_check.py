@@ -1,4 +1,4 @@
-"""The line that says what is missing."""
+"""The error that names a missing package and its remedy."""
 
 from importlib import metadata
 
@@ -31,7 +31,7 @@ ONEDL = {
 
 @pytest.fixture
 def install(monkeypatch):
-    """Makes the check see these distributions and no others."""
+    """Replaces the installed distributions for the check."""
 
     def install(distributions):
         def version(name):

@@ -1,4 +1,4 @@
-"""The configs of semantic instances and proposals say what the paper says, train and predict."""
+"""The configs of semantic instances and proposals against the paper; they train and predict."""
 
 import json
 import warnings
@@ -21,57 +21,12 @@ def load(name: str) -> Config:
     return Config.fromfile(CONFIGS / f'{name}.py')
 
 
-def test_the_papers_recipe():
-    """Kong & Fowlkes 2018, sections 5.1, 5.3 and 5.4, and what the authors' code says of VOC."""
-    config = load(BASE)
-    backbone, head = config.model.backbone, config.model.decode_head
-    assert (backbone.depth, backbone.dilations, backbone.strides) == (50, (1, 1, 2, 4), (1, 2, 1, 1))
-    assert backbone.norm_eval and not backbone.norm_cfg.requires_grad
-    assert (head.embedding_dims, head.unit_length) == (64, True)
-    loss = head.loss_embedding
-    assert (loss.type, loss.get('every_loop', True)) == ('RecurrentLoss', True)
-    assert 1 <= loss.loops <= 5
-    assert loss.loss == dict(
-        type='SphericalPairLoss', margin=0.5, variant='released', positive_weight=1, negative_weight=5, sample_ratio=0.35,
-        max_samples=4000, background_is_instance=True,
-    )  # fmt: skip
-    assert 'grouping' not in loss  # the model's grouper
-    assert config.model.grouper.concentration == pytest.approx(0.2**-2)
-    assert config.optim_wrapper.optimizer == dict(type='SGD', lr=2.5e-4, momentum=0.9, weight_decay=5e-4)
-    assert (config.param_scheduler.type, config.param_scheduler.power) == ('PolyLR', 0.9)
-    assert config.train_dataloader.batch_size == 1
-    steps = {step.type: step for step in config.train_dataloader.dataset.pipeline}
-    assert steps['RandomRotateMaps'].degrees == 10
-    assert (steps['RandomCropMaps'].margin, steps['RandomCropMaps'].divisor) == (20, 8)
-
-
 def test_no_batch_norm_is_trained():
     """Batches of one have no moments: the backbone's are fixed, the head has none."""
     model = MODELS.build(load(BASE).model).train()
     norms = {name: m for name, m in model.named_modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)}
     assert norms and all(name.startswith('backbone') and not norm.training for name, norm in norms.items())
     assert not any(parameter.requires_grad for norm in norms.values() for parameter in norm.parameters())
-
-
-@pytest.mark.parametrize(
-    ('name', 'changes'),
-    [
-        (
-            'recurrent-embedding_r101_voc2012',
-            {'backbone.depth': 101, 'backbone.init_cfg.checkpoint': 'open-mmlab://resnet101_v1c'},
-        ),
-        (
-            'recurrent-embedding_r50_text-bandwidth_voc2012',
-            {'grouper.concentration': 6},
-        ),
-    ],
-)
-def test_an_ablation_changes_one_thing(name, changes):
-    base, changed = load(BASE), load(name)
-    base.merge_from_dict({f'model.{key}': value for key, value in changes.items()})
-    assert changed.model == base.model
-    for key in ('train_dataloader', 'val_dataloader', 'val_evaluator', 'optim_wrapper', 'param_scheduler', 'train_cfg'):
-        assert changed[key] == base[key]
 
 
 @pytest.mark.parametrize(
@@ -109,7 +64,7 @@ def voc_samples(test_data, tmp_path_factory):
 
 @pytest.mark.parametrize('name', [BASE, 'recurrent-embedding_r50_proposals_voc2012'])
 def test_trains_and_predicts_on_voc(voc_samples, name):
-    """Three iterations on real images at a fifth of their size, the network as it is, from random weights."""
+    """Three iterations on real images at an eighth of their size, the network as it is, from random weights."""
     torch.manual_seed(0)
     config = load(name)
     config.merge_from_dict(
@@ -119,10 +74,10 @@ def test_trains_and_predicts_on_voc(voc_samples, name):
             'model.test_cfg.classes': 'ground_truth',
             'train_dataloader.dataset.data_root': voc_samples,
             'test_dataloader.dataset.data_root': voc_samples,
-            'train_dataloader.dataset.pipeline.2.scale': (97, 97),
+            'train_dataloader.dataset.pipeline.2.scale': (65, 65),
         }
     )
-    config.test_dataloader.dataset.pipeline.insert(1, dict(type='mmdet.Resize', scale=(97, 97), keep_ratio=True))
+    config.test_dataloader.dataset.pipeline.insert(1, dict(type='mmdet.Resize', scale=(65, 65), keep_ratio=True))
     model = MODELS.build(config.model)
     optimizer = build_optim_wrapper(model, config.optim_wrapper)
     training = DATASETS.build(config.train_dataloader.dataset)

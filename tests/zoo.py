@@ -94,7 +94,7 @@ def _types(config: dict | Sequence[dict] | None) -> str:
 
 
 def derive(path: Path) -> Config:
-    """What a user writes, with random weights and the input of this test."""
+    """The config that a user writes, with random weights and the input of this test."""
     lines = f"""
 _base_ = [{str(path)!r}]
 custom_imports = dict(imports=['mmseg_instancenet'], allow_failed_imports=False)
@@ -105,7 +105,7 @@ model = dict(type='EmbeddingSegmentor', embedding=dict(dims=4, loss=dict(type='D
 
 
 def without_weights(config: dict) -> None:
-    """Takes out, in place, what would load pretrained weights."""
+    """Removes, in place, the settings that load pretrained weights."""
     for key in [key for key in ('pretrained', 'checkpoint') if key in config]:
         config[key] = None
     if isinstance(config.get('init_cfg'), dict) and config['init_cfg'].get('type') == 'Pretrained':
@@ -152,7 +152,7 @@ def batch(model: torch.nn.Module, side: int, one_size: bool) -> dict:
 
 
 def try_one(path: Path) -> dict[str, torch.Tensor]:
-    """Losses, gradients, instances; an exception says what is wrong. Returns the losses."""
+    """Checks losses, gradients and instances; returns the losses. An exception describes the fault."""
     side, one_size = _SIDES.get(path.parent.name, 128), path.parent.name in _ONE_SIZE
     model = build(path, side).train()
     data = model.data_preprocessor(batch(model, side, one_size), training=True)
@@ -192,7 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def outcomes(families: Sequence[str]) -> Iterator[tuple[Combination, Path, str]]:
-    """Every combination and what came of it."""
+    """Every combination and its outcome."""
     for combination, path in combinations(families).items():
         if combination.family in EXCEPTIONS:
             yield combination, path, f'left out: {EXCEPTIONS[combination.family]}'

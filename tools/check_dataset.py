@@ -60,7 +60,8 @@ def parse_args() -> argparse.Namespace:
 
 
 def sets_of(dataset: ConfigDict, outer_pipeline: list) -> Iterator[tuple[ConfigDict, list]]:
-    """The configs of the data sets that read files, within wrappers such as ConcatDataset, with the wrappers' pipelines."""
+    """Yields the configs of the data sets that read files, inside wrappers such as ConcatDataset too, each with the
+    pipelines of its wrappers."""
     for inner in [dataset['dataset']] if 'dataset' in dataset else dataset.get('datasets', []):
         yield from sets_of(inner, [*dataset.get('pipeline', []), *outer_pipeline])
     if not {'dataset', 'datasets'} & set(dataset):
@@ -68,7 +69,8 @@ def sets_of(dataset: ConfigDict, outer_pipeline: list) -> Iterator[tuple[ConfigD
 
 
 def stride_of(config: Config) -> float | None:
-    """The stride of the embeddings; ``None``, with a line, where the network cannot be built: the data can be checked."""
+    """The stride of the embeddings; ``None``, with a message, if the network cannot be built: the data can still be
+    checked."""
     try:
         return embedding_stride(config.model)
     except Exception as error:  # weights that are not there yet, settings that contradict each other, ..
@@ -122,7 +124,7 @@ def main() -> None:
 
 
 def write(content: dict | None, path: Path) -> None:
-    """Writes the normal form."""
+    """Writes annotations in the normal form to a json file."""
     if content is None:
         raise SystemExit(f'{path} is not written: correct the file, its images or its categories first')
     try:

@@ -1,4 +1,4 @@
-"""Fits the score of instances: a linear regressor from their shape and agreement to the IoU that they reach.
+"""Fits the scores of instances: a linear regressor from their shape and agreement to their IoU with the true objects.
 
 ::
 
@@ -85,7 +85,7 @@ def main() -> None:
 
 @torch.no_grad()
 def grouped(model: EmbeddingSegmentor, dataloader: DataLoader) -> Iterator[tuple[DetDataSample, ImageGroups]]:
-    """Each image with its groups."""
+    """Yields each image with its groups."""
     for index, data in enumerate(dataloader):
         batch = model.data_preprocessor(data, False)
         for sample, view in zip(
@@ -101,8 +101,8 @@ def grouped(model: EmbeddingSegmentor, dataloader: DataLoader) -> Iterator[tuple
 
 
 def observations(sample: DetDataSample, groups: ImageGroups) -> tuple[Tensor, Tensor]:
-    """Features (K, F) of the instances of an image and the IoU (K,) that they reach; without those all of whose pixels are
-    ignored."""
+    """Features (K, F) of the instances of an image and their IoU (K,) with the true objects; instances with only
+    ignored pixels are left out."""
     labels_HW, score_K, votes = groups
     if len(score_K) == 0:
         return score_K.new_zeros(0, len(FEATURES)), score_K
@@ -118,13 +118,13 @@ def observations(sample: DetDataSample, groups: ImageGroups) -> tuple[Tensor, Te
 
 
 def observe(model: EmbeddingSegmentor, dataloader: DataLoader) -> tuple[Tensor, Tensor]:
-    """:func:`observations` of all images."""
+    """Computes :func:`observations` of all images."""
     pairs = [observations(*image) for image in grouped(model, dataloader)]
     return torch.cat([features for features, _ in pairs]), torch.cat([iou for _, iou in pairs])
 
 
 def report(model: EmbeddingSegmentor, validation: DataLoader, fitted_on: tuple[Tensor, Tensor]) -> None:
-    """Prints how the simple formula and the regressor score the training set's and the validation set's instances."""
+    """Prints how well the simple formula and the regressor score the instances of training and validation set."""
     rows = {'simple formula': None, 'regressor': model.instance_scorer}
     metrics = {name: [CocoInstanceMetric(metric='segm'), RegionAveragePrecisionMetric((0.5,))] for name in rows}
     pairs = []

@@ -76,7 +76,7 @@ if [ -f "$without_dependencies" ]; then
   run_pip install --no-deps -r "$without_dependencies"
 fi
 if ! "$venv/bin/python" -c 'import cv2' >>"$log" 2>&1; then
-  # opencv-python needs libraries of a desktop, which servers often lack; its twin without windows serves as well.
+  # opencv-python needs libraries of a desktop, which servers often lack; its variant without windows is sufficient.
   version=$("$venv/bin/python" -c 'from importlib import metadata; print(metadata.version("opencv-python"))')
   echo "    opencv-python does not load here (see $log): taking opencv-python-headless"
   run_pip uninstall -y opencv-python

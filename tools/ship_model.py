@@ -1,4 +1,4 @@
-"""Puts a trained model into the package, where ``init_model('NAME')`` finds it: config, float16 weights and metafile.
+"""Copies a trained model into the package, where ``init_model('NAME')`` finds it: config, float16 weights and metafile.
 
 ::
 
@@ -35,7 +35,7 @@ from mmseg_instancenet.engine import load_weights_only
 
 ROOT = Path(__file__).resolve().parents[1]
 MAX_BYTES = 5_000_000
-# What our tools read of a config, but for what belongs to one run.
+# The settings of a config that our tools read, except those of a single run.
 KEPT = {*inspect.signature(Runner.__init__).parameters, 'custom_imports', 'tta_model', 'tta_pipeline', 'tune_dataloader'} - {
     'work_dir', 'load_from', 'resume', 'launcher', 'experiment_name', 'cfg'
 }  # fmt: skip
@@ -100,7 +100,7 @@ def main() -> None:
 
 
 def read_results(arguments: list[str]) -> dict[str, float]:
-    """Metrics by name, from JSON files and KEY=VALUE; times are left out.
+    """Reads metrics by name from JSON files and KEY=VALUE; times are left out.
 
     Raises:
         SystemExit: if an argument is neither, or a value is no number.
@@ -117,7 +117,8 @@ def read_results(arguments: list[str]) -> dict[str, float]:
 
 
 def weights_of(checkpoint: dict) -> dict[str, Tensor]:
-    """The weights of a checkpoint; the averaged ones where EMAHook was there: it swaps them into ``state_dict`` when it saves."""
+    """The weights of a checkpoint; after a training with EMAHook the averaged weights, which the hook saves in
+    ``state_dict``."""
     if 'ema_state_dict' in checkpoint:
         print('weights: averaged by EMAHook')
     else:
@@ -126,7 +127,7 @@ def weights_of(checkpoint: dict) -> dict[str, Tensor]:
 
 
 def to_half(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Floating point in float16, integers as they are.
+    """Converts floating-point tensors to float16; integers are unchanged.
 
     Raises:
         SystemExit: if a value is not finite, or too large for float16.
@@ -139,18 +140,18 @@ def to_half(weights: dict[str, Tensor]) -> dict[str, Tensor]:
         if not half.isfinite().all():
             largest = values.abs().max().item()
             raise SystemExit(f'expected weights up to 65504, the largest of float16, got {largest:g} in {name}')
-        halves[name] = half.clone()  # a view would be saved with all that it is a part of
+        halves[name] = half.clone()  # a view would be saved with its whole base tensor
     return halves
 
 
 def dataset_meta(checkpoint: dict, config: Config) -> dict:
-    """Names and colours of the classes."""
+    """Names and colours of the classes, from a checkpoint or a config."""
     meta = checkpoint.get('meta', {}).get('dataset_meta') or config.test_dataloader.dataset.get('metainfo', {})
     return {key: list(meta[key]) for key in ('classes', 'palette') if key in meta}
 
 
 def write_weights(weights: dict[str, Tensor], meta: dict) -> bytes:
-    """The content of the checkpoint file.
+    """Serialises weights and meta information to the content of a checkpoint file.
 
     Raises:
         SystemExit: if it is too large for the package.
@@ -165,7 +166,7 @@ def write_weights(weights: dict[str, Tensor], meta: dict) -> bytes:
 
 
 def without_machine(config: Config) -> Config:
-    """The config without what belongs to one run, and without variables that nothing reads.
+    """The config without settings of a single run or machine, and without variables that are never read.
 
     A data set with an absolute path has one below ``data/`` instead.
 
@@ -193,7 +194,7 @@ def without_machine(config: Config) -> Config:
 
 
 def strings(value, path: tuple = ()) -> Iterator[tuple[tuple, str]]:
-    """All strings of a nested dictionary, each with the keys that lead to it."""
+    """Yields all strings of a nested dictionary, each with the keys that lead to it."""
     if isinstance(value, str):
         yield path, value
     elif isinstance(value, (dict, list, tuple)):
@@ -217,7 +218,7 @@ def write_config(config: Config, path: Path, name: str) -> None:
 def metafile(
     args: argparse.Namespace, config: Config, metrics: dict, checkpoint: dict, content: bytes, parameters: int
 ) -> dict:
-    """The entry of a model in ``model-index.yml``, with the origin of the weights."""
+    """Builds the entry of a model in ``model-index.yml``, with the origin of the weights."""
     index = yaml.safe_load((ROOT / 'model-index.yml').read_text())
     papers = {collection['Name']: collection['Paper'] for collection in index['Collections']}
     if args.collection not in papers:
@@ -254,7 +255,8 @@ def metafile(
 
 
 def share_of_equal_pixels(first_HW: np.ndarray, second_HW: np.ndarray) -> float:
-    """Share of the pixels on which two instance maps agree (0 = no instance), whatever the numbers of the instances.
+    """Share of the pixels on which two instance maps agree (0 = no instance), independent of the numbering of the
+    instances.
 
     Each instance of the first map has at most one of the second as its partner, so that most pixels agree.
     """

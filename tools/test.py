@@ -1,4 +1,4 @@
-"""Tests a checkpoint: the COCO table, the class IoU, and images if asked for.
+"""Tests a checkpoint: table of COCO AP, IoU of classes, and drawings if requested.
 
 ::
 

@@ -1,4 +1,4 @@
-"""Trains a model.
+"""Trains the model of a config, in one process, on several GPUs or on several machines.
 
 One process (CPU or one GPU)::
 

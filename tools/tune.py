@@ -9,14 +9,14 @@
 
 The images are those of ``tune_dataloader`` of the config, which is written as ``test_dataloader`` is: a training that keeps some
 images of the training set back gives it their ``indices``. A config without it is tuned on images that the network was trained
-on, evenly spread over the training set; the values are then a little optimistic. The validation set is never looked at.
+on, evenly spread over the training set; the values are then a little optimistic. The validation set is never used.
 
 The network runs once. Its outputs are grouped anew for each value of ``threshold`` (CenterGrouping), ``concentration``
 (MeanShiftGrouping) or ``mask_threshold`` (SeedGrouping), the best is kept, then for each ``min_size``; ``test_cfg.score_thr``
 needs no grouping. A second round begins with what the first has found, unless that changed nothing. Where the best threshold or
 concentration lies at the end of its curve, the curve goes on, for six more values at most. Values that the config has always
 take part. Aims that differ by less than half an object in all the images count as equal, and among equals the value nearest to
-the config's is taken: ten images with thirty objects cannot tell .66 from .67, and the highest point of a flat curve may lie
+the config's is taken: ten images with thirty objects cannot separate .66 from .67, and the highest point of a flat curve may lie
 beside a cliff.
 
 ``--aim``, pooled over the images:
@@ -188,7 +188,7 @@ def main() -> None:
 
 
 def check_arguments(args: argparse.Namespace) -> Path:
-    """Refuses what cannot be meant; returns the file to write."""
+    """Raises SystemExit for invalid arguments; returns the path of the config to write."""
     if not Path(args.checkpoint).is_file():
         raise SystemExit(f'checkpoint not found: {args.checkpoint}')
     if args.images is not None and args.images < 1:
@@ -214,7 +214,8 @@ def count_objects(images: Sequence[KeptImage]) -> int:
 
 
 def next_value(aims: Mapping[float, float], preferred: float) -> list[float]:
-    """The value beyond the end of a curve at which its best lies, by the last step; none if it lies within."""
+    """The next value to try beyond the end of a curve whose best value is at that end, as a list; empty if the best
+    value is inside."""
     values, best = sorted(aims), best_value(aims, preferred)
     for end, neighbour in ((values[0], values[1]), (values[-1], values[-2])):
         if best == end:
@@ -223,14 +224,14 @@ def next_value(aims: Mapping[float, float], preferred: float) -> list[float]:
 
 
 class Row(NamedTuple):
-    """``aim`` of some settings, and the counts and the accuracy of what they find."""
+    """The ``aim`` of some settings, and the counts and the accuracy of the instances found with them."""
 
     aim: float
     counts: Metrics
 
 
 class Trials:
-    """Groups the kept images by any settings, each of them once.
+    """Groups the kept images with any settings, each setting only once.
 
     Args:
         model, images: see :func:`keep_outputs`.
@@ -255,11 +256,11 @@ class Trials:
 
     @property
     def count(self) -> int:
-        """Of different settings of the grouper so far."""
+        """Number of different settings of the grouper so far."""
         return len(self._grouped)
 
     def row(self, settings: dict[str, float]) -> Row:
-        """The metrics of settings of the grouper, and of ``score_thr`` where it is among them."""
+        """The metrics for some settings of the grouper, and for ``score_thr`` if given."""
         of_grouper = {name: value for name, value in settings.items() if name != 'score_thr'}
         key = tuple(of_grouper.items())
         if key not in self._grouped:
@@ -287,7 +288,7 @@ class Trials:
 
 
 def write_config(config: Config, found: dict[str, float], first: str, out: Path) -> None:
-    """Writes a config, complete, with the settings that were found."""
+    """Writes a complete config with the settings that were found."""
     config.model.grouper.update({name: found[name] for name in (first, 'min_size')})
     config.model.test_cfg = dict(config.model.get('test_cfg') or {}, score_thr=found['score_thr'])
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ env_cfg = dict(
     dist_cfg=dict(backend='nccl'),
 )
 vis_backends = [dict(type='LocalVisBackend')]
-visualizer = dict(type='SegLocalVisualizer', vis_backends=vis_backends)  # the one that mmseg's MMSegInferencer asks for
+visualizer = dict(type='SegLocalVisualizer', vis_backends=vis_backends)  # the one that mmseg's MMSegInferencer requires
 log_processor = dict(by_epoch=True)
 log_level = 'INFO'
 load_from = None

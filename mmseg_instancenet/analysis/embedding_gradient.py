@@ -1,4 +1,5 @@
-"""Gradient of the loss at the embeddings, through iterations of mean shift (Kong & Fowlkes 2018, figure 5)."""
+"""Computes the gradient of the loss at the embeddings, through iterations of mean shift (Kong & Fowlkes 2018, figure
+5)."""
 
 import numpy as np
 import torch

@@ -1,4 +1,5 @@
-"""Of each grouper the setting that decides how far apart the embeddings of a group may lie, and the values worth a try."""
+"""For each grouper, the setting that decides how far apart the embeddings of a group may lie, and the values to try for
+it."""
 
 from collections.abc import Sequence
 
@@ -13,7 +14,7 @@ from ..models.groupers import Grouper
 
 FIRST_SETTINGS = {CenterGrouping: 'threshold', MeanShiftGrouping: 'concentration', SeedGrouping: 'mask_threshold'}
 FACTORS = (0.5, 0.63, 0.8, 1.0, 1.26, 1.6, 2.0, 2.5)
-"""Of the config's threshold. A concentration takes their squares: the bandwidth goes with its square root."""
+"""Factors of the config's threshold. A concentration is multiplied by their squares, since its square root sets the bandwidth."""
 MASK_THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 
 
@@ -24,7 +25,8 @@ def check_segmentor(model: object, config_name: str) -> None:
 
 
 def first_setting(grouper: Grouper, source: str) -> str:
-    """Name of the setting. Raises ValueError, with the ``source`` of the grouper, for one that has none."""
+    """Name of the setting of a grouper to tune first. Raises ValueError, with the ``source`` of the grouper, for one
+    without such a setting."""
     for kind, name in FIRST_SETTINGS.items():
         if isinstance(grouper, kind):
             return name
@@ -39,7 +41,7 @@ def value_of_first(grouper: CenterGrouping | MeanShiftGrouping | SeedGrouping) -
 
 
 def default_values(name: str, configured: float) -> Sequence[float]:
-    """The curve of the first setting unless one is given.
+    """Default values to try for the first setting of a grouper.
 
     Example:
         >>> default_values('threshold', 1.2)

@@ -1,4 +1,4 @@
-"""One network, many ways to group: metrics of several groupings from one run over a data set."""
+"""Computes the metrics of several groupings of the same network outputs, in one run over a data set."""
 
 import copy
 import io
@@ -18,7 +18,7 @@ from ..structures import MapPlacement, map_size, mask_ignored, resize_labels
 
 
 class GroupingRow:
-    """One row of a table: a grouper, where its classes come from, and the COCO metrics of what it makes.
+    """One row of a table: a grouper, the source of its classes, and the COCO metrics of its instances.
 
     Args:
         name: of the row.
@@ -43,7 +43,8 @@ class GroupingRow:
     def add(
         self, data_sample: DetDataSample, views: Sequence[View], classified: tuple[Tensor, Tensor], count: int
     ) -> None:
-        """Groups one image; ``classified`` is its class map and probability, ``count`` the number of classes."""
+        """Adds an image: groups it and stores its instances; ``classified`` is its class map and probability, ``count``
+        the number of classes."""
         class_HW, probability_HW = classified
         if not self.uses_embeddings:
             views = [[class_map_pass(class_HW, count)]]
@@ -59,7 +60,7 @@ class GroupingRow:
             return self.metric.compute_metrics(results)
 
     def shuffled(self, seeds: Sequence[int]) -> list[float]:
-        """AP with the scores of all instances of the data set dealt out at random, once a seed."""
+        """AP after a random permutation of the scores of all instances of the data set, one value for each seed."""
         values = []
         for seed in seeds:
             results = copy.deepcopy(self.metric.results)
@@ -75,7 +76,8 @@ class GroupingRow:
 
 
 def class_map_pass(class_HW: Tensor, count: int) -> NetworkPass:
-    """A pass at the image's own size whose scores are a class map and whose embeddings are all alike."""
+    """Output of a forward pass at the image's own size with the scores of a given class map and with equal embeddings
+    everywhere."""
     size = map_size(class_HW)
     return NetworkPass(
         _scores(class_HW, count), torch.zeros(1, *size, device=class_HW.device), MapPlacement(size, size, size)
@@ -83,7 +85,8 @@ def class_map_pass(class_HW: Tensor, count: int) -> NetworkPass:
 
 
 def perfect_pass(class_HW: Tensor, instance_HW: Tensor, count: int, size: tuple[int, int] | None = None) -> NetworkPass:
-    """The output of a perfect network: classes and instances of the ground truth, at ``size`` or the own size.
+    """The output of a perfect network: classes and instances of the ground truth, at ``size`` or at the image's own
+    size.
 
     Ignored pixels are background. Instances lie 10 apart in a one-dimensional embedding, farther than any threshold.
     """
@@ -98,7 +101,7 @@ def perfect_pass(class_HW: Tensor, instance_HW: Tensor, count: int, size: tuple[
 
 
 def classify_perfect(network_pass: NetworkPass) -> tuple[Tensor, Tensor]:
-    """The class map that a perfect pass gives at the image's own size."""
+    """Class map and probability of a perfect pass at the image's own size."""
     return average_classes([[network_pass]], network_pass.placement.image_size)
 
 

@@ -1,4 +1,4 @@
-"""Network outputs of some images, kept in memory to be grouped again and again."""
+"""Network outputs of some images, kept in memory for repeated grouping."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from ..structures import check_finite
 
 
 class KeptImage(NamedTuple):
-    """Outputs of the network for one image, and its objects.
+    """Outputs of the network for one image, with the image's true objects.
 
     ``meta`` is that of the data sample. ``view`` has no class scores: the class map ``class_HW`` and its ``probability_HW`` stand
     for them. ``truth_HW`` has the objects of the ground truth: 0 = background, -1 = ignored.
@@ -31,7 +31,7 @@ class KeptImage(NamedTuple):
 
 @torch.no_grad()
 def keep_outputs(model: EmbeddingSegmentor, batches: Iterable[dict]) -> list[KeptImage]:
-    """Runs the network once over all images.
+    """Runs the network once over all images and keeps its outputs.
 
     Memory: the embeddings of the images at the size of the head's map, and for each pixel of the images 8 bytes for its
     class, 4 for the probability and 8 for the truth.
@@ -68,14 +68,14 @@ def _truth(sample: DetDataSample) -> np.ndarray:
     if truth_HW.shape != size:
         raise ValueError(
             f'expected gt_instance_map at the original size {size}, got {truth_HW.shape}: in the pipeline of testing '
-            'LoadInstanceMasks comes after the resize'
+            'put LoadInstanceMasks after the resize'
         )
     return truth_HW
 
 
 @torch.no_grad()
 def group_again(model: EmbeddingSegmentor, image: KeptImage, grouper: Grouper) -> tuple[InstanceData, Tensor]:
-    """All instances of a kept image by another grouper, and their map (H, W): as ``predict`` finds them without a cut."""
+    """Groups a kept image by another grouper: all instances, without a cut of the scores, and their map (H, W)."""
     return predict_instances(
         [image.view],
         image.class_HW,

@@ -1,4 +1,4 @@
-"""A network's embeddings beside the ground truth, for looking at what loops of mean shift do to them."""
+"""Computes embeddings of a network, with the ground truth under them, for the analysis of mean-shift iterations."""
 
 import copy
 from collections.abc import Iterator
@@ -35,17 +35,18 @@ class LabelledEmbeddings(NamedTuple):
     class_hw: Tensor
 
     def regions(self, grouping: MeanShiftGrouping) -> Tensor:
-        """Regions whose cells ``grouping`` shifts together, given the true classes: (h, w), numbers above 0; 0 = none."""
+        """Regions in which ``grouping`` shifts cells together, given the true classes: (h, w), numbers above 0; 0 = no
+        region."""
         return grouping.regions(torch.where(self.instance_hw == IGNORED_INSTANCE, IGNORED_CLASS, self.class_hw))
 
 
 def load_looping_model(config: Config, checkpoint: str) -> tuple[EmbeddingSegmentor, BaseDataset]:
-    """The model of a config with a checkpoint's weights, for testing, on the first GPU if there is one; and the test data.
+    """Loads a model with mean-shift iterations for testing, on the first GPU if there is one, and builds its test data.
 
     Raises:
         TypeError: if the model's grouper has no loops.
     """
-    # The grouping sees an image as a whole in training.
+    # In training the grouping gets the whole image.
     config.model.test_cfg = dict(config.model.get('test_cfg') or {}, mode='whole')
     model = init_model(config, checkpoint, device='cuda:0' if torch.cuda.is_available() else 'cpu')
     if not isinstance(model.grouper, MeanShiftGrouping):
@@ -57,7 +58,7 @@ def load_looping_model(config: Config, checkpoint: str) -> tuple[EmbeddingSegmen
 
 
 def loss_on_embeddings(model: EmbeddingSegmentor) -> nn.Module:
-    """The loss that a model's embeddings are trained with, over all pixels, without the loops around it.
+    """The loss that a model's embeddings are trained with, over all pixels, without mean shift before it.
 
     Raises:
         TypeError: if there is none.
@@ -72,7 +73,7 @@ def loss_on_embeddings(model: EmbeddingSegmentor) -> nn.Module:
 
 
 def labelled_embeddings(model: EmbeddingSegmentor, dataset: BaseDataset, count: int) -> Iterator[LabelledEmbeddings]:
-    """Runs the network over the first ``count`` images of a data set, or all if it has no more, one by one.
+    """Runs the network over the first ``count`` images of a data set (at most all), one by one.
 
     Args:
         model: see :func:`load_looping_model`.
@@ -99,7 +100,7 @@ def labelled_embeddings(model: EmbeddingSegmentor, dataset: BaseDataset, count: 
 
 
 def shift_embeddings(grouping: MeanShiftGrouping, x_PD: Tensor, region_P: Tensor, loops: int) -> list[Tensor]:
-    """Embeddings after 0, 1, .., ``loops`` iterations of ``grouping``: ``loops`` + 1 times (P, D).
+    """Embeddings after 0, 1, .., ``loops`` iterations of ``grouping``: ``loops`` + 1 tensors (P, D).
 
     Args:
         grouping: its kernel is used.

@@ -11,11 +11,11 @@ CLUSTERS = ((3.0, 0.2), (4.0, 0.3), (5.0, 0.1))
 """Mean and standard deviation of the three clusters."""
 
 BANDWIDTH = 0.2
-"""Of the Gaussian kernel, exp(-d^2 / (2 b^2))."""
+"""Bandwidth b of the Gaussian kernel, exp(-d^2 / (2 b^2))."""
 
 
 def draw_points(points_a_cluster: int, generator: torch.Generator) -> Tensor:
-    """The three clusters of points, one after the other: (3 M,) float32.
+    """Draws the three clusters of points, concatenated: (3 M,) float32.
 
     Example:
         >>> draw_points(1000, torch.Generator().manual_seed(0)).view(3, 1000).mean(1).round(decimals=1)
@@ -27,7 +27,8 @@ def draw_points(points_a_cluster: int, generator: torch.Generator) -> Tensor:
 
 
 def ideal_spots(x_N: Tensor) -> Tensor:
-    """The positions at which the regressor meets each point's target: 3 for points that start below 3.5, 5 for the others."""
+    """The positions at which the regressor returns each point's target: 3 for points that start below 3.5, 5 for the
+    others."""
     return torch.where(x_N < 3.5, 3.0, 5.0)
 
 
@@ -37,7 +38,7 @@ def regress(x_N: Tensor) -> Tensor:
 
 
 def shift_points(x_N: Tensor, loops: int) -> list[Tensor]:
-    """The points after 0, 1, 2, .. iterations of Gaussian blurring mean shift, after the last: ``loops`` + 1 times (N,).
+    """The points after 0, 1, .., ``loops`` iterations of Gaussian blurring mean shift: ``loops`` + 1 tensors (N,).
 
     Example:
         >>> [after.tolist() for after in shift_points(torch.tensor([3.0, 5.0]), loops=1)]
@@ -50,7 +51,7 @@ def shift_points(x_N: Tensor, loops: int) -> list[Tensor]:
 def squared_error(x_N: Tensor, spot_N: Tensor, loops: int, every_loop: bool) -> Tensor:
     r"""The toy's loss, a scalar: :math:`\sum_i (f(x_i^{(T)}) - f(x_i^*))^2` after T loops, or its sum over t = 0 .. T.
 
-    f is :func:`regress`, :math:`x_i^*` the :func:`ideal_spots`. The sum over the points, not their mean: the paper says
+    f is :func:`regress`, :math:`x_i^*` the :func:`ideal_spots`. The sum over the points, not their mean: the paper gives
     "mean squared error", but divided by 3000 thirty updates of step 0.1 would move no point.
     """
     after = shift_points(x_N, loops)

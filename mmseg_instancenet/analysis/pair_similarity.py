@@ -1,4 +1,4 @@
-"""Similarities of pairs of pixels of one and of two instances (Kong & Fowlkes 2018, figure 12)."""
+"""Draws pairs of pixels of one and of two instances, and computes their similarities (Kong & Fowlkes 2018, figure 12)."""
 
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ class PixelPairs(NamedTuple):
 
 
 def draw_pairs(instance_P: Tensor, region_P: Tensor, count: int, generator: torch.Generator) -> PixelPairs:
-    """Draws pairs of pixels at random, with replacement, such that every instance counts alike, as in the pair loss.
+    """Draws pairs of pixels at random, with replacement; every instance has the same weight, as in the pair loss.
 
     A positive pair: an instance, then two of its pixels. A negative pair: two instances of one region, then a pixel of each.
 

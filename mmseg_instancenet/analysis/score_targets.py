@@ -1,4 +1,4 @@
-"""Targets for the scores of instances."""
+"""Target values for fitting the scores of instances."""
 
 import numpy as np
 
@@ -13,7 +13,7 @@ def best_iou_of_class(
     Args:
         labels_HW: (H, W) predicted instances 1 .. K, 0 = none.
         class_K: (K,) class of each, from 1 as in the class map.
-        instance_map_HW: (H, W) objects of the ground truth, 0 = background, -1 = ignored; ignored pixels count for nobody.
+        instance_map_HW: (H, W) objects of the ground truth, 0 = background, -1 = ignored; ignored pixels are not counted.
         class_map_HW: (H, W) classes of the ground truth, one for the whole of an object.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Embeddings as points on a sphere (Kong & Fowlkes 2018, figure 4)."""
+"""Projects embeddings onto a sphere and draws them (Kong & Fowlkes 2018, figure 4)."""
 
 from typing import NamedTuple
 
@@ -8,18 +8,19 @@ from mpl_toolkits.mplot3d import Axes3D
 from ..visualization.drawing import distinct_color
 
 _VIEW = (25, 40)
-"""Elevation and azimuth, in degrees, from where the sphere is seen: no two axes lie behind each other."""
+"""Elevation and azimuth of the viewer, in degrees: no axis hides another."""
 
 
 class SphereAxes(NamedTuple):
-    """Three directions to look at embeddings in, (D, 3), and the share of the sum of squares that they hold, 0 .. 1."""
+    """Three directions to project embeddings onto, (D, 3), and their share of the sum of squares, 0 .. 1."""
 
     direction_D3: np.ndarray
     share: float
 
 
 def sphere_axes(x_PD: np.ndarray) -> SphereAxes:
-    """The embedding's own axes for D <= 3 (missing ones 0), the three principal directions from the origin for D > 3.
+    """The axes of the embedding for D <= 3 (missing ones are 0), its three principal directions from the origin for D >
+    3.
 
     From the origin and not from the mean, so that unit vectors stay within the unit ball.
 
@@ -32,7 +33,7 @@ def sphere_axes(x_PD: np.ndarray) -> SphereAxes:
         return SphereAxes(np.eye(dims, 3), 1.0)
     square_D, direction_DD = np.linalg.eigh(x_PD.T.astype(np.float64) @ x_PD)
     direction_D3, total = direction_DD[:, ::-1][:, :3], square_D.sum()
-    # The sign of a direction is arbitrary: most points on the side that is looked at.
+    # The sign of a direction is arbitrary: choose the one with most points on the side of the viewer.
     direction_D3 = direction_D3 * np.where((x_PD @ direction_D3).sum(0) < 0, -1, 1)
     return SphereAxes(direction_D3, float(square_D[-3:].sum() / total) if total > 0 else 1.0)
 
@@ -40,8 +41,8 @@ def sphere_axes(x_PD: np.ndarray) -> SphereAxes:
 def draw_sphere(axes: Axes3D, point_P3: np.ndarray, instance_P: np.ndarray, point_size: float = 4.0) -> None:
     """Draws points on a unit sphere, each instance in the colour of :func:`draw_instances`; the far side is pale.
 
-    The instances' points are drawn one smaller than the other, the smallest last: of those that fell on one spot, each is seen
-    as a ring.
+    The instances' points are drawn one smaller than the other, the smallest last: points in one place appear
+    as rings.
 
     Args:
         axes: with ``projection='3d'``.
@@ -66,7 +67,7 @@ def draw_sphere(axes: Axes3D, point_P3: np.ndarray, instance_P: np.ndarray, poin
             shown_P = on_side_P & (rank_P == rank)
             x, y, z = point_P3[shown_P].T
             axes.scatter(x, y, z, color=color, s=size, alpha=alpha, linewidths=0, depthshade=False, zorder=3)
-    # Points lie on top of the lines, and what is drawn last on top of them, not what matplotlib takes for nearer.
+    # Draw points over lines, and later artists over earlier ones, instead of in matplotlib's order of depth.
     axes.computed_zorder = False
     axes.view_init(*_VIEW)
     axes.set_box_aspect((1, 1, 1), zoom=1.45)

@@ -1,4 +1,4 @@
-"""The sizes that an image has in training: of the network's input, and of the map of its embeddings."""
+"""Computes the sizes of an image in training: of the network's input, and of the map of its embeddings."""
 
 import math
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ _PROBE = 256
 
 
 class TrainingGrids:
-    """The grids of an image of any size.
+    """Computes the sizes of network input and embedding map for an image of any size.
 
     Resizing is that of the pipeline. Of ``RandomResize`` it is the scale at a ratio of 1 (of two scales the second), of
     ``RandomChoiceResize`` the middle one of its scales; other random changes of scale, crops and padding are left out.
@@ -52,7 +52,7 @@ class TrainingGrids:
 
 
 def _resize_of(step: BaseTransform) -> Resize | None:
-    """The resize of a step, at one scale; ``None`` of a step that does not resize."""
+    """The resize transform of a pipeline step, at one scale; ``None`` for a step that does not resize."""
     if isinstance(step, Resize):
         return step
     if isinstance(step, RandomChoiceResize):
@@ -66,7 +66,8 @@ def _resize_of(step: BaseTransform) -> Resize | None:
 
 
 def embedding_stride(model: ConfigDict | dict) -> float | None:
-    """The stride of a model's embeddings in its input, from a pass of an empty image through the untrained network.
+    """The stride of a model's embeddings in its input, measured by a forward pass of an empty image through the
+    untrained network.
 
     Args:
         model: config.

@@ -1,4 +1,5 @@
-"""Settings that make a metric largest: accuracy against a cut of the scores, and a search one setting after the other.
+"""Search for the settings that maximise a metric: a curve of accuracy over the cut of the scores, and a search of one
+setting after the other.
 
 Shapes: G objects of the ground truth, K predicted instances of an image, Q pairs of the two that share a pixel, T thresholds
 of the IoU.
@@ -13,7 +14,7 @@ from ..evaluation.functional.label_overlap import label_overlap
 
 
 class ImageMatches(NamedTuple):
-    """The predicted instances of an image and how well they match.
+    """The predicted instances of an image and how well they match the true objects.
 
     ``score_K``; ``iou_K`` with the object that each is paired with, 0 where there is none; ``truths``, the number of objects.
     """
@@ -24,8 +25,11 @@ class ImageMatches(NamedTuple):
 
 
 class Metrics(NamedTuple):
-    """``accuracy`` over all images, the numbers of ``predicted`` and ``true`` objects, and ``count_error``, the mean over the
-    images of the absolute difference of the two."""
+    """Counting metrics over all images.
+
+    ``accuracy``; the numbers of ``predicted`` and ``true`` objects; ``count_error``, the mean absolute difference of
+    the two numbers of an image.
+    """
 
     accuracy: float
     predicted: int
@@ -67,7 +71,7 @@ def match_image(truth_HW: np.ndarray, prediction_HW: np.ndarray, score_K: np.nda
 def counting_metrics(
     images: Sequence[ImageMatches], score_thr: float = 0.0, iou_thresholds: Sequence[float] = (0.5,)
 ) -> Metrics:
-    """The metrics of the instances whose score reaches a cut.
+    """The metrics of the instances whose score is at least a cut.
 
     accuracy = TP / (TP + FP + FN) with TP the pairs of all images whose IoU is at least t, averaged over the thresholds t: for
     0.5 alone ``accuracy_50`` of :class:`CountingMetric`, for 0.5:0.05:0.95 its ``mean_accuracy``. No new matching is needed: an
@@ -95,8 +99,8 @@ def counting_metrics(
 
 
 def best_value(aims: Mapping[float, float], preferred: float, tolerance: float = 0.0) -> float:
-    """The value with the largest aim; among those that equal it within ``tolerance`` that nearest to ``preferred``, then the
-    smaller.
+    """The value with the largest aim; of values that equal it within ``tolerance``, the one nearest to ``preferred``,
+    then the smaller one.
 
     A curve is often flat around its maximum, and its highest point is then chance, and may lie beside a cliff: a setting stays
     as near to the config's as it can.
@@ -117,10 +121,11 @@ def search_settings(
     rounds: int = 2,
     tolerance: float = 0.0,
 ) -> dict[str, float]:
-    """Sets one setting after the other to the best value of its curve, the others at what was found so far.
+    """Coordinate search: sets one setting after the other to the best value of its curve, with all others at the best
+    values so far.
 
-    It finds a maximum along each axis, which need not be the largest of all combinations. Equals are settled by
-    :func:`best_value` with ``start`` as what is preferred.
+    It finds a maximum along each axis, which need not be the largest of all combinations. Of equal
+    values :func:`best_value` chooses, with ``start`` as the preferred one.
 
     Args:
         curve: takes the name of a setting and all settings, and returns the aim for each value of that setting; the value

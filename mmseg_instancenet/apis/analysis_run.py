@@ -1,4 +1,4 @@
-"""A trained model for the tools that run it outside MMEngine's loops, and the images that they look at."""
+"""Loads a trained model and its images for tools that run it outside MMEngine's loops."""
 
 from collections.abc import Sized
 from typing import Any, cast
@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Subset
 
 
 def load_for_analysis(config: Config, checkpoint: str) -> Runner:
-    """A runner whose model has the weights of a checkpoint and is in evaluation mode.
+    """Builds a runner whose model has the weights of a checkpoint and is in evaluation mode.
 
     The weights are those that ``tools/test.py`` takes. Of a training with ``EMAHook`` they are the averaged ones: the hook
     writes these to ``state_dict`` of the checkpoint, and the last weights of the training to ``ema_state_dict``. The hook makes
@@ -33,21 +33,21 @@ def load_for_analysis(config: Config, checkpoint: str) -> Runner:
 
 
 def drop_loop_hooks(runner: Runner) -> None:
-    """Takes away the hooks that ask for the loop of a training in the beginning of any run: MMEngine would build the training set
-    for a test, and stop where it is not there."""
+    """Removes the hooks that build the training loop in any run: for a test, MMEngine would build the training set, and
+    fail if it is missing."""
     runner.hooks[:] = [hook for hook in runner.hooks if not isinstance(hook, (EarlyStoppingHook, ProfilerHook))]
 
 
 def images_of(dataset: dict) -> dict:
-    """Config of the data set that reads images: of a wrapper, such as mmdet's MultiImageMixDataset, the one that it holds, and of
-    several that are joined (ConcatDataset) the first."""
+    """Config of the data set that reads the images: the inner one of a wrapper such as mmdet's MultiImageMixDataset,
+    the first one of several joined by ConcatDataset."""
     while 'dataset' in dataset or 'datasets' in dataset:
         dataset = dataset['dataset'] if 'dataset' in dataset else dataset['datasets'][0]
     return dataset
 
 
 def with_pipeline(dataset: dict, pipeline: list[dict], **settings: Any) -> dict:
-    """Config of the images of a data set, each once, with another pipeline.
+    """Config of the images of a data set, without repetitions, with another pipeline.
 
     A wrapper that repeats, balances or mixes images is left away; data sets that are joined stay so.
 
@@ -72,14 +72,14 @@ def with_pipeline(dataset: dict, pipeline: list[dict], **settings: Any) -> dict:
 
 
 def training_set_for_testing(config: Config) -> dict:
-    """Config of the training set with the pipeline of testing: its images one by one, those of all sets that are joined."""
+    """Config of the training set with the test pipeline: each image once, for joined sets the images of all of them."""
     pipeline = images_of(config.test_dataloader.dataset)['pipeline']
     return with_pipeline(config.train_dataloader.dataset, pipeline, test_mode=True)
 
 
 def spread(dataloader: DataLoader, count: int) -> DataLoader:
-    """A dataloader over ``count`` images of a set, evenly spread over it, or over all of a smaller one."""
-    total = len(cast(Sized, dataloader.dataset))  # torch's Dataset may have no length; MMEngine's have one
+    """A dataloader over ``count`` images of a set, evenly spaced in it, or over all images of a smaller set."""
+    total = len(cast(Sized, dataloader.dataset))  # torch's Dataset may have no length; those of MMEngine have one
     indices = np.linspace(0, total - 1, min(count, total)).round().astype(int).tolist()
     return DataLoader(
         Subset(dataloader.dataset, indices),

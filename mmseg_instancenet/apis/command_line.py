@@ -25,7 +25,8 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def load_config(args: argparse.Namespace) -> Config:
-    """The config with the common arguments merged in. The work dir: command line, then config, then its name.
+    """Loads a config and merges the common arguments into it. The work dir comes from the command line, else from the
+    config, else from the config's name.
 
     From here on MMEngine reads checkpoints without running code from them (:func:`register_safe_loaders`).
     """
@@ -47,15 +48,15 @@ def load_config(args: argparse.Namespace) -> Config:
 
 
 def _distribute_on_cpu(config: Config) -> None:
-    """Several processes without a GPU: MMEngine's own start requires CUDA devices, so the group is made before it."""
+    """Starts the process group of several CPU processes before MMEngine, whose own start requires CUDA devices."""
     torch.distributed.init_process_group(backend='gloo')
     config.model_wrapper_cfg = dict(type='CPUDistributedDataParallel', broadcast_buffers=False)
 
 
 def use_mixed_precision(config: Config) -> None:
-    """Trains in float16 with a dynamic loss scale; the embedding loss itself stays in float32."""
+    """Sets up a training in float16 with a dynamic loss scale; the embedding loss itself stays in float32."""
     if not torch.cuda.is_available():
-        raise SystemExit('--amp needs a GPU that torch can see, and there is none: leave --amp away')
+        raise SystemExit('--amp needs a GPU, and torch finds none: leave out --amp')
     config.optim_wrapper.type = 'AmpOptimWrapper'
     config.optim_wrapper.setdefault('loss_scale', 'dynamic')
 

@@ -1,9 +1,10 @@
-"""A test pipeline on an image alone: its steps without those that load annotations or work on them."""
+"""Test pipeline for an image without annotations: steps that load or change annotations are left out."""
 
 import warnings
 from collections.abc import Sequence
 
-from mmcv.transforms import BaseTransform, LoadAnnotations
+import numpy as np
+from mmcv.transforms import BaseTransform, Compose, LoadAnnotations
 from mmdet.datasets.transforms import FilterAnnotations
 from mmengine.registry import TRANSFORMS
 
@@ -13,10 +14,12 @@ from ..datasets.transforms import (
     LoadBSDSBoundaries,
     LoadInstanceIds,
     MasksToMaps,
+    NormalizePercentiles,
 )
+from ..structures import percentile_limits
 
 _OF_ANNOTATIONS = (
-    LoadAnnotations,  # mmseg's and mmdet's are kinds of it
+    LoadAnnotations,  # base class of those of mmseg and mmdet
     FilterAnnotations,
     LoadBSDSBoundaries,
     LoadInstanceIds,
@@ -27,7 +30,8 @@ _OF_ANNOTATIONS = (
 
 
 def image_steps(pipeline: Sequence[dict]) -> list[BaseTransform]:
-    """Builds the steps of a pipeline without those of annotations, and of kinds derived from them. The first loads the image."""
+    """Builds the steps of a pipeline except those that load or change annotations, subclasses included. The first step
+    loads the image."""
     return [TRANSFORMS.build(step) for step in pipeline if not issubclass(_type_of(step), _OF_ANNOTATIONS)]
 
 
@@ -39,7 +43,7 @@ def _type_of(step: dict) -> type:
 
 
 def run_on_image(steps: Sequence[BaseTransform], results: dict) -> dict:
-    """Runs steps on an image without annotations.
+    """Runs the steps of a pipeline on an image without annotations.
 
     A step that needs an entry that an image alone does not have is left out, with a warning. The truth that a step makes of
     no annotations (``gt_..``) is removed.
@@ -79,3 +83,39 @@ class _MissingEntry(KeyError):
 class _ImageAlone(dict):
     def __missing__(self, key: str) -> None:
         raise _MissingEntry(key)
+
+
+def check_parts_alike(steps: Sequence[BaseTransform], channels: int) -> None:
+    """Raises ValueError if a step gives a part of an image other values than the whole image has there.
+
+    Such a step, a resize to a fixed size for example, makes the instances of a tile (:func:`segment_tiled`) others than those of
+    the whole image. Each step is tried on noise of 96 x 128 pixels and on its upper left 64 x 64. The pixels at the seam are not
+    compared, since a resize by a fixed factor mixes them with their neighbours. ``NormalizePercentiles`` gets the contrast of
+    the whole image for both (:func:`contrast_limits`).
+
+    Args:
+        steps: of :func:`image_steps`, without the first one, which loads the image, and the last one, which packs it.
+        channels: of the images that they get.
+    """
+    whole = np.random.default_rng(0).integers(0, 256, (96, 128, channels)).astype(np.uint8)
+    results = [_loaded(whole), _loaded(whole[:64, :64])]
+    for step in steps:
+        if isinstance(step, NormalizePercentiles):
+            limits = percentile_limits(results[0]['img'], step.low, step.high, step.per_channel)
+            results = [{**result, 'contrast_limits': limits} for result in results]
+        # A step of annotations is left out, as in every run, unless it is the last one.
+        results = [run_on_image([step, Compose([])], result) for result in results]
+        image, part = (result['img'] for result in results)
+        scales = [np.divide(image.shape[:2], (96, 128)), np.divide(part.shape[:2], (64, 64))]
+        inner = tuple(slice(0, max(1, side - side // 4)) for side in part.shape[:2])
+        if not np.allclose(*scales) or not np.allclose(image[inner], part[inner], atol=1e-6 * np.abs(image).max()):
+            raise ValueError(
+                f'expected a test pipeline whose steps treat a tile as they treat the whole image, got {type(step).__name__}: '
+                f'of 96 x 128 pixels it makes {image.shape[0]} x {image.shape[1]}, of their upper left 64 x 64 '
+                f'{part.shape[0]} x {part.shape[1]}, or other values. Segment the image without tiles, or change the step: a '
+                'resize by a scale_factor does not depend on the size of the image'
+            )
+
+
+def _loaded(image: np.ndarray) -> dict:
+    return dict(img=image, img_path=None, img_id=0, img_shape=image.shape[:2], ori_shape=image.shape[:2])

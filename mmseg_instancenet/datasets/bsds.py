@@ -14,8 +14,8 @@ from mmseg.registry import DATASETS
 class BSDSDataset(BaseSegDataset):
     """BSDS500 (or BSDS300) in its official layout: ``images/SPLIT/*.jpg`` and ``groundTruth/SPLIT/*.mat``.
 
-    An image without ground truth, ground truth without an image and a split that is not there stop with a line that
-    names them. What the ``.mat`` files hold is read by :class:`LoadBSDSBoundaries`.
+    An image without ground truth, ground truth without an image and a missing split raise an error that
+    names them. :class:`LoadBSDSBoundaries` reads the ``.mat`` files.
 
     Args:
         data_root: the folder that holds ``images`` and ``groundTruth``.
@@ -64,7 +64,7 @@ class BSDSDataset(BaseSegDataset):
         """Fails before the training if images or annotations are missing."""
         folder = osp.join(self.data_prefix['seg_map_path'], split)
         if not isinstance(get_file_backend(folder, backend_args=self.backend_args), LocalBackend):
-            return  # asking a remote store for every file would take minutes
+            return  # checking every file in a remote store would take minutes
         found = {osp.join(folder, name) for name in list_dir_or_file(folder, list_dir=False, suffix='.mat')}
         missing, surplus = sorted(set(expected) - found), sorted(found - set(expected))
         if missing:

@@ -1,4 +1,4 @@
-"""COCO-format data sets."""
+"""Data sets in COCO's format."""
 
 import os.path as osp
 from collections.abc import Mapping
@@ -19,14 +19,14 @@ from .digits import write_digits
 
 @DATASETS.register_module()
 class CocoInstanceDataset(CocoDataset):
-    """mmdet's ``CocoDataset``, for label maps.
+    """mmdet's ``CocoDataset`` for training on label maps.
 
-    - The annotation file is read by :func:`read_annotations`, as the metrics read it: what can be mended is mended, with a
-      warning, and what cannot be stops before the first iteration with the kinds of faults, each with its first example.
-    - What mmdet leaves out is *ignored* instead of becoming background: objects with an ``ignore`` flag, and the void of an
+    - The annotation file is read by :func:`read_annotations`, as the metrics read it: faults are mended with a
+      warning, or raise an error before the first iteration that lists the kinds of faults, each with its first example.
+    - Annotations that mmdet leaves out are *ignored* instead of background: objects with an ``ignore`` flag, and the void of an
       image, the annotations of a category ``void`` that is no class of the set (as ``tools/convert/voc_to_coco.py`` writes
-      them). What has pixels in its mask is an object, whatever size the file gives it.
-    - A missing annotation file or image and a class that the json lacks stop with a line that names them.
+      them). Every annotation with pixels in its mask is an object, whatever size the file gives.
+    - A missing annotation file or image and a class that the json lacks raise an error that names them.
 
     Any COCO-format set needs ``data_root``, ``ann_file``, ``data_prefix=dict(img=...)`` and, if the classes are not
     COCO's, ``metainfo=dict(classes=(...))``.
@@ -98,9 +98,9 @@ class CocoInstanceDataset(CocoDataset):
         return coco
 
     def _check_images(self, data_list: list[dict]) -> None:
-        """An image that is missing shall stop the run before it starts, not in the middle."""
+        """Raises FileNotFoundError at the start of a run if an image is missing."""
         if not isinstance(get_file_backend(data_list[0]['img_path'], backend_args=self.backend_args), LocalBackend):
-            return  # asking a remote store for every image would take minutes
+            return  # checking every image in a remote store would take minutes
         missing = [info['img_path'] for info in data_list if not osp.exists(info['img_path'])]
         if missing:
             raise FileNotFoundError(
@@ -109,7 +109,7 @@ class CocoInstanceDataset(CocoDataset):
             )
 
     def check_classes(self, coco: COCO) -> None:
-        """Raises ValueError where the classes are not those of an annotation file, in its order."""
+        """Raises ValueError unless the classes are those of an annotation file, in the same order."""
         in_json = [category['name'] for category in coco.dataset['categories']]
         classes = list(self.metainfo['classes'])
         missing = [name for name in classes if name not in in_json]
@@ -152,7 +152,8 @@ def _ignored_instance(annotation: dict, label: int) -> dict:
 
 @DATASETS.register_module()
 class DigitsDataset(CocoInstanceDataset):
-    """Handwritten digits on 64 x 64 canvases; a split that is absent is written to ``data_root``. See ``datasets/digits.py``."""
+    """Handwritten digits on 64 x 64 canvases; a missing split is generated in ``data_root``. See
+    ``datasets/digits.py``."""
 
     METAINFO = {
         'classes': DIGITS,

@@ -1,4 +1,4 @@
-"""Handwritten digits on one canvas: a data set that needs no download.
+"""Synthetic images of handwritten digits: a data set that needs no download.
 
 Modelled on the toy set of Kong & Fowlkes (CVPR 2018, figure 4): scikit-learn's handwritten digits (1797 real 8 x 8
 scans) on canvases of 64 x 64. Several digits of an image often share their class and touch or overlap, so
@@ -29,7 +29,8 @@ _DESCRIPTION = "scikit-learn's handwritten digits"
 
 
 class Canvas(NamedTuple):
-    """One image: image (64, 64) uint8; masks (K, 64, 64) bool, disjoint; classes (K,); touching (K,) bool."""
+    """A synthetic image of digits: image (64, 64) uint8; masks (K, 64, 64) bool, disjoint; classes (K,); touching (K,)
+    bool."""
 
     image: np.ndarray
     masks: np.ndarray
@@ -62,7 +63,7 @@ def load_originals(split: str) -> dict[int, np.ndarray]:
 
 
 def compose(originals: dict[int, np.ndarray], rng: np.random.Generator) -> Canvas:
-    """Draws one canvas of two to five digits.
+    """Draws one canvas with two to five digits.
 
     Ink adds up to the darker of the two; a pixel that two digits ink belongs to the one with more ink there.
     """
@@ -108,7 +109,8 @@ def _place(
     touch: bool,
     rng: np.random.Generator,
 ) -> np.ndarray | None:
-    """The stamp at a random place where it hides little of the others; touching one of its own class if ``touch``."""
+    """Places a digit at random where it hides little of the others, and where it touches one of its own class if
+    ``touch``."""
     for _ in range(200):
         row, column = rng.integers(0, CANVAS - _SIDE + 1, 2)
         placed = np.zeros((CANVAS, CANVAS), np.float32)
@@ -168,7 +170,7 @@ def write_digits(folder: Path, num_train: int = 5000, num_val: int = 500, seed: 
             'annotations': annotations,
             'categories': [{'id': digit + 1, 'name': name} for digit, name in enumerate(CLASSES)],
         }
-        # The json comes last and in one move: where it exists, the set is whole.
+        # The json is written last and moved into place at once: if it exists, the set is complete.
         partial = folder / f'{split}.json.partial'
         partial.write_text(json.dumps(coco))
         partial.rename(folder / f'{split}.json')

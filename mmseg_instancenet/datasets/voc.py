@@ -1,4 +1,4 @@
-"""PASCAL VOC 2012 and SBD: from their maps to COCO annotations in which void stays void."""
+"""Conversion of the label maps of PASCAL VOC 2012 and SBD to COCO annotations; void pixels stay void."""
 
 import os
 from collections import Counter
@@ -21,7 +21,7 @@ CLASSES = VOCDataset.METAINFO['classes']
 
 
 class LabelMaps(NamedTuple):
-    """The annotation of one image: two (H, W) integer maps.
+    """Class map and object map of an image, two (H, W) integer maps.
 
     classes: 0 = background, 1 .. 20 = VOC's classes, 255 = void.
     objects: 0 = none, 1 and above = the objects, 255 = void.
@@ -39,7 +39,7 @@ class AnnotatedImage(NamedTuple):
 
 
 def read_voc(class_file: Path, object_file: Path) -> LabelMaps:
-    """The maps of an image of VOC, from ``SegmentationClass/*.png`` and ``SegmentationObject/*.png``.
+    """Reads the label maps of an image of VOC, from ``SegmentationClass/*.png`` and ``SegmentationObject/*.png``.
 
     Raises:
         ValueError: if a file is no map of one channel, as where the palette's colours were saved for its indices.
@@ -56,7 +56,7 @@ def read_voc(class_file: Path, object_file: Path) -> LabelMaps:
 
 
 def read_sbd(file: Path) -> LabelMaps:
-    """The maps of an image of SBD, which has no void.
+    """Reads the label maps of an image of SBD, which has no void.
 
     Reads ``GTinst`` (``Segmentation``, ``Categories``) of the release's ``inst/*.mat``, and ``gtMat`` (``instMap``,
     ``segMap``) as Kong & Fowlkes distribute it.
@@ -78,7 +78,7 @@ def read_sbd(file: Path) -> LabelMaps:
 
 
 def maps_to_annotations(maps: LabelMaps) -> tuple[list[dict], int]:
-    """COCO annotations, without ids, of the objects of an image and of its void.
+    """Converts two label maps to COCO annotations, without ids, of the image's objects and void.
 
     An object has the class that most of its pixels have. Void is one annotation of the category :data:`VOID` with
     ``iscrowd=1``; to it belong the pixels that either map calls void, and those on which the two maps do not agree.
@@ -131,7 +131,7 @@ def maps_to_annotations(maps: LabelMaps) -> tuple[list[dict], int]:
 
 
 def find_voc(folder: Path) -> dict[str, AnnotatedImage]:
-    """The annotated images of ``VOCdevkit/VOC2012`` by name, in the order of their names.
+    """Lists the annotated images of ``VOCdevkit/VOC2012`` by name, in alphabetical order.
 
     Raises:
         FileNotFoundError: if there are none, or one lacks its objects or its photo.
@@ -145,7 +145,8 @@ def find_voc(folder: Path) -> dict[str, AnnotatedImage]:
 
 
 def find_sbd(folder: Path) -> dict[str, AnnotatedImage]:
-    """The images of SBD's ``benchmark_RELEASE/dataset`` (``inst/*.mat``, ``img/*.jpg``), or of one folder of .mat and .jpg.
+    """Lists the images of SBD's ``benchmark_RELEASE/dataset`` (``inst/*.mat``, ``img/*.jpg``), or of one folder of .mat
+    and .jpg.
 
     Raises:
         FileNotFoundError: if there are none, or one lacks its photo.
@@ -168,7 +169,7 @@ def _checked(images: dict[str, AnnotatedImage], expected: str) -> dict[str, Anno
 
 
 def convert(images: Iterable[AnnotatedImage], root: Path) -> tuple[dict, Counter]:
-    """One COCO json for images, in their order.
+    """Converts images and their annotations, in the given order, to one COCO json.
 
     Args:
         images: of VOC, of SBD, or of both.

@@ -1,4 +1,4 @@
-"""Data sets inside the wrappers of MMEngine and mmdet: joined, repeated, balanced, mixed."""
+"""Access to data sets inside the wrappers of MMEngine and mmdet: joined, repeated, balanced, mixed."""
 
 from collections.abc import Callable, Sized
 from typing import Any
@@ -7,7 +7,7 @@ from torch.utils.data import Dataset
 
 
 def inner_sets(dataset: Dataset | Sized) -> list[Any]:
-    """The data sets that a wrapper holds; none where the data set reads images itself.
+    """The data sets inside a wrapper; an empty list for a data set without inner ones.
 
     Args:
         dataset: ``ConcatDataset``, ``RepeatDataset``, ``ClassBalancedDataset``, ``MultiImageMixDataset``, or no wrapper.
@@ -18,8 +18,8 @@ def inner_sets(dataset: Dataset | Sized) -> list[Any]:
 
 
 def transforms_of(dataset: Dataset) -> list[list[Callable[[dict], Any]]]:
-    """For each data set that reads images, all transforms that its images go through, in their order; those of a
-    ``MultiImageMixDataset`` come after those of the set that it holds."""
+    """For each data set that reads images, all transforms of its images in order; those of a ``MultiImageMixDataset``
+    follow those of its inner set."""
     pipeline = getattr(dataset, 'pipeline', ())
     own = list(getattr(pipeline, 'transforms', pipeline))
     inner = inner_sets(dataset)
@@ -29,6 +29,6 @@ def transforms_of(dataset: Dataset) -> list[list[Callable[[dict], Any]]]:
 
 
 def repeats_images(dataset: Sized) -> bool:
-    """Whether one pass through a data set meets an image more than once, as in ``RepeatDataset``."""
+    """Whether one epoch over a data set reads an image more than once, as with ``RepeatDataset``."""
     inner = inner_sets(dataset)
     return len(dataset) > sum(map(len, inner)) > 0 or any(map(repeats_images, inner))

@@ -12,7 +12,8 @@ from torch.overrides import TorchFunctionMode
 
 
 class _DepthwiseInFloat32(TorchFunctionMode):
-    """Computes depthwise convolutions with a stride or a large kernel in float32, their result in bfloat16 as autocast's.
+    """Computes depthwise convolutions with a stride or a large kernel in float32, and returns bfloat16, as autocast
+    does.
 
     Their backward pass takes a CPU 5 to 16 times as long in bfloat16 (torch 2.15.0): half of an iteration of
     EfficientNet-Lite0. Those of 3 x 3 without a stride are a little faster in bfloat16.
@@ -37,7 +38,7 @@ def _is_slow_in_bfloat16(
     dilation: Any = 1,
     groups: int = 1,
 ) -> bool:
-    """Of a call of ``torch.conv2d``: one group a channel, and a stride or a kernel of more than 3 x 3."""
+    """Whether a call of ``torch.conv2d`` is a depthwise convolution with a stride or a kernel larger than 3 x 3."""
     strides = (stride, stride) if isinstance(stride, int) else tuple(stride)
     return groups > 1 and weight.shape[1] == 1 and (max(weight.shape[2:]) > 3 or max(strides) > 1)
 
@@ -48,7 +49,7 @@ def _in_float32(value: object) -> object:
 
 @OPTIM_WRAPPERS.register_module()
 class BFloat16OptimWrapper(OptimWrapper):
-    """Runs the forward pass in bfloat16 wherever the model lies; MMEngine's ``AmpOptimWrapper`` refuses a CPU.
+    """Runs the forward pass in bfloat16 on any device; MMEngine's ``AmpOptimWrapper`` refuses a CPU.
 
     bfloat16 has the range of float32, so that no loss is scaled. Weights, gradients, losses and embeddings' grouping stay in
     float32; on a CPU so do depthwise convolutions with a stride or a large kernel, which are faster then. It is for CPUs with

@@ -1,4 +1,4 @@
-"""The two phases of boundary detection."""
+"""Hook for the two phases in which boundary detection is trained."""
 
 from typing import Any
 
@@ -10,7 +10,8 @@ from .freeze_hook import FreezeHook, bare_model
 
 @HOOKS.register_module()
 class BoundaryPhaseHook(FreezeHook):
-    """Trains the embeddings of a ``BoundaryHead`` until an epoch (or iteration), then everything by the fused boundary.
+    """Trains the embeddings of a ``BoundaryHead`` until an epoch (or iteration), then the whole model by the loss on
+    the fused boundary.
 
     In the first phase the fusion layer, which no loss reaches then, is frozen as by :class:`FreezeHook`. A training that
     resumes is in the phase of its epoch.

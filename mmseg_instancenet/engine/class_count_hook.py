@@ -1,4 +1,4 @@
-"""Head and data must agree on the classes."""
+"""Check that the classes of heads and data agree."""
 
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
@@ -13,8 +13,8 @@ from .freeze_hook import bare_model
 
 @HOOKS.register_module()
 class ClassCountHook(Hook):
-    """Stops before the first iteration where a head's ``num_classes`` is not that of the data: their classes and, unless the
-    model has ``background=False``, the background. Joined data sets must have the same classes."""
+    """Raises an error before the first iteration if a head's ``num_classes`` is not the number of the data's classes,
+    plus one for the background unless the model has ``background=False``. Joined data sets must have the same classes."""
 
     def before_train(self, runner: Runner) -> None:
         self._check(runner, runner.train_dataloader)

@@ -7,7 +7,7 @@ from mmengine.registry import MODEL_WRAPPERS
 from torch import nn
 
 
-@MODEL_WRAPPERS.register_module()  # MMEngine's own: the Runner looks a wrapper up there, whatever the scope
+@MODEL_WRAPPERS.register_module()  # MMEngine's registry: the Runner looks up wrappers there, whatever the scope
 class CPUDistributedDataParallel(MMDistributedDataParallel):
     """MMEngine's ``MMDistributedDataParallel`` for CPUs: SyncBN, which torch has for GPUs only, becomes batch norm.
 

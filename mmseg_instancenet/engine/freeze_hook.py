@@ -1,4 +1,4 @@
-"""Training in two phases with one command."""
+"""Training in two phases with one command: parts of the model are frozen in the first."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from torch import nn
 
 
 def bare_model(model: nn.Module) -> nn.Module:
-    """The model without DistributedDataParallel or test-time augmentation around it."""
+    """Removes the wrappers DistributedDataParallel and test-time augmentation from a model."""
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.get_submodule('module')
     return model
@@ -18,12 +18,12 @@ def bare_model(model: nn.Module) -> nn.Module:
 
 @HOOKS.register_module()
 class FreezeHook(Hook):
-    """Keeps parts of the model fixed until an epoch (or iteration), then leaves them as the config made them.
+    """Freezes parts of the model until an epoch (or iteration), then trains them as the config sets it.
 
     While frozen, the parts get no gradient and stay in evaluation mode, so that their batch norm statistics do not
-    move either. After that those parameters are trained that would be without the hook: what ``norm_cfg.requires_grad``,
-    ``frozen_stages`` or ``norm_eval`` keep fixed stays fixed. Several hooks may hold the same part; it is trained when the last
-    lets go.
+    move either. Afterwards the same parameters are trained as without the hook: those that
+    ``norm_cfg.requires_grad``, ``frozen_stages`` or ``norm_eval`` fix stay fixed. If several hooks freeze the same part, it is
+    trained when the last of them has ended.
 
     The optimizer holds all parameters from the start: it skips those without a gradient, so that
     checkpoints of both phases have the same shape and training resumes on either side of the switch. DistributedDataParallel
@@ -37,7 +37,7 @@ class FreezeHook(Hook):
             ``by_epoch=False`` is needed, and the training stops before its first iteration without it.
     """
 
-    # Before the hooks that look at the model (EMA, checkpoints), so that they see the phase that is to come.
+    # Runs before the hooks that read the model (EMA, checkpoints), so that they get the new phase.
     priority = 'VERY_HIGH'
 
     def __init__(self, modules: str | Sequence[str], until: int, by_epoch: bool = True) -> None:
@@ -49,7 +49,7 @@ class FreezeHook(Hook):
         self._found: dict[nn.Parameter, bool] = {}
 
     def before_run(self, runner: Runner) -> None:
-        """Remembers which parameters are trained, before the first of several hooks freezes any."""
+        """Records which parameters are trained, before the first of several hooks freezes any."""
         if not self._found:
             self._found = {
                 parameter: parameter.requires_grad for part in self._parts(runner) for parameter in part.parameters()
@@ -70,7 +70,7 @@ class FreezeHook(Hook):
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
         if not self.by_epoch and self._enter(runner) and not self._frozen:
-            # As the loop does before an epoch: whatever the model keeps in evaluation mode (norm_eval) stays there.
+            # As the loop does before an epoch; modules that the model keeps in evaluation mode (norm_eval) stay in it.
             runner.model.train()
         for hook in self._freezing(runner):
             # The loop calls model.train() after before_train_epoch and after each validation.
@@ -78,7 +78,7 @@ class FreezeHook(Hook):
                 part.eval()
 
     def _enter(self, runner: Runner) -> bool:
-        """Begins the phase of this epoch or iteration; whether it is another one than before."""
+        """Starts the phase of this epoch or iteration; returns whether the phase has changed."""
         frozen = (runner.epoch if self.by_epoch else runner.iter) < self.until
         if frozen == self._frozen:
             return False

@@ -10,7 +10,7 @@ from .freeze_hook import bare_model
 
 
 class LoadReport(NamedTuple):
-    """The tensors that a checkpoint gives to a model; ``str`` has one line for each kind, the last three where there are any.
+    """The result of comparing a checkpoint with a model; as text, one line for each kind of tensor that occurs.
 
     ``loaded`` of the ``total`` tensors of the model; ``other_shape``: for names of both, the shape in the checkpoint and in the
     model; ``missing``: names that the checkpoint lacks; ``left_over``: names that the model lacks.
@@ -61,7 +61,7 @@ def load_report(checkpoint: dict, model_state: dict) -> LoadReport:
 
 @HOOKS.register_module()
 class LoadReportHook(Hook):
-    """Logs :func:`load_report` for ``load_from`` and refuses a checkpoint that gives nothing to the model."""
+    """Logs :func:`load_report` for ``load_from``, and raises an error if no tensor of the checkpoint fits the model."""
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         model = bare_model(runner.model)

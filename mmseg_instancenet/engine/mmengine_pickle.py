@@ -21,7 +21,7 @@ UnpicklingError = pickle.UnpicklingError  # torch.load looks for it here
 
 
 class _Function:
-    """A function that a pickle may call, and whose attributes a pickle cannot set."""
+    """Wrapper of a function that a pickle may call; a pickle cannot set its attributes."""
 
     def __init__(self, function: Callable) -> None:
         self._function = function
@@ -34,7 +34,7 @@ class _Function:
 
 
 class _History(HistoryBuffer):
-    """The history of one value of the log; becomes MMEngine's own class as soon as its numbers are there."""
+    """The history of one value of the log; becomes MMEngine's ``HistoryBuffer`` once its state is set."""
 
     def __setstate__(self, state: dict) -> None:
         self.__class__ = HistoryBuffer
@@ -42,7 +42,7 @@ class _History(HistoryBuffer):
 
 
 def _bytes(text: str, encoding: str) -> bytes:
-    """``_codecs.encode``, by which protocol 2 of pickle writes bytes."""
+    """Encodes text to bytes; replaces ``_codecs.encode``, with which protocol 2 of pickle stores bytes."""
     if encoding != 'latin1':
         raise UnpicklingError(f"expected bytes written as 'latin1', got {encoding!r}")
     return text.encode(encoding)
@@ -51,7 +51,7 @@ def _bytes(text: str, encoding: str) -> bytes:
 def _numeric_dtype(name: str, align: bool, copy: bool) -> np.dtype:
     if not re.fullmatch('[biuf][1248]', name):
         raise UnpicklingError(f'expected a numeric numpy dtype, got {name!r}')
-    return np.dtype(name, align=False, copy=True)  # a copy: a pickle goes on to set the byte order
+    return np.dtype(name, align=False, copy=True)  # a copy, since the pickle sets its byte order next
 
 
 def _numeric_scalar(dtype: np.dtype, data: bytes) -> np.generic:
@@ -59,19 +59,20 @@ def _numeric_scalar(dtype: np.dtype, data: bytes) -> np.generic:
 
 
 def _empty_array(owner: object, shape: tuple, kind: bytes) -> np.ndarray:
-    """The array that pickle goes on to fill."""
+    """Creates the empty array that pickle then fills."""
     if owner is not _NDARRAY:
         raise UnpicklingError(f'expected a plain numpy array, got {owner!r}')
     return np.empty(0, np.int8)
 
 
 def _method_of_history(owner: type, name: str) -> None:
-    """The log's mean, minimum, ..: MMEngine's class brings them, so that nothing is looked up for a pickle."""
+    """Accepts the names of a log history's methods (mean, min, ..); looks up no attribute, since ``HistoryBuffer`` has
+    them."""
     if owner is not _History or name not in ('min', 'max', 'current', 'mean'):
         raise UnpicklingError(f'getattr({owner!r}, {name!r}) is not part of a checkpoint of MMEngine')
 
 
-_NDARRAY = object()  # the class itself is not given to a pickle, which could call it
+_NDARRAY = object()  # a placeholder: a pickle could call the class itself
 _ALLOWED = {
     'collections.OrderedDict': OrderedDict,
     '_codecs.encode': _Function(_bytes),
@@ -86,12 +87,12 @@ _ALLOWED = {
     'numpy._core.multiarray.scalar': _Function(_numeric_scalar),
     'numpy._core.multiarray._reconstruct': _Function(_empty_array),
 }
-# Names of the same in files that Python's protocol 2 or numpy 1 wrote.
+# Other names of the same functions, in files of pickle protocol 2 or numpy 1.
 _RENAMED = {'__builtin__': 'builtins', 'numpy.core.multiarray': 'numpy._core.multiarray'}
 
 
 class Unpickler(pickle.Unpickler):
-    """``pickle.Unpickler`` for the names of MMEngine's checkpoints.
+    """``pickle.Unpickler`` limited to the names in MMEngine's checkpoints.
 
     Raises:
         pickle.UnpicklingError: for any other name, and for a file that uses an allowed one otherwise than MMEngine does.
@@ -108,10 +109,10 @@ class Unpickler(pickle.Unpickler):
             return super().load()
         except (UnpicklingError, EOFError, OSError):
             raise
-        except Exception as error:  # whatever an allowed function makes of arguments that MMEngine never writes
+        except Exception as error:  # any error of an allowed function called with arguments that MMEngine never writes
             raise UnpicklingError(f'not a checkpoint of MMEngine: {type(error).__name__}: {error}') from error
 
 
 def load(file: Any, **arguments: Any) -> Any:
-    """``pickle.load`` with :class:`Unpickler`; torch reads files of its format before 1.6 with it."""
+    """``pickle.load`` with :class:`Unpickler`; torch calls it for files in its format before 1.6."""
     return Unpickler(file, **arguments).load()

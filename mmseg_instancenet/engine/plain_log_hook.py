@@ -1,4 +1,4 @@
-"""Checkpoints without classes of MMEngine."""
+"""Hook that stores the log history in checkpoints without classes of MMEngine."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from mmseg.registry import HOOKS
 
 @HOOKS.register_module()
 class PlainLogHook(Hook):
-    """Stores the log's history in checkpoints as tensors and numbers, and reads it back when a training resumes.
+    """Stores the log's history in checkpoints as tensors and numbers, and restores it when a training resumes.
 
     MMEngine pickles the history as objects of its class ``HistoryBuffer``, and ``torch.load``, which from torch 2.6 on reads
     weights only, refuses the file. With this hook ``torch.load(file, weights_only=True)`` of every torch reads a checkpoint.
@@ -25,17 +25,18 @@ class PlainLogHook(Hook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         scalars = checkpoint.get('message_hub', {}).get('log_scalars', {})
         for name, history in scalars.items():
-            if isinstance(history, dict):  # MMEngine's own format needs nothing
-                # MMEngine loads a checkpoint to resume onto the GPU, where there is one.
+            if isinstance(history, dict):  # MMEngine's own format needs no conversion
+                # To resume, MMEngine loads a checkpoint onto the GPU if there is one.
                 values, counts = (history[key].cpu().numpy() for key in ('log_history', 'count_history'))
                 scalars[name] = HistoryBuffer(values, counts, history['max_length'])
 
 
 def to_plain(value: Any) -> Any:
-    """``value`` with numbers for numpy's scalars, tensors for its arrays and dicts of them for ``HistoryBuffer``.
+    """Converts numpy scalars to numbers, numpy arrays to tensors and ``HistoryBuffer`` to dicts of them, also inside
+    containers.
 
     Args:
-        value: anything; dicts, lists and tuples are copied, what is in them is converted in turn.
+        value: anything; dicts, lists and tuples are copied, and their items are converted in turn.
 
     Example:
         >>> to_plain({'best': np.float64(0.5)})

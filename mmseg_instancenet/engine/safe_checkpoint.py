@@ -1,6 +1,6 @@
-"""Checkpoints are data, not programs: nothing in them is run, on any torch.
+"""Loading of checkpoints without running code from them, on any version of torch.
 
-MMEngine calls ``torch.load`` without ``weights_only``: torch before 2.6 then runs whatever the file holds, torch from 2.6 on
+MMEngine calls ``torch.load`` without ``weights_only``: torch before 2.6 then runs any code in the file, torch from 2.6 on
 refuses the checkpoints that MMEngine itself writes, since the log in them holds a class of its own and numpy values.
 :func:`register_safe_loaders` puts loaders for files and addresses in the place of MMEngine's; they read weights and MMEngine's
 log (:mod:`mmengine_pickle`), nothing else. Our tools and ``apis.init_model`` call it; importing the package does not.
@@ -52,7 +52,7 @@ def load_weights_only(file: Any, map_location: str | None = None) -> Any:
     except pickle.UnpicklingError as error:
         raise pickle.UnpicklingError(
             f'{file} holds more than weights; it was not loaded, since loading would run code from it. If you trust where '
-            "it comes from, keep its weights alone: torch.save(torch.load(OLD, weights_only=False)['state_dict'], NEW). "
+            "it comes from, save its weights only: torch.save(torch.load(OLD, weights_only=False)['state_dict'], NEW). "
             f'The cause: {error}'
         ) from error
 
@@ -65,14 +65,14 @@ def _load_from_local(filename: str, map_location: str | None) -> Any:
 
 
 def _load_from_http(filename: str, map_location: str | None = None) -> Any:
-    """Downloads once a machine, into torch's cache: the first process of each machine does it, and the others wait."""
+    """Downloads a checkpoint into torch's cache, once on each machine: the first process downloads, the others wait."""
     folder = osp.join(torch.hub.get_dir(), 'checkpoints')
     file = osp.join(folder, osp.basename(urlparse(filename).path))
     first = int(os.environ.get('LOCAL_RANK', 0)) == 0
-    for turn in (first, not first):  # in the second turn the others find the file, unless their machine has no rank 0
+    for turn in (first, not first):  # in the second round the others find the file, unless their machine has no rank 0
         if turn and not osp.isfile(file):
             os.makedirs(folder, exist_ok=True)
-            # Under another name until it is whole, so that no process reads a part of it.
+            # Under another name until it is complete, so that no process reads a partial file.
             torch.hub.download_url_to_file(filename, file, progress=first)
         barrier()
     return load_weights_only(file, map_location)
@@ -89,7 +89,7 @@ def _load_from_openmmlab(filename: str, map_location: str | None = None) -> Any:
 
 
 def register_safe_loaders() -> None:
-    """Puts the loaders of this module in the place of MMEngine's."""
+    """Replaces MMEngine's checkpoint loaders by those of this module."""
     for prefixes, loader in (
         ('', _load_from_local),
         (('http://', 'https://'), _load_from_http),

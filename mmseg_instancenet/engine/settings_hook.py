@@ -1,4 +1,4 @@
-"""Settings that train nothing or fail late stop before the first iteration."""
+"""Check of a training's settings before its first iteration."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,7 +20,8 @@ from .training_batches import batch_of_one, check_batches
 
 
 def check_settings(runner: Runner) -> None:
-    """Raises ValueError for settings of a training that cannot do what they ask for; a line names the numbers.
+    """Raises ValueError for settings with which a training has no effect, never ends or fails late; the message gives
+    the numbers.
 
     - an epoch without iterations, or without an end (:func:`check_batches`);
     - a transform that cannot move mmdet's boxes or masks (:func:`check_mixed_pipeline`);
@@ -40,9 +41,9 @@ def check_settings(runner: Runner) -> None:
 
 @HOOKS.register_module()
 class SettingsHook(Hook):
-    """:func:`check_settings` before a training; and what shows only then:
+    """Calls :func:`check_settings` before a training, and checks what can be checked only later:
 
-    - a batch norm that sees one value a channel for each image, in a training whose batches, or the last of an epoch, have one
+    - a batch norm over one value in each channel of an image, in a training whose batches, or the last of an epoch, have one
       image, stops the first iteration (:func:`refuse_single_values`);
     - where a validation lacks the value of ``save_best`` all the same (mmdet's ``CocoMetric`` has none where nothing was
       found), a warning takes the place of MMEngine's KeyError, and the best checkpoint stays the one before.

@@ -1,4 +1,4 @@
-"""Batch norm over one value a channel, which has no variance."""
+"""Error for batch norm over a single value in each channel, which has no variance."""
 
 from functools import partial
 
@@ -9,7 +9,8 @@ from torch.utils.hooks import RemovableHandle
 
 
 def refuse_single_values(model: nn.Module, images: int, batch_of_one: str) -> list[RemovableHandle]:
-    """Makes a forward pass raise ValueError at a batch norm over one value a channel, as after the image pooling of an ASPP.
+    """Makes a forward pass raise ValueError at a batch norm over a single value in each channel, as after the image
+    pooling of an ASPP.
 
     One value has no variance. Maps larger than 1 x 1, frozen batch norm and other norms pass.
 

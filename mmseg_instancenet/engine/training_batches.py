@@ -1,4 +1,4 @@
-"""Number of images in the batches of a training."""
+"""Checks of the number of images in the batches of a training."""
 
 from typing import Any
 
@@ -10,10 +10,10 @@ from torch.utils.data import RandomSampler, SequentialSampler
 
 
 def check_batches(loop: BaseLoop) -> None:
-    """Raises ValueError for a training without iterations, or with an epoch that never ends; names the numbers.
+    """Raises ValueError for a training without iterations, or with an endless epoch; the message gives the numbers.
 
     Args:
-        loop: MMEngine's loop of a training, built. In several processes each looks at its own share of the images.
+        loop: MMEngine's loop of a training, built. Each of several processes has its own share of the images.
     """
     loader, by_epoch = loop.dataloader, isinstance(loop, EpochBasedTrainLoop)
     sampler = _sampler(loop)
@@ -24,7 +24,7 @@ def check_batches(loop: BaseLoop) -> None:
                 "EpochBasedTrainLoop, or train_cfg=dict(type='IterBasedTrainLoop', max_iters=...)"
             )
         return
-    # A sampler that is not known here may have no end, whatever its length.
+    # An unknown sampler may be endless, whatever its length.
     if not (by_epoch or _ends(loop)) or len(loader):
         return
     if len(loader.dataset) == 0:
@@ -40,7 +40,7 @@ def check_batches(loop: BaseLoop) -> None:
 
 
 def batch_of_one(loop: BaseLoop) -> str | None:
-    """The reason for a batch of one image in a training; None where all its batches have more, or that is not known.
+    """The reason why a training has batches of one image; ``None`` if all batches are larger, or their size is unknown.
 
     Args:
         loop: as for :func:`check_batches`.

@@ -1,4 +1,4 @@
-"""Puts the loaders of :mod:`safe_checkpoint` in the place of MMEngine's when it is imported.
+"""On import, replaces MMEngine's checkpoint loaders by those of :mod:`safe_checkpoint`.
 
 For configs that other tools than ours run; ours call :func:`register_safe_loaders`::
 

@@ -1,4 +1,4 @@
-"""Weights of one network under the names of another implementation of it."""
+"""Renames the weights of one implementation of a network to the names of another, by their order."""
 
 from collections.abc import Collection, Mapping, Sequence
 
@@ -6,13 +6,13 @@ from torch import Tensor
 
 
 def rename_by_order(weights: Mapping[str, Tensor], model_state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of ``weights`` under the names of ``model_state``: the first under its first name, and so on.
+    """The tensors of ``weights`` under the names of ``model_state``, in order: first tensor, first name, and so on.
 
     Two implementations of one network name its layers differently and create them in the same order. A match by order says
     nothing about tensors of equal shape that changed places: test the result on data as well.
 
     Args:
-        weights: what to rename.
+        weights: tensors to rename.
         model_state: ``state_dict()`` of the model that shall load them.
 
     Raises:
@@ -38,10 +38,10 @@ def rename_by_order(weights: Mapping[str, Tensor], model_state: Mapping[str, Ten
 
 
 def keep_named(weights: Mapping[str, Tensor], names: Collection[str], droppable: Sequence[str]) -> dict[str, Tensor]:
-    """The tensors of ``names`` alone.
+    """Selects the tensors of some names.
 
     Args:
-        weights: what to choose from.
+        weights: tensors to choose from.
         names: of the model that shall load them.
         droppable: modules, all of whose tensors may be left out. Others must be among ``names``.
 

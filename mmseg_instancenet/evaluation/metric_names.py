@@ -1,4 +1,4 @@
-"""The names of a metric's values before anything is evaluated."""
+"""Lists the names of a metric's values before the evaluation."""
 
 from collections.abc import Callable, Iterable, Iterator
 from numbers import Real
@@ -18,7 +18,7 @@ from .metrics.trimap_iou_metric import TrimapIoUMetric
 
 
 def metric_names(metrics: Iterable[BaseMetric]) -> set[str] | None:
-    """The names, prefix included, of the values that an evaluation by metrics can give; None where a metric is not known here.
+    """The names, with prefix, of the values that some metrics can return; ``None`` if a metric is unknown.
 
     Known are the metrics of this package, mmdet's ``CocoMetric`` and ``CocoPanopticMetric``, mmseg's ``IoUMetric`` and those that
     write files. A class that inherits from one of them may give other values and is not known.
@@ -83,7 +83,7 @@ def _iou(metric: IoUMetric) -> Iterator[str]:
 
 
 def _of_no_image(metric: BaseMetric) -> Iterator[str]:
-    """The names of the metric's values where no image was evaluated; curves are left out."""
+    """The names of the values that a metric returns when no image was evaluated; curves are left out."""
     logger = MMLogger.get_current_instance()
     before, logger.disabled = logger.disabled, True  # it would report that no image was evaluated
     try:

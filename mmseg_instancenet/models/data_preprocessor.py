@@ -1,4 +1,4 @@
-"""Batches of images with their label maps."""
+"""Preprocessor for batches of images and their label maps."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,7 +15,8 @@ Size = tuple[int, int]
 
 
 def padded_size(largest: Size, size: Size | None = None, size_divisor: int | None = None) -> Size:
-    """(height, width) of a batch: at least its largest image and ``size``, both sides multiples of ``size_divisor``.
+    """(height, width) of a batch: at least the size of its largest image and ``size``, both multiples of
+    ``size_divisor``.
 
     Example:
         >>> padded_size((30, 50), size_divisor=32)
@@ -30,7 +31,7 @@ def padded_size(largest: Size, size: Size | None = None, size_divisor: int | Non
 
 @MODELS.register_module()
 class InstanceMapDataPreprocessor(ImgDataPreprocessor):
-    """MMEngine's image preprocessor, which in training also pads the label maps: with *ignore*, by their names.
+    """MMEngine's image preprocessor, which in training also pads the label maps with the *ignore* value of each.
 
     It takes the words of MMEngine's ``ImgDataPreprocessor`` and those of mmseg's ``SegDataPreProcessor``, so that a config of
     mmseg becomes ours by its ``type`` alone.
@@ -94,7 +95,7 @@ class InstanceMapDataPreprocessor(ImgDataPreprocessor):
         if batch_augments is not None and not callable(batch_augments):
             raise ValueError(
                 'expected batch_augments=None or a function of (inputs, data_samples), got '
-                f'{batch_augments!r}: mmseg builds none from a config, its SegDataPreProcessor calls what it is given; '
+                f'{batch_augments!r}: as in mmseg it is called, and not built from a config; '
                 'change images in the pipeline, or give a function'
             )
         fill = next((given for given in (pad_value, pad_val) if given is not None), 0)
@@ -151,6 +152,6 @@ class InstanceMapDataPreprocessor(ImgDataPreprocessor):
                     "those that move all maps in results['seg_fields'], mmseg's and this package's ..Maps; in place of mmcv's "
                     'Pad set size or size_divisor of the data_preprocessor'
                 )
-            # PixelData does not let its data change size.
+            # The data of a PixelData cannot change size.
             sample.get(name).pop('data')
             sample.get(name).data = F.pad(label_1HW, padding, value=value)

@@ -1,11 +1,11 @@
-"""Configs within configs: the loss and the grouping of a ``RecurrentLoss``."""
+"""Builds configs inside other configs: the loss and the grouping of a ``RecurrentLoss``."""
 
 from mmseg.registry import MODELS
 from torch import nn
 
 
 def build_nested(config: dict) -> nn.Module:
-    """Builds a config that stands within another one, its type looked up in mmseg's registry whatever the default scope.
+    """Builds a config nested in another one; its type is looked up in mmseg's registry, whatever the default scope.
 
     There the package's own types are registered. In a config of mmdet ``mmseg.RecurrentLoss`` would otherwise look for its
     ``SphericalPairLoss`` in mmdet. A prefix (``mmdet.``) or a ``_scope_`` of the config's own still decides.

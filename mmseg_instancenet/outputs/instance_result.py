@@ -1,4 +1,4 @@
-"""The instances of one image in numpy arrays, for programs that are not built on torch and OpenMMLab."""
+"""The instances of one image in numpy arrays, for programs without torch and OpenMMLab."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,11 +9,12 @@ from mmdet.structures import DetDataSample
 
 from ..datasets.transforms.load_masks import crops_of
 from ..structures import MaskCrop, RunLengthMasks
+from .outlines import Polygon, mask_outlines
 
 
 @dataclass(frozen=True)
 class InstanceResult:
-    """The K instances of one image at its own size.
+    """The K instances of one image at its own size, in numpy arrays.
 
     Attributes:
         labels: (H, W) int32, 0 = no instance, k = instance k. Where masks overlap, as those of proposals may, a pixel has the
@@ -47,7 +48,7 @@ class InstanceResult:
     def from_data_sample(
         cls, sample: DetDataSample, class_names: Sequence[str], path: str | None = None
     ) -> 'InstanceResult':
-        """The result of a prediction of :class:`EmbeddingSegmentor` or :class:`ProposalSegmentor`.
+        """Builds the result from a prediction of :class:`EmbeddingSegmentor` or :class:`ProposalSegmentor`.
 
         Args:
             sample: with ``pred_instances`` and ``pred_instance_map``, on any device.
@@ -70,24 +71,35 @@ class InstanceResult:
 
     @property
     def classes(self) -> list[str]:
-        """The class of each instance, by name."""
+        """The class name of each instance."""
         return [self.class_names[index] for index in self.class_indices]
 
     @cached_property
+    def decimal_scores(self) -> list[float]:
+        """The scores for files of text: the shortest decimal numbers that are these float32, .9 instead of .8999999761581421."""
+        return self.scores.astype(np.float32).astype(str).astype(float).tolist()
+
+    @cached_property
     def crops(self) -> list[MaskCrop]:
-        """The mask of each instance within its box."""
+        """The masks, each cropped to its box."""
         return crops_of(self.masks)
 
     @cached_property
     def areas(self) -> np.ndarray:
-        """(K,) int64, pixels."""
+        """Area of each mask in pixels, (K,) int64."""
         return np.array([np.count_nonzero(crop.mask_hw) for crop in self.crops], np.int64)
 
     @cached_property
     def centroids(self) -> np.ndarray:
-        """(K, 2) float64, mean (x, y) of the pixels of each mask; the middle of the upper left pixel is (0, 0)."""
+        """Centroid of each mask, (K, 2) float64: mean (x, y) of its pixels; the middle of the upper left pixel is (0,
+        0)."""
         centroid_K2 = np.zeros((len(self), 2))
         for centroid_2, crop in zip(centroid_K2, self.crops, strict=True):
             row_P, column_P = crop.mask_hw.nonzero()
             centroid_2[:] = crop.left + column_P.mean(), crop.top + row_P.mean()
         return centroid_K2
+
+    @cached_property
+    def outlines(self) -> list[list[Polygon]]:
+        """The pieces of each mask as polygons with holes, along the edges of the pixels; see :func:`mask_outlines`."""
+        return mask_outlines(self.crops)

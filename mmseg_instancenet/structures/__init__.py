@@ -1,4 +1,5 @@
-"""Label maps, masks, embeddings, contrast, where a map lies on its image: below everything; no networks, data or metrics.
+"""Label maps, masks, embeddings, contrast, and positions of maps on images: the lowest folder, which imports no other
+one.
 
 Shapes are suffixes of names, one letter for one thing: N images, C classes, D embedding values, H W image, h w map of the head,
 P pixels or embeddings, K groups or instances, G true objects, T thresholds. Other letters are declared at the top of the file
@@ -7,7 +8,7 @@ that uses them. ``x_PD`` is pixels by embedding, ``mean_KD`` groups by embedding
 
 from .boxed_masks import BoxedMasks, MaskCrop
 from .class_counts import check_class_counts, check_iou_metric, classes_of
-from .contrast import check_percentiles, normalize_percentiles
+from .contrast import check_percentiles, normalize_percentiles, percentile_limits, stretch_contrast
 from .drawable import ClassMap, RunLengthMasks
 from .embeddings import (
     MIN_LENGTH,
@@ -35,6 +36,8 @@ from .labels import (
     split_components,
 )
 from .masks import labels_to_boxes, labels_to_rle, point_boxes
+from .overlaps import Covers, Overlaps, covering_groups, overlapping_groups
+from .part_percentiles import percentile_limits_of_parts
 from .placement import MapPlacement, bilinear_neighbours, image_coordinates, input_size, map_size, sample_bilinear
 
 __all__ = [
@@ -46,16 +49,19 @@ __all__ = [
     'VOID',
     'BoxedMasks',
     'ClassMap',
+    'Covers',
     'Distance',
     'EmbeddingMargins',
     'GroupStatistics',
     'MaskCrop',
     'MapPlacement',
+    'Overlaps',
     'bandwidth_precision',
     'bilinear_neighbours',
     'check_class_counts',
     'check_iou_metric',
     'classes_of',
+    'covering_groups',
     'check_embeddings',
     'check_finite',
     'check_percentiles',
@@ -72,11 +78,15 @@ __all__ = [
     'map_size',
     'mask_ignored',
     'normalize_percentiles',
+    'overlapping_groups',
+    'percentile_limits',
+    'percentile_limits_of_parts',
     'point_boxes',
     'renumber',
     'resize_labels',
     'sample_bilinear',
     'split_components',
+    'stretch_contrast',
     'tiff_sizes',
     'unit_vectors',
     'zero_loss',

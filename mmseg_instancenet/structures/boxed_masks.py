@@ -1,4 +1,4 @@
-"""Masks of many objects of one image, each kept within its box."""
+"""Masks of many objects of one image, each cropped to its box."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -10,7 +10,8 @@ from mmdet.structures.mask import BitmapMasks
 
 
 class MaskCrop(NamedTuple):
-    """A mask within its box: ``mask_hw`` (h, w) uint8, whose first pixel is at row ``top`` and column ``left`` of the image."""
+    """A mask cropped to its box: ``mask_hw`` (h, w) uint8; its first pixel is at row ``top`` and column ``left`` of the
+    image."""
 
     top: int
     left: int
@@ -18,20 +19,20 @@ class MaskCrop(NamedTuple):
 
     @property
     def box(self) -> tuple[slice, slice]:
-        """The rows and columns of the image."""
+        """The rows and columns of the image that the mask covers, as slices."""
         height, width = self.mask_hw.shape
         return slice(self.top, self.top + height), slice(self.left, self.left + width)
 
 
 class BoxedMasks(BitmapMasks):
-    """mmdet's ``BitmapMasks`` that keeps each mask within its box instead of at the size of the image.
+    """mmdet's ``BitmapMasks`` with each mask cropped to its box instead of stored at the size of the image.
 
     Indexing, resizing, flipping, cropping, padding and joining give the same masks to the bit and take time and memory of the
     objects' boxes. All other methods of ``BitmapMasks``, and ``masks`` itself, make the bitmaps of the image's size first:
     K times H times W bytes.
 
     Args:
-        masks: :class:`MaskCrop` of each object, or what ``BitmapMasks`` takes: (K, H, W), or a list of (H, W).
+        masks: :class:`MaskCrop` of each object, or masks for ``BitmapMasks``: (K, H, W), or a list of (H, W).
         height, width: of the image.
 
     Example:
@@ -52,7 +53,8 @@ class BoxedMasks(BitmapMasks):
 
     @property
     def masks(self) -> np.ndarray:
-        """(K, H, W) uint8. From here on these bitmaps are the masks: transforms write into them."""
+        """The masks as bitmaps of the image's size, (K, H, W) uint8; the bitmaps then replace the crops, since
+        transforms may change the bitmaps."""
         if self._bitmaps_KHW is None:
             self._bitmaps_KHW = np.zeros((len(self), self.height, self.width), np.uint8)
             for mask_HW, crop in zip(self._bitmaps_KHW, self.crops, strict=True):
@@ -70,7 +72,7 @@ class BoxedMasks(BitmapMasks):
 
     @classmethod
     def of(cls, masks: BitmapMasks) -> 'BoxedMasks':
-        """The same masks within their boxes; those that are are returned as they are."""
+        """Crops masks to their boxes; ``BoxedMasks`` are returned unchanged."""
         if isinstance(masks, cls):
             return masks
         bitmaps_KHW = masks.to_ndarray().reshape(-1, masks.height, masks.width)
@@ -78,7 +80,7 @@ class BoxedMasks(BitmapMasks):
 
     @property
     def crops(self) -> list[MaskCrop]:
-        """The masks within their boxes."""
+        """The masks, each cropped to its box."""
         if self._crops is None:
             return [_crop(mask_HW) for mask_HW in self.masks]
         return self._crops
@@ -101,12 +103,12 @@ class BoxedMasks(BitmapMasks):
         return BoxedMasks([crops[place] for place in chosen], self.height, self.width)
 
     def rescale(self, scale: float | tuple[int, int], interpolation: str = 'nearest') -> BitmapMasks:
-        """See mmdet's ``BaseInstanceMasks.rescale``."""
+        """Resizes the masks to a scale with the aspect ratio kept; see mmdet's ``BaseInstanceMasks.rescale``."""
         width, height = mmcv.rescale_size((self.width, self.height), scale)
         return self.resize((height, width), interpolation)
 
     def resize(self, out_shape: tuple[int, int], interpolation: str = 'nearest') -> BitmapMasks:
-        """See mmdet's ``BaseInstanceMasks.resize``."""
+        """Resizes the masks to a height and width; see mmdet's ``BaseInstanceMasks.resize``."""
         if interpolation != 'nearest':
             return super().resize(out_shape, interpolation)
         height, width = map(int, out_shape)
@@ -123,7 +125,7 @@ class BoxedMasks(BitmapMasks):
         return BoxedMasks(crops, height, width)
 
     def flip(self, flip_direction: str = 'horizontal') -> 'BoxedMasks':
-        """See mmdet's ``BaseInstanceMasks.flip``."""
+        """Mirrors the masks; see mmdet's ``BaseInstanceMasks.flip``."""
         if flip_direction not in ('horizontal', 'vertical', 'diagonal'):
             raise ValueError(f'expected horizontal, vertical or diagonal, got {flip_direction!r}')
         crops = []
@@ -136,11 +138,11 @@ class BoxedMasks(BitmapMasks):
         return BoxedMasks(crops, self.height, self.width)
 
     def pad(self, out_shape: tuple[int, int], pad_val: int = 0) -> BitmapMasks:
-        """See mmdet's ``BaseInstanceMasks.pad``."""
+        """Pads the masks below and to the right; see mmdet's ``BaseInstanceMasks.pad``."""
         return super().pad(out_shape, pad_val) if pad_val else BoxedMasks(self.crops, *out_shape)
 
     def crop(self, bbox: np.ndarray) -> 'BoxedMasks':
-        """See mmdet's ``BaseInstanceMasks.crop``; ``bbox`` is (x1, y1, x2, y2), whole numbers."""
+        """Crops the masks to ``bbox``, (x1, y1, x2, y2) in whole numbers; see mmdet's ``BaseInstanceMasks.crop``."""
         left, right = np.clip(bbox[0::2], 0, self.width).astype(int).tolist()
         top, bottom = np.clip(bbox[1::2], 0, self.height).astype(int).tolist()
         width, height = max(right - left, 1), max(bottom - top, 1)
@@ -159,15 +161,15 @@ class BoxedMasks(BitmapMasks):
 
     @property
     def areas(self) -> np.ndarray:
-        """(K,) the pixels of each mask."""
+        """The number of pixels of each mask, (K,)."""
         return np.array([np.count_nonzero(crop.mask_hw) for crop in self.crops], np.int64)
 
     def to_ndarray(self) -> np.ndarray:
-        """(K, H, W) uint8."""
+        """The masks at the size of the image, (K, H, W) uint8."""
         return self.masks
 
     def get_bboxes(self, dst_type: str | type[BaseBoxes] = 'hbox') -> BaseBoxes:
-        """See mmdet's ``BaseInstanceMasks.get_bboxes``."""
+        """The bounding box of each mask; see mmdet's ``BaseInstanceMasks.get_bboxes``."""
         if get_box_type(dst_type)[1] is not HorizontalBoxes:
             return super().get_bboxes(dst_type)
         box_K4 = np.zeros((len(self), 4), np.float32)
@@ -179,7 +181,7 @@ class BoxedMasks(BitmapMasks):
 
     @classmethod
     def cat(cls, masks: Sequence[BitmapMasks]) -> 'BoxedMasks':
-        """The masks of several as one."""
+        """Joins several sets of masks into one."""
         if not masks:
             raise ValueError('expected masks to join, got none')
         crops = [crop for one in masks for crop in cls.of(one).crops]

@@ -1,4 +1,4 @@
-"""Heads, data and metrics must agree on the classes."""
+"""Checks that the classes of heads, data and metrics agree."""
 
 from collections.abc import Iterable, Sequence
 
@@ -6,7 +6,7 @@ from torch import nn
 
 
 def classes_of(metainfo: dict | Sequence[dict]) -> Sequence[str] | None:
-    """The classes of a data set; None where it names none.
+    """The classes of a data set; ``None`` if it has no names of classes.
 
     Args:
         metainfo: of the data set. mmdet's ``ConcatDataset`` has a list, one for each set that it joins, unless all are equal.
@@ -29,8 +29,8 @@ def classes_of(metainfo: dict | Sequence[dict]) -> Sequence[str] | None:
 
 
 def check_class_counts(model: nn.Module, classes: Sequence[str], background: bool = True) -> None:
-    """Raises ValueError where a decode or auxiliary head of a model has not one class for each of the data, and one for the
-    background.
+    """Raises ValueError unless every decode and auxiliary head of a model has one class for each class of the data and
+    one for the background.
 
     STDC's auxiliary head for boundaries does not predict the classes and is left out.
 
@@ -54,8 +54,8 @@ def check_class_counts(model: nn.Module, classes: Sequence[str], background: boo
 
 
 def check_iou_metric(metrics: Iterable[str], background: bool) -> None:
-    """Raises ValueError where mmseg's ``IoUMetric`` is among the metrics of class maps with a background: it would take the
-    background for the first class and leave out the last one.
+    """Raises ValueError if mmseg's ``IoUMetric`` is among the metrics of class maps with a background: it would count
+    the background as the first class and leave out the last one.
 
     Args:
         metrics: names of their types.

@@ -1,4 +1,4 @@
-"""Results in the forms that metrics read and the visualizers of mmdet and mmseg draw; what only a drawing needs is made then."""
+"""Results in the form that metrics read; arrays for the visualizers of mmdet and mmseg are computed on demand."""
 
 from collections.abc import Iterable
 from typing import SupportsIndex, overload
@@ -12,7 +12,8 @@ from .labels import IGNORED_CLASS
 
 
 class RunLengthMasks(list[dict]):
-    """Run-length encoded masks of one image: a list, as mmdet's ``CocoMetric`` reads it, which becomes an array to be drawn.
+    """List of the run-length encoded masks of one image, as mmdet's ``CocoMetric`` reads it; it becomes an array when
+    drawn.
 
     mmdet's ``DetLocalVisualizer`` takes a part of it and calls ``astype(bool)``. pycocotools takes plain lists only:
     ``pycocotools.mask.decode(list(masks))``.
@@ -33,7 +34,7 @@ class RunLengthMasks(list[dict]):
         self.size = size
 
     def astype(self, dtype: type) -> np.ndarray:
-        """(K, H, W), 0 or 1."""
+        """The masks as an array of 0 and 1, (K, H, W)."""
         if not self:
             return np.zeros((0, *self.size), dtype)
         return coco_mask.decode(list(self)).transpose(2, 0, 1).astype(dtype)
@@ -55,7 +56,7 @@ class RunLengthMasks(list[dict]):
 
 
 class ClassMap(PixelData):
-    """A class map ``data`` (1, H, W) as mmseg's metrics read it, whose ``sem_seg`` is the one that mmdet draws.
+    """A class map ``data`` (1, H, W) for mmseg's metrics, with a property ``sem_seg`` that mmdet draws.
 
     mmdet numbers the classes as the data set's list does, from 0. Where the metainfo has ``background``, class 0 of ``data`` is
     the background, and class k is number k - 1 of the list. ``sem_seg`` is computed when it is read.
@@ -68,7 +69,8 @@ class ClassMap(PixelData):
 
     @property
     def sem_seg(self) -> Tensor:
-        """(1, H, W): the places of the classes in the data set's list; 255 for the background and for ignored pixels."""
+        """The class map as indices into the data set's list of classes, (1, H, W); 255 for the background and for
+        ignored pixels."""
         if not self.get('background', False):
             return self.data
         return (self.data - 1).masked_fill((self.data == 0) | (self.data == IGNORED_CLASS), IGNORED_CLASS)

@@ -1,4 +1,4 @@
-"""Embeddings: their directions and distances, the statistics of groups, the margins of a loss, and checks."""
+"""Embeddings: directions, distances, statistics of groups, margins of a loss, and checks."""
 
 import math
 from typing import Literal, NamedTuple
@@ -9,7 +9,7 @@ from torch import Tensor
 Distance = Literal['norm', 'cosine']
 
 MIN_LENGTH = 1e-12
-"""A vector shorter than this has no direction that float32 could tell."""
+"""A vector shorter than this has no direction that float32 resolves."""
 
 _HIGHEST_BANDWIDTH = 40.0
 """Higher bandwidths count as this: exp overflows float32 from 89 on, and infinity times a distance of 0 is NaN. No ordinary value
@@ -30,7 +30,7 @@ def bandwidth_precision(bandwidth: Tensor) -> Tensor:
 
 
 def unit_vectors(x: Tensor, dim: int) -> Tensor:
-    r"""Scales vectors to length 1, :math:`x / |x|`; one without direction (shorter than 1e-12) becomes 0.
+    r"""Scales vectors to length 1, :math:`x / |x|`; a vector shorter than 1e-12 becomes 0.
 
     The gradient of x / |x| grows with 1 / \|x\|; a vector without direction receives none, or a single pixel at 0 would
     outweigh all others by a factor of 1e12.
@@ -56,8 +56,8 @@ def group_means(embeddings_Dhw: Tensor, labels_hw: Tensor, count: int) -> Tensor
 
 
 class GroupStatistics(NamedTuple):
-    """Of the K groups of a map: ``mean_KD`` embedding, ``size_K`` in cells, ``region_K`` in which each was found; and the order
-    of the ``norm`` in which embeddings are compared."""
+    """Statistics of the K groups of a map: ``mean_KD`` embedding, ``size_K`` in cells, ``region_K`` of each group, and
+    the order of the ``norm`` for distances."""
 
     mean_KD: Tensor
     size_K: Tensor
@@ -68,7 +68,7 @@ class GroupStatistics(NamedTuple):
 def group_statistics(
     embeddings_Dhw: Tensor, labels_hw: Tensor, region_hw: Tensor, norm: float = 2.0
 ) -> GroupStatistics:
-    """The statistics of the groups of a map, which scorers and the assignment of pixels read.
+    """Computes the statistics of the groups of a map for scorers and for the assignment of pixels.
 
     Args:
         embeddings_Dhw: (D, h, w) floating point.
@@ -91,7 +91,7 @@ def group_statistics(
 
 
 class EmbeddingMargins(NamedTuple):
-    """Distances that a loss of zero guarantees.
+    """Distances within an instance and between instances that a loss of zero guarantees.
 
     distance: 'norm' for a norm of the difference, 'cosine' for 1 - cos of the angle.
     within: the largest distance of a pixel to the mean of its instance.
@@ -104,7 +104,7 @@ class EmbeddingMargins(NamedTuple):
 
 
 def check_tensors(**values: Tensor | None) -> None:
-    """Raises TypeError, by its name, for the first value that is neither a tensor nor ``None``.
+    """Raises TypeError, with its name, for the first value that is neither a tensor nor ``None``.
 
     Example:
         >>> check_tensors(embeddings=[[0.0]])
@@ -119,7 +119,7 @@ def check_tensors(**values: Tensor | None) -> None:
 
 
 def check_finite(x: Tensor) -> None:
-    """Raises where an embedding is NaN or infinite: no distance to it means anything."""
+    """Raises an error if an embedding is NaN or infinite: it has no meaningful distances."""
     if not torch.isfinite(x).all():
         raise ValueError(
             f'expected finite embeddings, got NaN or infinity at {int((~torch.isfinite(x)).sum())} of {x.numel()} values; '
@@ -142,7 +142,7 @@ def check_embeddings(embeddings_NDHW: Tensor, instance_map_NHW: Tensor) -> None:
             f'expected an instance map {(num_images, height, width)} for embeddings {tuple(embeddings_NDHW.shape)}, got '
             f'{tuple(instance_map_NHW.shape)}; '
             + (
-                'mmseg stacks label maps so: give map.squeeze(1)'
+                'mmseg stacks label maps with an axis of length 1: give map.squeeze(1)'
                 if stacked
                 else 'resize the label maps with mmseg_instancenet.structures.resize_labels'
             )
@@ -150,7 +150,7 @@ def check_embeddings(embeddings_NDHW: Tensor, instance_map_NHW: Tensor) -> None:
 
 
 def zero_loss(embeddings: Tensor) -> Tensor:
-    """A zero that depends on every embedding, so that ignored pixels stay in the graph and every parameter gets a gradient.
+    """A zero that depends on every embedding: ignored pixels stay in the graph, and every parameter gets a gradient.
 
     Raises:
         ValueError: if an embedding is NaN or infinite.

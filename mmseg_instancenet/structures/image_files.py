@@ -1,6 +1,6 @@
-"""From the bytes of an image file to its pixels, with all bits that the file has."""
+"""Decoding of image files with all bits of their values."""
 
-import io
+from io import BytesIO
 from typing import BinaryIO
 
 import cv2
@@ -12,10 +12,11 @@ _ORIENTATION = 274
 
 
 def decode_image(content: bytes, form: int) -> np.ndarray | None:
-    """Decodes an image file by OpenCV; no value is cut to 8 bits.
+    """Decodes an image file by OpenCV; values are never cut to 8 bits.
 
-    OpenCV alone returns nothing for grey TIFF of floating point or 32 bits unless all is left as it is, and some of its
-    versions fill the missing part of a JPEG with grey.
+    OpenCV alone returns nothing for grey TIFF of floating point or 32 bits unless all is left as it is. It mixes up the pixels
+    of a TIFF of more than 8 bits that holds each channel in a plane of its own, and some of its versions fill the missing part
+    of a JPEG with grey.
 
     Args:
         content: of the file.
@@ -36,6 +37,9 @@ def decode_image(content: bytes, form: int) -> np.ndarray | None:
     if not content or _is_cut_off(content):
         return None
     data = np.frombuffer(content, np.uint8)
+    if is_tiff(content) and _has_deep_planes(content):
+        planes = _join_planes(content)
+        return planes if planes is None or form == cv2.IMREAD_UNCHANGED else _in_form(planes, form)
     if form == cv2.IMREAD_UNCHANGED:
         return cv2.imdecode(data, form)
     if is_tiff(content):
@@ -60,12 +64,12 @@ def decode_tiff(content: bytes) -> np.ndarray:
         ValueError: for a file of several planes or times, or of a compression for which tifffile needs the package imagecodecs.
 
     Example:
-        >>> file = io.BytesIO()
+        >>> file = BytesIO()
         >>> tifffile.imwrite(file, np.zeros((5, 40, 30), np.uint16))
         >>> decode_tiff(file.getvalue()).shape
         (40, 30, 5)
     """
-    with tifffile.TiffFile(io.BytesIO(content)) as file:
+    with tifffile.TiffFile(BytesIO(content)) as file:
         shape, channel = _layout(file.series[0])
         values = file.series[0].asarray().reshape(shape)
     return values if channel is None else np.moveaxis(values, channel, -1)
@@ -104,8 +108,33 @@ def _layout(series: tifffile.TiffPageSeries) -> tuple[list[int], int | None]:
     )
 
 
+def _has_deep_planes(content: bytes) -> bool:
+    """Whether a TIFF has a plane for each of red, green and blue, of more than 8 bits."""
+    try:
+        with tifffile.TiffFile(BytesIO(content)) as file:
+            page = file.pages.first
+            return (
+                page.planarconfig == tifffile.PLANARCONFIG.SEPARATE
+                and page.photometric == tifffile.PHOTOMETRIC.RGB
+                and page.samplesperpixel >= 3
+                and page.dtype is not None
+                and page.dtype.itemsize > 1
+            )
+    except Exception:  # damaged in one of many ways; OpenCV then refuses it
+        return False
+
+
+def _join_planes(content: bytes) -> np.ndarray | None:
+    """The first page of a TIFF of planes, (H, W, C) in BGR order, or ``None`` where it is damaged."""
+    try:
+        planes_CHW = tifffile.imread(BytesIO(content), key=0)
+    except Exception:
+        return None
+    return np.ascontiguousarray(planes_CHW[[2, 1, 0, *range(3, len(planes_CHW))]].transpose(1, 2, 0))
+
+
 def _in_form(image: np.ndarray, form: int) -> np.ndarray:
-    """Grey or BGR of what a file holds, (H, W), (H, W, 3) or (H, W, 4)."""
+    """Converts a decoded image, (H, W), (H, W, 3) or (H, W, 4), to grey or BGR."""
     image = image[..., :3] if image.ndim == 3 else image
     if form & cv2.IMREAD_COLOR:
         return image if image.ndim == 3 else np.stack([image] * 3, axis=2)
@@ -113,7 +142,7 @@ def _in_form(image: np.ndarray, form: int) -> np.ndarray:
 
 
 def _is_cut_off(content: bytes) -> bool:
-    """Whether a JPEG ends before the mark that follows its pixels."""
+    """Whether a JPEG ends before its end marker."""
     position = 2
     if content[:position] != b'\xff\xd8':
         return False

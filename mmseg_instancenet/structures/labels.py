@@ -1,4 +1,4 @@
-"""Class maps and instance maps: their special values, and what is done to whole maps."""
+"""Class maps and instance maps: their special values, and operations on whole maps."""
 
 import numpy as np
 import torch
@@ -55,11 +55,11 @@ def resize_labels(labels_NHW: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def renumber(labels: Tensor, keep_K: Tensor) -> Tensor:
-    """Numbers the labels that are kept 1, 2, .. without gaps, in their order; the others become 0.
+    """Renumbers the labels that are kept 1, 2, .. without gaps, in ascending order; all others become 0.
 
     Args:
         labels: int64 of any shape, 0 = none.
-        keep_K: bool, one entry a label from 0 on; entry 0 is not looked at.
+        keep_K: bool, one entry a label from 0 on; entry 0 is not used.
 
     Example:
         >>> renumber(torch.tensor([0, 1, 2, 3, 3]), torch.tensor([True, False, True, True]))

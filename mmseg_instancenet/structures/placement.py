@@ -1,4 +1,4 @@
-"""Positions of the pixels of one grid on another, and reading maps there.
+"""Positions of the pixels of one grid on another, and sampling of maps at these positions.
 
 Grids: the *image* as it was on disk (original size), the *input* (the resized, flipped, padded image that enters the
 network, or one window of it) and the *map* that the head returns. All positions are continuous, in units of cells,
@@ -32,7 +32,7 @@ class MapPlacement(NamedTuple):
 
     image_size: (height, width) of the image.
     resized_size: (height, width) of the resized image inside the input, without padding.
-    input_size: (height, width) of what entered the network: the padded input or one window of it.
+    input_size: (height, width) of the network's input: the padded image or one window of it.
     origin: (row, column) of the window's first pixel in the padded input; (0, 0) without windows.
     flipped: (vertically, horizontally).
     """
@@ -45,12 +45,12 @@ class MapPlacement(NamedTuple):
 
     @classmethod
     def from_meta(cls, meta: dict, input_size: tuple[int, int], origin: tuple[int, int] = (0, 0)) -> 'MapPlacement':
-        """The placement that the meta information of a data sample describes."""
+        """Reads the placement from the meta information of a data sample."""
         flipped = _FLIPS[meta.get('flip_direction') if meta.get('flip') else None]
         return cls(tuple(meta['ori_shape'][:2]), tuple(meta['img_shape'][:2]), input_size, origin, flipped)
 
     def image_to_map(self, axis: int, map_length: int, device: torch.device) -> tuple[Tensor, slice]:
-        """The rows (axis 0) or columns (axis 1) of the image that the map covers, and the position of each on the map."""
+        """The rows (axis 0) or columns (axis 1) of the image that the map covers, and their positions on the map."""
         pixels = torch.arange(self.image_size[axis], dtype=torch.float64) + 0.5
         position = pixels * self.resized_size[axis] / self.image_size[axis]
         if self.flipped[axis]:
@@ -61,12 +61,12 @@ class MapPlacement(NamedTuple):
         return (position[span] * map_length / self.input_size[axis]).to(device), span
 
     def keep_inside(self, axis: int, map_length: int, position_R: Tensor) -> Tensor:
-        """Moves positions to the centre of the last cell inside the image, so that nothing is read from the padding."""
+        """Moves positions outside the image to the centre of its last cell, so that the padding is never read."""
         inside = int(self.map_to_image(axis, map_length, torch.device('cpu'))[1].sum())
         return position_R.clamp(max=max(inside, 1) - 0.5)
 
     def map_to_image(self, axis: int, map_length: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        """The image's row (axis 0) or column (axis 1) under each cell of the map, and whether there is one."""
+        """The image's row (axis 0) or column (axis 1) at each cell of the map, and whether it lies inside the image."""
         cells = torch.arange(map_length, dtype=torch.float64, device=device) + 0.5
         position = cells * self.input_size[axis] / map_length + self.origin[axis]
         inside = position < self.resized_size[axis]
@@ -77,12 +77,12 @@ class MapPlacement(NamedTuple):
 
 
 def input_size(meta: dict) -> tuple[int, int]:
-    """(height, width) of the padded batch that an image entered the network in, from its meta information."""
+    """(height, width) of the padded batch that held an image at the network's input, from its meta information."""
     return tuple(meta.get('batch_input_shape', meta.get('pad_shape', meta['img_shape']))[:2])
 
 
 def sample_bilinear(map_Dhw: Tensor, row_H: Tensor, column_W: Tensor) -> Tensor:
-    """Reads a map at the grid of rows and columns, bilinearly, the border continued outside: (D, H, W) float.
+    """Samples a map bilinearly at a grid of rows and columns; the border is replicated outside: (D, H, W) float.
 
     Args:
         map_Dhw: (D, h, w).
@@ -100,7 +100,7 @@ def sample_bilinear(map_Dhw: Tensor, row_H: Tensor, column_W: Tensor) -> Tensor:
 
 
 def bilinear_neighbours(position_R: Tensor, length: int) -> list[tuple[Tensor, Tensor]]:
-    """The two cells between whose centres each position lies, each with its weight; beyond the border the same cell twice.
+    """The two cells around each position, each with its weight; beyond the border the same cell twice.
 
     Example:
         >>> bilinear_neighbours(torch.tensor([1.25]), 4)
@@ -119,7 +119,8 @@ def image_coordinates(
     device: torch.device,
     origin: tuple[int, int] = (0, 0),
 ) -> Tensor:
-    """Position of each cell in its whole image, -1 to 1 from left to right and from top to bottom as the network sees it.
+    """Position of each cell in its whole image, -1 to 1 from left to right and from top to bottom in the network's
+    input.
 
     A flipped or turned image counts as an image of its own: its coordinates too run from left to right. With those of the
     image before the flip, the features, which hold nothing of the flip, could not make up for the change of position within an
@@ -128,7 +129,7 @@ def image_coordinates(
     Args:
         metas: of each image ``homography_matrix`` (3 x 3, from the image as it was on disk to the network's input, as
             mmdet's transforms record it) and ``ori_shape``. An empty dict means that the input is the whole image.
-        input_size: (height, width) of the network's input, or of the window that is looked at.
+        input_size: (height, width) of the network's input, or of the current window.
         map_size: (h, w) of the map.
         device: of the result.
         origin: (row, column) of the window in the input.
@@ -149,7 +150,7 @@ def image_coordinates(
         image_height, image_width = meta.get('ori_shape', input_size)
         to_input = meta.get('homography_matrix')
         # mmdet's transforms record the matrix when they first change something. mmseg's record none: a crop of an enlarged image
-        # may have the size of the original again, and only the factor tells.
+        # may have the size of the original again, and only the factor shows it.
         untouched = (
             not meta.get('flip')
             and tuple(meta.get('img_shape', ())) == tuple(meta.get('ori_shape', ()))
@@ -172,7 +173,7 @@ def image_coordinates(
 
 
 def _nearest_turn(matrix_22: np.ndarray) -> np.ndarray:
-    """The flip or quarter turn, flipped or not, that is nearest to a matrix: one of eight signed permutations, (2, 2).
+    """The flip or quarter turn nearest to a matrix: one of eight signed permutations, (2, 2).
 
     Example:
         >>> _nearest_turn(np.array([[0.1, 2.0], [-1.5, 0.2]])).tolist()

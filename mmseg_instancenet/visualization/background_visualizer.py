@@ -14,7 +14,8 @@ _BACKGROUND_COLOR = (0, 0, 0)
 
 @VISUALIZERS.register_module(name='SegLocalVisualizer', force=True)
 class BackgroundVisualizer(SegLocalVisualizer):
-    """Takes the place of mmseg's ``SegLocalVisualizer``, under the same name, in configs with ``default_scope = 'mmseg'``.
+    """Draws class maps with a background; replaces mmseg's ``SegLocalVisualizer``, under the same name, in configs with
+    ``default_scope = 'mmseg'``.
 
     mmseg takes value 0 of a class map for the first class of the data set. Our class maps have 0 for the background, which no
     data set lists: mmseg would draw the background as the first class, and the last class not at all. Of a data sample with

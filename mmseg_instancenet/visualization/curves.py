@@ -1,4 +1,4 @@
-"""Curves of metrics: average recall against the number of proposals, mIoU against the width of a band."""
+"""Plots of metrics: average recall against the number of proposals, mIoU against the width of a band."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ def plot_curves(
     path: str,
     log_x: bool = False,
 ) -> None:
-    """Draws curves into one image file; needs no display.
+    """Draws curves into one image file, without a display.
 
     Args:
         curves: for each name (of the legend) the xs and the ys, equally many; a NaN leaves a gap.

@@ -1,4 +1,4 @@
-"""Names of the drawings of images: one file for each image, inside one folder."""
+"""Paths of drawings: one file for each image, inside one folder."""
 
 from os.path import abspath, commonpath, relpath
 from pathlib import Path
@@ -9,17 +9,17 @@ from ..datasets.wrappers import inner_sets
 
 
 class OutputPaths:
-    """One file in a folder for each image, whatever folders and suffixes its name has.
+    """A separate output file in one folder for each image, also for images of the same name in different folders.
 
     An image in a subfolder of the image folder gets the same subfolder; one outside of the image folder its own folders without
     '..', so that no file lies outside of ``folder``. ``1.png`` becomes ``1.png``, ``1.tif`` becomes ``1.tif.png``: beside each
     other they stay two. Where two images would still get one file, as ``a/1.png`` and ``../a/1.png``, the later one has a
-    number. Two processes find the same names without speaking to each other, except for that number.
+    number. Two processes find the same names independently, except for that number.
 
     Args:
         folder: of the drawings.
         image_folder: of the images, with a path or an address.
-        ending: of the drawings; what replaces '.png'.
+        ending: of the drawings, instead of '.png'.
 
     Example:
         >>> paths = OutputPaths('drawings', 'data/images')
@@ -32,7 +32,7 @@ class OutputPaths:
         self._image_of: dict[Path, str] = {}
 
     def of(self, image_path: str | Path) -> Path:
-        """The file for an image; the same image again gets the same file.
+        """The file for an image; the same image always gets the same file.
 
         Raises:
             ValueError: if it is the image itself.
@@ -54,8 +54,8 @@ class OutputPaths:
 
 
 def image_folder_of(dataset: Dataset) -> str | None:
-    """The folder that holds the images of a data set, of several joined or wrapped sets the one that holds those of all;
-    ``None`` where no set names one (``data_prefix``)."""
+    """The folder that holds the images of a data set, for joined or wrapped sets the common folder; ``None`` if no set
+    has ``data_prefix``."""
     folders = [abspath(folder) for folder in _image_folders(dataset)]
     return commonpath(folders) if folders else None
 

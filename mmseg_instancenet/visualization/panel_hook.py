@@ -1,4 +1,4 @@
-"""Images while testing."""
+"""Hook that draws images during a test."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +19,8 @@ from .output_paths import OutputPaths, image_folder_of
 
 
 def draw_panel(data_sample: DetDataSample, palette: Sequence[Sequence[int]]) -> np.ndarray:
-    """Input, class map, embedding as colour, instances and, where it is known, the ground truth: one RGB image.
+    """Draws input, class map, embedding as colour, instances and, if known, the ground truth side by side: one RGB
+    image.
 
     ``pred_embeddings`` may have an ``image_box`` (top, left, bottom, right), in pixels, in its metainfo: the part of the image
     that it covers, as one window of several does.
@@ -53,7 +54,7 @@ def _instance_images(
 
 
 def _embedding_image(pred_embeddings: PixelData, class_map_HW: np.ndarray) -> tuple[str, np.ndarray]:
-    """Title and image of an embedding map; that of a window lies where the window does, on grey."""
+    """Title and image of an embedding map; the map of a window is drawn at the window's position, on grey."""
     embeddings_Dhw = pred_embeddings.data.float().cpu().numpy()
     whole = (0, 0, *class_map_HW.shape)
     top, left, bottom, right = box = tuple(pred_embeddings.get('image_box', whole))
@@ -79,12 +80,12 @@ def _boundary_images(data_sample: DetDataSample) -> dict[str, np.ndarray]:
 
 
 def _grey(share_HW: Tensor) -> np.ndarray:
-    """Dark on white, as boundaries are printed."""
+    """Boundary map in grey: dark lines on white, as boundaries are printed."""
     return (255 * (1 - share_HW.cpu().numpy())).round().astype(np.uint8)[..., None].repeat(3, axis=2)
 
 
 def _foreground(class_map_HW: np.ndarray, size: Sequence[int]) -> np.ndarray:
-    """The foreground on the head's map, which covers the class map."""
+    """The foreground of the class map, resampled to the head's map."""
     rows, columns = (
         np.minimum((np.arange(new) + 0.5) * old / new, old - 1).astype(int)
         for new, old in zip(size, class_map_HW.shape, strict=True)
@@ -94,7 +95,7 @@ def _foreground(class_map_HW: np.ndarray, size: Sequence[int]) -> np.ndarray:
 
 @HOOKS.register_module()
 class PanelHook(Hook):
-    """Writes a :func:`draw_panel` of the first images of a test as ``<folder>/<name of the image>.png``.
+    """Saves drawings (:func:`draw_panel`) of the first images of a test as ``<folder>/<name of the image>.png``.
 
     An image in a subfolder of the data set's image folder gets the same subfolder here, and no image overwrites another; see
     :class:`OutputPaths`.

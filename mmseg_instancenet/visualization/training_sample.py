@@ -7,32 +7,7 @@ import numpy as np
 from mmdet.structures import DetDataSample
 from torch import Tensor
 
-from .drawing import class_map_to_color, contrast_for_display, draw_instances, panel
-
-
-def channels_for_display(inputs_CHW: np.ndarray, bgr: bool) -> np.ndarray:
-    """An image of any number of channels C and any depth as (H, W, 3) uint8 in RGB, with a contrast for the eye.
-
-    One channel is grey; of two, the first is red and the second green; of more than three the first three are drawn.
-
-    Args:
-        inputs_CHW: (C, H, W), integers or floating point.
-        bgr: whether three channels are blue, green and red, as OpenCV reads them.
-
-    Example:
-        >>> channels_for_display(np.array([[[0, 255]], [[255, 0]]], np.uint8), bgr=False).tolist()
-        [[[0, 255, 0], [255, 0, 0]]]
-    """
-    count = len(inputs_CHW)
-    if count == 1:
-        image_HW3 = inputs_CHW.repeat(3, axis=0).transpose(1, 2, 0)
-    elif count == 2:
-        image_HW3 = np.stack([*inputs_CHW, np.zeros_like(inputs_CHW[0])], axis=2)
-    else:
-        image_HW3 = inputs_CHW[:3].transpose(1, 2, 0)
-    if bgr and count == 3:
-        image_HW3 = image_HW3[..., ::-1]
-    return contrast_for_display(np.ascontiguousarray(image_HW3))
+from .drawing import class_map_to_color, draw_instances, panel, pixels_for_display
 
 
 def draw_sample(
@@ -44,12 +19,13 @@ def draw_sample(
     testing, the image is resized to theirs.
 
     Args:
-        inputs_CHW: (C, H, W), see :func:`channels_for_display`.
+        inputs_CHW: (C, H, W), see :func:`pixels_for_display`.
         data_sample: of ``PackInstanceMaps``.
         palette: colours of the classes.
-        bgr: see :func:`channels_for_display`.
+        bgr: whether three channels are blue, green and red, as OpenCV reads them.
     """
-    image_HW3 = channels_for_display(inputs_CHW.numpy(), bgr)
+    pixels_HWC = inputs_CHW.numpy().transpose(1, 2, 0)
+    image_HW3 = pixels_for_display(pixels_HWC[..., ::-1] if bgr and len(inputs_CHW) == 3 else pixels_HWC)
     height, width = image_HW3.shape[:2]
     images = {f'image {height} x {width}': image_HW3}
     if 'gt_sem_seg' in data_sample:

@@ -1,4 +1,4 @@
-"""Gradients through loops, against differences of a plain reference; where they go, in numbers."""
+"""Gradients through iterations of mean shift: against differences of a plain reference, and where they are large."""
 
 import math
 
@@ -74,7 +74,7 @@ def plain_loss(x_PD, ids, loops: int, concentration: float, margin: float) -> fl
 
 
 def test_gradient_is_the_slope_of_a_plain_reference():
-    """The background and ignored pixels are neither in the kernel nor in the loss, and a sampling loss sees the rest."""
+    """The background and ignored pixels enter neither the kernel nor the loss, and a sampling loss uses all others."""
     instances = torch.tensor([[0, 3, 3], [7, -1, 7]])
     classes = torch.tensor([[0, 2, 2], [1, 2, 1]])
     embeddings = torch.randn(3, 2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(3))

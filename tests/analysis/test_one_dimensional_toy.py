@@ -1,4 +1,4 @@
-"""The toy of the appendix: against plain loops, and the paper's observations on it in numbers."""
+"""The one-dimensional toy: against plain loops, and the paper's observations on it in numbers."""
 
 import math
 
@@ -107,7 +107,7 @@ def test_without_loops_three_clusters_remain(points, updates):
     assert third[2] - third[1] > 0.15
 
 
-def test_loops_pull_more_at_points_far_from_their_spot(points, updates):
+def test_loops_increase_the_gradient_at_points_far_from_their_position(points, updates):
     """Observations 1, 3 and 4: by loops, by more loops, and most by a loss after every one."""
     far = (points - ideal_spots(points)).abs() > 0.5
     first_step = {setting: float((x[1] - x[0]).abs()[far].mean()) for setting, x in updates.items()}
@@ -122,7 +122,7 @@ def spread(x, spot):
 
 
 def test_one_loss_at_the_end_leaves_the_points_loose_but_groups_them_afterwards(points, updates):
-    """Observation 2: it sees the points only after the loops, and knows that these will bring them together."""
+    """Observation 2: the loss uses the points only after the loops, which bring them together anyway."""
     spot = ideal_spots(points)
     for loops in (1, 3):
         last = updates[loops, False][-1]

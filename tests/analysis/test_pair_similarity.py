@@ -1,4 +1,4 @@
-"""Pairs are drawn as the loss weighs them; what loops of mean shift do to their similarities."""
+"""Pairs of pixels: drawn with the weights of the loss; their similarities after iterations of mean shift."""
 
 import math
 from collections import Counter

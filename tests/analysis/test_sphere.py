@@ -1,4 +1,4 @@
-"""Points on the sphere: directions against singular values, and what is drawn how."""
+"""Points on the sphere: directions against singular values, and the colours of the drawing."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The sizes that an image has in training."""
+"""The sizes of an image in training."""
 
 from pathlib import Path
 

@@ -63,7 +63,7 @@ def test_of_two_halves_the_one_with_the_higher_score_is_paired():
     assert both.iou_K.tolist() == [0.5] and both.truths == 2
 
 
-def test_instances_on_ignored_pixels_count_for_nobody_and_scores_keep_their_places():
+def test_instances_on_ignored_pixels_are_not_counted_and_scores_keep_their_places():
     truth, prediction = np.array([[-1, -1, 7, 7, 0]]), np.array([[1, 1, 2, 2, 3]])
     matches = match_image(truth, prediction, np.array([0.9, 0.5, 0.1], np.float32))
     assert matches.score_K.tolist() == pytest.approx([0.5, 0.1]) and matches.iou_K.tolist() == [1, 0]
@@ -79,7 +79,7 @@ def test_the_ends_of_the_curve():
     assert counting_metrics(matches, 0.75) == (0, 0, 3, 3)
 
 
-def test_among_equals_the_nearest_to_what_is_preferred():
+def test_of_equal_values_the_nearest_to_the_preferred_one():
     aims = {1: 0.5, 4: 0.7, 8: 0.7, 16: 0.7, 32: 0.7, 64: 0.6}
     assert best_value(aims, 8) == 8
     assert best_value(aims, 1) == 4

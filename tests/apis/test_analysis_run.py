@@ -1,4 +1,4 @@
-"""The weights that the tools outside MMEngine's loops run with."""
+"""Weights and images of the tools that run a model outside MMEngine's loops."""
 
 import copy
 import runpy

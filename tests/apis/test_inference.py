@@ -1,4 +1,4 @@
-"""From Python: image in, prediction out."""
+"""Inference from Python: from an image to a prediction."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ CONFIGS = Path(__file__).parents[2] / 'configs'
 
 @pytest.fixture(scope='module')
 def boundary_model() -> BoundarySegmentor:
-    """That of the config, narrow and untrained."""
+    """The model of the config, narrow and untrained."""
     config = Config.fromfile(CONFIGS / 'recurrent-embedding_r50_bsds500.py')
     config.model.backbone.update(init_cfg=None, base_channels=4, stem_channels=4)
     config.model.decode_head.in_channels = (16, 32, 64, 128)
@@ -43,7 +43,7 @@ def test_boundaries_of_an_array_and_of_a_file(boundary_model, tmp_path):
 @pytest.mark.parametrize(
     'name', ['recurrent-embedding_r50_bsds500', 'instancenet_r50_coco', 'recurrent-embedding_r50_voc2012']
 )
-def test_no_step_of_training_or_testing_needs_what_an_image_alone_has_not(name, boundary_model, monkeypatch):
+def test_steps_of_all_pipelines_run_on_an_image_without_annotations(name, boundary_model, monkeypatch):
     """The steps of all pipelines of the config run on an image alone; the model is another's."""
     config = Config.fromfile(CONFIGS / f'{name}.py')
     image = np.random.default_rng(0).integers(0, 256, (64, 96, 3)).astype(np.uint8)
@@ -57,7 +57,7 @@ def test_no_step_of_training_or_testing_needs_what_an_image_alone_has_not(name, 
 
 
 def make_model(channels: int = 3, load: dict | None = None, normalized: bool = True) -> EmbeddingSegmentor:
-    """That of the digits, narrow and untrained, for images of any depth."""
+    """The model of the digits, narrow and untrained, for images of any depth."""
     config = Config.fromfile(CONFIGS / 'instancenet_digits.py')
     config.model.backbone.update(base_channels=2, in_channels=channels)
     config.model.decode_head.update(in_channels=16, c1_in_channels=2, channels=4, c1_channels=2)
@@ -80,7 +80,7 @@ def make_model(channels: int = 3, load: dict | None = None, normalized: bool = T
 
 
 def entering(model: EmbeddingSegmentor, image, monkeypatch) -> np.ndarray:
-    """(H, W, C) of what leaves the pipeline for an image."""
+    """The output of the pipeline for an image, (H, W, C)."""
     seen = []
     with monkeypatch.context() as patch:
         patch.setattr(model, 'test_step', lambda data: [seen.append(data['inputs'][0])])
@@ -167,7 +167,7 @@ def test_nan_names_the_file(tmp_path):
     'load', [{'color_type': 'unchanged'}, {'color_type': 3}, {'color_type': 3, 'to_float32': True}]
 )
 def test_file_of_sixteen_bits_keeps_them(load, shape, extension, tmp_path, monkeypatch):
-    """Of 1000 .. 1400 two greys are left in eight bits."""
+    """In eight bits, values from 1000 to 1400 would become two greys."""
     image = draw('uint16', shape)
     path = tmp_path / f'image.{extension}'
     cv2.imwrite(str(path), image)
@@ -190,7 +190,7 @@ def test_settings_of_the_first_step_hold(tmp_path, monkeypatch):
         np.testing.assert_array_equal(found[..., 0], normalize_percentiles(image, 2, 98))
 
 
-def test_file_of_eight_bits_as_ever(tmp_path, monkeypatch):
+def test_file_of_eight_bits_is_unchanged(tmp_path, monkeypatch):
     transparent = draw('uint8', (24, 31, 4))
     cv2.imwrite(str(tmp_path / 'image.png'), transparent)
     found = entering(make_model(), str(tmp_path / 'image.png'), monkeypatch)
@@ -339,7 +339,7 @@ def test_steps_of_annotations_are_left_out_and_others_stay(kind, place, own_step
     assert result.pred_sem_seg.data.shape == (1, 24, 31)
 
 
-def test_a_step_that_needs_what_an_image_has_not_is_left_out_with_a_warning(own_steps, monkeypatch):
+def test_a_step_that_needs_annotations_is_left_out_with_a_warning(own_steps, monkeypatch):
     model, image = make_model(normalized=False), draw('uint8', (24, 31, 3))
     pipeline = [{'type': 'LoadImageFromFile'}, {'type': 'OwnLoader'}, {'type': 'PackInstanceMaps'}]
     monkeypatch.setitem(model.cfg.test_dataloader.dataset, 'pipeline', pipeline)

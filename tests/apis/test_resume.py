@@ -1,4 +1,4 @@
-"""``--resume`` of ``tools/train.py``: from which checkpoint a training begins."""
+"""``--resume`` of ``tools/train.py``: the checkpoint from which a training starts."""
 
 import pytest
 from mmengine.config import Config
@@ -7,7 +7,7 @@ from mmseg_instancenet.apis.command_line import use_checkpoint_to_resume
 
 
 @pytest.mark.parametrize('load_from', [None, 'pretrained.pth', 'https://somewhere/weights.pth'])
-def test_without_a_checkpoint_load_from_counts(tmp_path, capsys, load_from):
+def test_without_a_checkpoint_load_from_is_used(tmp_path, capsys, load_from):
     config = Config(dict(work_dir=str(tmp_path / 'not made yet'), load_from=load_from, resume=False))
     use_checkpoint_to_resume(config, 'auto')
     assert (config.resume, config.load_from) == (False, load_from)
@@ -15,7 +15,7 @@ def test_without_a_checkpoint_load_from_counts(tmp_path, capsys, load_from):
 
 
 @pytest.mark.parametrize('load_from', [None, 'pretrained.pth'])
-def test_the_latest_checkpoint_goes_before_load_from(tmp_path, capsys, load_from):
+def test_the_latest_checkpoint_overrides_load_from(tmp_path, capsys, load_from):
     (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_3.pth'))
     config = Config(dict(work_dir=str(tmp_path), load_from=load_from))
     use_checkpoint_to_resume(config, 'auto')

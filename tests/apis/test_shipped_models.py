@@ -17,6 +17,7 @@ from mmengine.config import Config
 from untrained_digits import untrained_digits
 
 from mmseg_instancenet.apis import example_image, init_model, shipped, shipped_models
+from mmseg_instancenet.apis.model_files import config_and_checkpoint
 
 REPOSITORY = Path(__file__).parents[2]
 BUILT_FROM = (
@@ -72,7 +73,9 @@ def test_a_model_without_weights_is_not_listed(tiny):
 
 @pytest.mark.parametrize('name', ['nuclear', 'configs/nothing.py', ''])
 def test_a_wrong_name_gets_the_names_that_there_are(tiny, name):
-    with pytest.raises(FileNotFoundError, match=rf"shipped model \(tiny\) or a config file, got '{name}'"):
+    with pytest.raises(
+        FileNotFoundError, match=rf"shipped model \(tiny\), a config file or the folder of a training, got '{name}'"
+    ):
         init_model(name, device='cpu')
 
 
@@ -80,12 +83,12 @@ def test_a_config_file_stays_as_it_is(tiny, tmp_path, monkeypatch):
     path = str(tmp_path / 'shipped/tiny.py')
     monkeypatch.setenv('HOME', str(tmp_path))
     for config in (path, Path(path), '~/shipped/tiny.py', Config.fromfile(path)):
-        assert shipped.config_and_checkpoint(config, 'weights.pth') == (config, 'weights.pth')
-        assert shipped.config_and_checkpoint(config) == (config, None)
+        assert config_and_checkpoint(config, 'weights.pth') == (config, 'weights.pth')
+        assert config_and_checkpoint(config) == (config, None)
 
 
 def test_each_metafile_belongs_to_its_weights():
-    """Of the models in the package: size and SHA-256, every tensor of the model in the file, and nothing else."""
+    """For the models in the package: size and SHA-256, and the file has every tensor of the model and nothing else."""
     for name in shipped_models():
         content = (shipped.FOLDER / f'{name}.pth').read_bytes()
         (meta,) = yaml.safe_load((shipped.FOLDER / f'{name}.yml').read_text())['Models']

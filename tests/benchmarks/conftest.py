@@ -1,4 +1,4 @@
-"""Lets the tests import ``benchmarks``, which is not installed with the package."""
+"""Makes ``benchmarks``, which is not installed with the package, importable in tests."""
 
 import sys
 from pathlib import Path

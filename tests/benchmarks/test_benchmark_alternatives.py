@@ -1,10 +1,10 @@
-"""The references against cases worked out by hand, and against what they are references of."""
+"""The reference functions of the benchmarks, against cases by hand and against the functions of the package."""
 
 import math
 
 import pytest
 import torch
-from dense_mean_shift import dense_loops
+from references.dense_mean_shift import dense_loops
 
 from benchmarks.alternatives import (
     attention_iteration,

@@ -31,7 +31,7 @@ def test_groups_of_at_least_one_pixel_and_all_pixels():
         assert count_K.sum() == 63
 
 
-def test_pixels_lie_where_they_should():
+def test_pixels_lie_around_their_centers():
     data = mixed_groups(20000, 16, num_groups=5, seed=0)
     center_KD = torch.stack([data.x_ND[(data.group_N == k) & ~data.is_mixed_N].mean(0) for k in range(5)])
     distance_N = (data.x_ND - center_KD[data.group_N]).norm(dim=1)
@@ -77,7 +77,7 @@ def test_margins_of_the_discriminative_loss():
     assert 0.15 < distance_N.median() < 0.22
 
 
-def test_refuses_what_cannot_be_drawn():
+def test_refuses_impossible_settings():
     with pytest.raises(ValueError, match='at least 62 pixels for 31 groups, got 61'):
         mixed_groups(61, 4, 31, 0)
     with pytest.raises(ValueError, match='at least 2 groups and D >= 2, got 1 groups and D = 4'):

@@ -1,4 +1,4 @@
-"""The rows beside our model on nuclei, on label maps and images made by hand."""
+"""Baselines for nuclei, on label maps and images made by hand."""
 
 import json
 
@@ -34,7 +34,7 @@ def discs(size, *centres, radius=8):
     return labels_HW
 
 
-def test_watershed_splits_what_components_join():
+def test_watershed_splits_touching_objects_and_components_join_them():
     truth_HW = discs((32, 76), *ROW)
     joined_HW = components(truth_HW > 0)
     assert joined_HW.max() == 2

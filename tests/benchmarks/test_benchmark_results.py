@@ -11,8 +11,6 @@ from benchmarks.measure import Candidate, median_seconds, resident_peak, torch_p
 from benchmarks.results import (
     OURS,
     Row,
-    format_seconds,
-    format_table,
     not_measured,
     plot_cost,
     ratios_to_ours,
@@ -48,29 +46,14 @@ def test_json_and_back(tmp_path):
     assert [row['times_ours'] for row in report['rows']] == [1, 4, 1, 30, None]
 
 
-def test_table():
-    lines = format_table(ROWS).splitlines()
-    assert len(lines) == 2 + len(ROWS)
-    assert len({len(line) for line in lines}) == 1
-    cells = [[cell.strip() for cell in line.strip('|').split('|')] for line in lines]
-    assert cells[3] == ['D=4', '64', 'cpu', 'dense', '2 s', '4.0 MiB torch', '4.0', 'largest difference 1e-06', '']
-    assert cells[5] == ['D=4', '256', 'cpu', 'dense', '30 s', '64.0 MiB resident', '30', '', 'a note; timed once']
-    assert cells[6] == ['D=4', '1024', 'cpu', 'dense', '', '', '', '', 'not measured: takes too long']
-
-
-@pytest.mark.parametrize('seconds, text', [(0.0001234, '0.123 ms'), (0.5, '500 ms'), (1, '1 s'), (123.4, '123 s')])
-def test_seconds(seconds, text):
-    assert format_seconds(seconds) == text
-
-
-def test_image_only_of_what_grows(tmp_path):
+def test_image_only_of_growing_sizes(tmp_path):
     assert plot_cost(ROWS, tmp_path / 'b.png')
     assert (tmp_path / 'b.png').stat().st_size > 1000
     assert not plot_cost(ROWS[:2], tmp_path / 'c.png')
     assert not (tmp_path / 'c.png').exists()
 
 
-def test_memory_of_torch_counts_what_lives_at_once():
+def test_memory_of_torch_counts_tensors_that_exist_at_once():
     def run():
         kept = torch.zeros(1000)
         for _ in range(3):
@@ -90,7 +73,7 @@ def take_memory(size: int) -> int:
         return len(pages)
 
 
-def test_resident_memory_sees_libraries():
+def test_resident_memory_includes_libraries():
     output, peak_bytes = resident_peak(lambda: take_memory(2**26))
     assert output == 2**26
     if peak_bytes is None:
@@ -128,7 +111,7 @@ def test_nothing_is_timed_before_results_agree():
     assert len(calls) == 1
 
 
-def test_disagreement_says_by_how_much():
+def test_disagreement_gives_the_difference():
     with pytest.raises(DisagreementError, match='at most 0.0001 of the largest value, got 0.25'):
         largest_difference([torch.tensor([1.0, 4.0])], [torch.tensor([2.0, 4.0])])
     with pytest.raises(DisagreementError, match='got nan'):

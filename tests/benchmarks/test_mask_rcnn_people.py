@@ -1,4 +1,4 @@
-"""Mask R-CNN beside our model of people, on images made by hand and a backbone with random weights."""
+"""Mask R-CNN as a baseline for people, on images made by hand and a backbone with random weights."""
 
 import copy
 import json
@@ -146,7 +146,7 @@ def test_a_person_without_a_pixel_in_the_crop_is_dropped(people, tmp_path):
 
 
 def test_one_iteration(people, tmp_path):
-    """The losses are those of a network that knows nothing, and their gradient reaches both ends of it."""
+    """The losses are those of an untrained network, and their gradient reaches its first and its last layer."""
     torch.manual_seed(0)
     config = config_of(people, tmp_path)
     runner = Runner.from_cfg(config)

@@ -1,4 +1,4 @@
-"""The Berkeley data set: what is read, what the label is, and what a pipeline does to it."""
+"""The Berkeley data set: its files, its training label, and its pipeline."""
 
 from pathlib import Path
 
@@ -28,7 +28,8 @@ def write_truth(path: Path, boundaries: list[np.ndarray]) -> None:
 
 
 def write_set(root: Path, names: list[str], size: tuple[int, int] = (30, 40), annotators: int = 3) -> np.ndarray:
-    """Images whose pixels say where they are; lines in row 10 (all annotators), row 20 (one) and a column (two)."""
+    """Writes images whose pixels encode their position; lines in row 10 (all annotators), row 20 (one) and a column
+    (two)."""
     row, column = np.mgrid[: size[0], : size[1]]
     drawn = np.zeros((annotators, *size), bool)
     drawn[:, 10] = drawn[0, 20] = drawn[:2, :, 25] = True
@@ -165,7 +166,7 @@ def test_testing_keeps_every_annotator_at_the_original_size(tmp_path):
     ],
 )
 def test_label_follows_the_image(tmp_path, steps):
-    """Each pixel of the image says where it was, and the label says the same as there."""
+    """Each pixel of the image encodes its original position; the label equals the label there."""
     drawn = write_set(tmp_path, ['train/1'])
     pipeline = [*TEST[:2], {'type': 'BoundaryConsensus'}, *steps, {'type': 'ClassesToInstances'}, TEST[2]]
     packed = BSDSDataset(str(tmp_path), splits='train', pipeline=pipeline)[0]

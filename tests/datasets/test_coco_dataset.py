@@ -1,4 +1,4 @@
-"""``CocoInstanceDataset``: what it refuses, what it ignores, and what it finds in real sets."""
+"""``CocoInstanceDataset``: refused files, ignored annotations, and the objects of real sets."""
 
 import json
 import re
@@ -97,7 +97,7 @@ def test_some_of_the_classes_are_numbered_among_themselves(tmp_path):
     np.testing.assert_array_equal(maps['gt_seg_map'], expected)
 
 
-def test_image_that_the_disk_lacks(tmp_path):
+def test_missing_image(tmp_path):
     write_set(tmp_path, [annotation(rectangle(2, 2, 8, 8))], images=4, on_disk=2)
     with pytest.raises(FileNotFoundError, match=r'names 2 images that do not exist; the first is .*images/3\.png'):
         load(tmp_path)
@@ -151,7 +151,7 @@ def test_polygon_outside_the_image_is_clipped_with_a_warning(tmp_path):
     np.testing.assert_array_equal(instance_map == 2, rectangle(10, 20, HEIGHT, WIDTH) == 1)
 
 
-def test_polygon_rounded_over_the_border_is_no_reason_to_warn(tmp_path):
+def test_polygon_rounded_over_the_border_gives_no_warning(tmp_path):
     write_set(tmp_path, [polygon_annotation(-0.5, -1, WIDTH + 1, HEIGHT + 0.5)])
     with warnings.catch_warnings():
         warnings.simplefilter('error')
@@ -172,7 +172,7 @@ OBJECTS = {
 
 
 @pytest.mark.parametrize('changes', IGNORED.values(), ids=IGNORED.keys())
-def test_what_mmdet_leaves_out_is_ignored_instead_of_background(tmp_path, changes):
+def test_annotations_that_mmdet_leaves_out_are_ignored_instead_of_background(tmp_path, changes):
     other = rectangle(13, 20, 18, 26)
     write_set(tmp_path, [annotation(THING, 2, **changes), annotation(other, 2)])
     dataset = load(tmp_path)
@@ -190,7 +190,7 @@ def test_what_mmdet_leaves_out_is_ignored_instead_of_background(tmp_path, change
 
 @pytest.mark.filterwarnings('ignore:.*mended')
 @pytest.mark.parametrize('changes', OBJECTS.values(), ids=OBJECTS.keys())
-def test_what_has_pixels_in_its_mask_is_an_object(tmp_path, changes):
+def test_an_annotation_with_pixels_in_its_mask_is_an_object(tmp_path, changes):
     write_set(tmp_path, [annotation(THING, 2, **changes)])
     dataset = load(tmp_path)
     (instance,) = dataset.get_data_info(0)['instances']

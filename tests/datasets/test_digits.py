@@ -1,4 +1,4 @@
-"""The digits: statistics of the generator, and the files it writes, against plain recomputations."""
+"""The digits: statistics of the generator, and its files, against plain recomputations."""
 
 import functools
 import json
@@ -208,7 +208,7 @@ def test_dataset_does_not_write_where_they_are_present(tmp_path, few_digits):
 
 @pytest.mark.parametrize(('there', 'missing'), [('train', 'val'), ('val', 'train')])
 def test_a_split_that_is_missing_is_written_beside_the_other(tmp_path, few_digits, there, missing):
-    """As after an interruption between the two."""
+    """The state after an interruption between the two."""
     whole, folder = tmp_path / 'whole', tmp_path / 'half'
     for place in (whole, folder):
         write_digits(place, num_train=6, num_val=3)

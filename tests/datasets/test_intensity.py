@@ -65,7 +65,7 @@ def test_offset():
     assert -0.1 - 1e-6 <= min(offsets) < -0.09 and 0.09 < max(offsets) <= 0.1 + 1e-6
 
 
-def test_what_leaves_the_range_is_cut_off():
+def test_values_outside_the_range_are_clipped():
     image = draw()
     np.testing.assert_allclose(changed(image, gain=(3, 3)), np.minimum(3 * image, 1), rtol=1e-5)
     below = 0
@@ -171,7 +171,7 @@ def test_all_changes_keep_range_type_and_maps(shape, dtype):
     assert different >= 28
 
 
-def test_the_image_that_came_is_not_written_to():
+def test_the_input_image_is_not_changed():
     image = draw()
     RandomIntensity(blur=1, noise=1, grey=1, invert=1)({'img': image})
     np.testing.assert_array_equal(image, draw())

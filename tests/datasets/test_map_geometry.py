@@ -124,7 +124,8 @@ def test_crops_are_pieces_and_reach_all_positions():
 
 
 def test_homography_follows_a_point(monkeypatch):
-    """A white disk is where the matrix says, after rotation and crop, and after what an earlier transform recorded."""
+    """A white disk lies where the matrix maps it, after rotation and crop, and after a matrix recorded by an earlier
+    transform."""
     content = results(80, 100)
     content['img'] = cv2.circle(np.zeros((80, 100, 3), np.uint8), (70, 30), 4, (255, 255, 255), -1)
     content['homography_matrix'] = np.diag([2.0, 2.0, 1.0]).astype(np.float32)  # from an image of half the size

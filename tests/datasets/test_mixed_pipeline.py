@@ -1,4 +1,5 @@
-"""Transforms of mmcv and mmseg between mmdet's annotations and MasksToMaps: refused where they fail or leave masks behind."""
+"""Transforms of mmcv and mmseg between mmdet's annotations and MasksToMaps: refused if they fail or do not move the
+masks."""
 
 import numpy as np
 import pytest
@@ -48,7 +49,7 @@ def check(*steps: dict) -> None:
 
 
 @pytest.mark.parametrize(('step', 'message'), FAILING, ids=lambda value: str(value)[:40])
-def test_what_fails_on_boxes_is_refused_by_name(step, message):
+def test_transforms_that_fail_on_boxes_are_refused_by_name(step, message):
     with pytest.raises((ValueError, AttributeError)):
         Compose([step])(loaded())
     with pytest.raises(ValueError, match=message):
@@ -59,7 +60,7 @@ def test_what_fails_on_boxes_is_refused_by_name(step, message):
 
 
 @pytest.mark.parametrize('step', SILENT, ids=lambda step: step['type'])
-def test_what_leaves_the_masks_behind_is_refused(step):
+def test_transforms_that_do_not_move_the_masks_are_refused(step):
     before = loaded()
     after = Compose([step])(loaded())
     assert after['img'].shape != before['img'].shape or (after['img'] != before['img']).any()
@@ -71,7 +72,7 @@ def test_what_leaves_the_masks_behind_is_refused(step):
 
 
 @pytest.mark.parametrize('step', RIGHT, ids=lambda step: str(step)[:60])
-def test_what_works_passes(step):
+def test_valid_pipelines_pass(step):
     results = Compose([step])(loaded())
     assert results['img'].shape[:2] == (results['gt_masks'].height, results['gt_masks'].width)
     check(LOAD, step, MAPS)

@@ -1,4 +1,5 @@
-"""mmseg's and mmcv's geometric transforms after MasksToMaps: the image and both maps stay in step, or a line stops the run."""
+"""mmseg's and mmcv's geometric transforms after MasksToMaps: image and both maps stay aligned, or an error stops the
+run."""
 
 import copy
 
@@ -20,7 +21,7 @@ LABELS = [5, 2, 5, 0]
 
 
 def loaded() -> dict:
-    """Four objects, three of which touch, and a crowd, as mmdet's LoadAnnotations leaves them; the greys say which is where."""
+    """Four objects, three of which touch, and a crowd, as mmdet's LoadAnnotations returns them; each has its own grey."""
     masks = np.zeros((5, HEIGHT, WIDTH), np.uint8)
     masks[0, 5:40, 8:40] = 1
     masks[1, 5:40, 40:70] = 1
@@ -103,7 +104,7 @@ TRANSFORMS = {
 
 
 @pytest.mark.parametrize('name', TRANSFORMS)
-def test_image_and_both_maps_stay_in_step(name):
+def test_image_and_both_maps_stay_aligned(name):
     changed = 0
     for _ in range(12):
         grey, class_map, instance_map, meta = packed(TRANSFORMS[name])
@@ -165,7 +166,7 @@ def test_an_id_that_equals_the_fill_value_stays_an_object():
         (dict(type='mmcv.RandomFlip', prob=1.0), 'one background.*moved one of them only'),
     ],
 )
-def test_what_cannot_work_names_the_transform_to_take(transform, message):
+def test_unsuitable_transforms_name_a_replacement(transform, message):
     with pytest.raises(ValueError, match=message):
         packed(transform)
 
@@ -219,7 +220,7 @@ def mosaics(**transform) -> MultiImageMixDataset:
 
 @pytest.mark.parametrize('fill', [255, 0])
 def test_ids_stay_unique_in_a_mosaic(fill):
-    """Also where an image is drawn twice. The images keep their size, so every pixel says what it is."""
+    """Also if an image is drawn twice. The images keep their size, so every pixel identifies its object."""
     dataset = mosaics(type='RandomMosaicMaps', prob=1.0, seg_pad_val=fill)
     for _ in range(8):
         result = dataset[0]

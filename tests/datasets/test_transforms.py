@@ -1,4 +1,4 @@
-"""From masks to maps, alone and in whole pipelines, against plain painting."""
+"""From masks to label maps, alone and in whole pipelines, against plain painting."""
 
 import json
 from pathlib import Path
@@ -220,7 +220,7 @@ def test_in_testing_the_maps_keep_the_images_own_size(test_data):
 
 
 def image_with(tmp_path: Path, image: np.ndarray, masks: list[np.ndarray]) -> dict:
-    """What a data set hands to a pipeline."""
+    """The input that a data set gives to a pipeline."""
     path = tmp_path / 'image.png'
     cv2.imwrite(str(path), image)
     instances = []

@@ -1,4 +1,4 @@
-"""VOC and SBD: what becomes of their maps, and that void changes no loss and no metric."""
+"""VOC and SBD: conversion of their maps, and void without effect on losses and metrics."""
 
 import json
 from pathlib import Path
@@ -58,7 +58,7 @@ def plain_maps(name: str, folder: Path) -> tuple[np.ndarray, np.ndarray]:
 # ---------------------------------------------------------------------------------------------------- what is refused
 
 
-def test_class_that_voc_has_not():
+def test_class_unknown_to_voc():
     maps = LabelMaps(np.array([[0, 21, 99, 255]]), np.array([[0, 1, 2, 255]]))
     with pytest.raises(ValueError, match=r'expected classes 0 .. 20 and 255 for void, got \[21, 99\]'):
         maps_to_annotations(maps)
@@ -102,7 +102,7 @@ def write_voc(folder: Path, name: str, classes: np.ndarray, objects: np.ndarray)
 
 
 def write_sbd(folder: Path, name: str, objects: np.ndarray, categories: list[int]) -> None:
-    """As in the release: ``inst/*.mat``, ``img/*.jpg``."""
+    """Writes the layout of the release: ``inst/*.mat``, ``img/*.jpg``."""
     for kind in ('inst', 'img'):
         (folder / kind).mkdir(parents=True, exist_ok=True)
     content = {
@@ -183,7 +183,7 @@ def test_voc_and_its_order_of_classes():
 
 @pytest.fixture(scope='module')
 def samples(test_data, tmp_path_factory) -> Path:
-    """A folder with ``voc.json`` and ``sbd.json`` of the samples; what is in them is tested below."""
+    """A folder with ``voc.json`` and ``sbd.json`` of the samples; their content is tested below."""
     folder = tmp_path_factory.mktemp('voc')
     sources = {
         'voc': find_voc(test_data / 'voc_samples' / 'voc_layout'),
@@ -259,7 +259,7 @@ def test_void_is_ignored_and_nothing_else(test_data, samples):
 
 
 def test_pipeline_of_the_recipe(samples):
-    """Scale, rotation, flip, crop: what comes out fits together, and what nobody has seen is ignored."""
+    """Scale, rotation, flip, crop: image and maps stay aligned, and pixels outside the original image are ignored."""
     np.random.seed(0)
     config = load_config(samples)
     dataset = DATASETS.build(config.train_dataloader.dataset)
@@ -282,8 +282,8 @@ def test_pipeline_of_the_recipe(samples):
 
 
 def test_trains_and_tests(samples):
-    """Two steps and the metrics, on a small network, with everything else as configured (two images a batch: its
-    batch norm wants them)."""
+    """Two steps and the metrics, on a small network, with everything else as configured (two images a batch, for its
+    batch norm)."""
     torch.manual_seed(0)
     np.random.seed(0)
     init_default_scope('mmseg')
@@ -334,7 +334,7 @@ LOSSES = {
 
 
 @pytest.mark.parametrize('name', LOSSES)
-def test_no_loss_looks_at_void(image, name):
+def test_void_changes_no_loss(image, name):
     """Other values on void pixels: the same value, the same gradient, and none on void itself."""
     sample, void = image['sample'], image['void']
     classes, objects = sample.gt_sem_seg.data, sample.gt_instance_map.data
@@ -398,7 +398,7 @@ def evaluate(image: dict, metric: str, predicted: torch.Tensor) -> dict[str, flo
         'CountingMetric',
     ],
 )
-def test_no_metric_looks_at_void(image, metric):
+def test_void_changes_no_metric(image, metric):
     """Void pixels given to the background, to an instance, to new instances, and at random."""
     predicted, void = image['predicted'], image['void']
     plain = evaluate(image, metric, predicted)

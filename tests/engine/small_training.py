@@ -1,4 +1,4 @@
-"""A training of three numbers for four iterations, and the checkpoints that it leaves.
+"""A training of three numbers for four iterations, and its checkpoints.
 
 The two files in ``checkpoints/`` were written by this script, half way through, with the version of torch that their name gives::
 

@@ -127,7 +127,7 @@ def test_gradients_are_accumulated():
 
 
 def test_gradients_are_not_synchronised_before_the_last_of_several_batches():
-    """What MMEngine's own context does for distributed training."""
+    """As MMEngine's own context for distributed training."""
     model, entered = network(), []
 
     @contextmanager

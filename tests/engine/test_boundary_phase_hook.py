@@ -1,4 +1,4 @@
-"""The hook that chooses between the two phases of a boundary head."""
+"""The hook for the two phases of a boundary head."""
 
 from types import SimpleNamespace
 

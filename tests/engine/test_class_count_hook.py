@@ -1,4 +1,4 @@
-"""Head and data must agree on the classes."""
+"""Check that head and data have the same classes."""
 
 from types import SimpleNamespace
 
@@ -101,7 +101,8 @@ def test_mmsegs_iou_on_maps_with_a_background(stage):
 
 @pytest.mark.parametrize('stage', STAGES)
 def test_joined_data_sets_have_one_list_of_classes(stage):
-    """mmdet's ConcatDataset keeps a list of what its sets say of themselves where they differ, as in the annotation file."""
+    """If the meta information of its sets differs, as the annotation file does, mmdet's ConcatDataset keeps a list of
+    it."""
     runner = make_runner(('cat', 'dog'), decode=3, stage=stage)
     dataset = getattr(runner, f'{stage}_dataloader').dataset
     check = getattr(ClassCountHook(), f'before_{stage}')

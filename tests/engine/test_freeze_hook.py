@@ -1,4 +1,4 @@
-"""Training in two phases. Run as a program, this file is the distributed training that one test looks at."""
+"""Training in two phases. Run as a program, this file is the distributed training of one of its tests."""
 
 import os
 import socket
@@ -41,7 +41,7 @@ class TinyModel(BaseModel):
 
 
 class Numbers(Dataset):
-    """Random points that wander off, so that two ranks see different data."""
+    """Random points with a drift, so that two ranks have different data."""
 
     def __init__(self):
         generator = torch.Generator().manual_seed(0)
@@ -124,7 +124,7 @@ def none_same(first, second, prefix):
 
 @pytest.fixture(autouse=True)
 def safe_loaders(monkeypatch):
-    """Ours in the place of MMEngine's, for the length of a test."""
+    """Replaces MMEngine's loaders by ours for one test."""
     monkeypatch.setattr(CheckpointLoader, '_schemes', dict(CheckpointLoader._schemes))
     register_safe_loaders()
 
@@ -235,19 +235,19 @@ def check_partly_fixed(record, switch):
 
 
 @pytest.mark.parametrize('until', [0, 1])
-def test_what_the_model_fixed_stays_fixed(tmp_path, partly_fixed, until):
+def test_parameters_fixed_by_the_model_stay_fixed(tmp_path, partly_fixed, until):
     runner = train(tmp_path, FreezeHook('backbone', until=until), max_epochs=2)
     check_partly_fixed(runner.record, switch=until * SAMPLES // BATCH)
 
 
 @pytest.mark.parametrize('by_epoch', [False, True])
-def test_what_the_model_fixed_stays_fixed_where_iterations_count(tmp_path, partly_fixed, by_epoch):
+def test_parameters_fixed_by_the_model_stay_fixed_in_phases_by_iteration(tmp_path, partly_fixed, by_epoch):
     runner = train(tmp_path, FreezeHook('backbone', until=3, by_epoch=False), max_epochs=1, by_epoch=by_epoch)
     check_partly_fixed(runner.record, switch=3)
 
 
 @pytest.mark.parametrize('stop', [1, 2])
-def test_what_the_model_fixed_stays_fixed_when_training_resumes(tmp_path, partly_fixed, stop):
+def test_parameters_fixed_by_the_model_stay_fixed_when_training_resumes(tmp_path, partly_fixed, stop):
     train(tmp_path, FreezeHook('backbone', until=1), max_epochs=stop)
     rest = train(tmp_path, FreezeHook('backbone', until=1), max_epochs=3, resume=True)
     check_partly_fixed(rest.record, switch=0)
@@ -255,7 +255,7 @@ def test_what_the_model_fixed_stays_fixed_when_training_resumes(tmp_path, partly
 
 @pytest.mark.parametrize('order', [1, -1])
 @pytest.mark.parametrize('by_epoch', [False, True])
-def test_a_part_that_two_hooks_hold_is_trained_when_the_last_lets_go(tmp_path, partly_fixed, order, by_epoch):
+def test_a_part_frozen_by_two_hooks_is_trained_after_the_later_phase(tmp_path, partly_fixed, order, by_epoch):
     step = SAMPLES // BATCH if by_epoch else 2
     hooks = [FreezeHook('backbone', 1 if by_epoch else step, by_epoch), FreezeHook('backbone.high', 2 * step, False)]
     runner = train(tmp_path, None, max_epochs=3, custom_hooks=hooks[::order])
@@ -309,7 +309,7 @@ def test_negative_until():
         FreezeHook('backbone', until=-1)
 
 
-def test_a_wrapper_it_does_not_know(tmp_path):
+def test_an_unknown_wrapper(tmp_path):
     runner = make_runner(tmp_path, None)
     runner.model = nn.DataParallel(runner.model)
     hook = FreezeHook('backbone', until=1)

@@ -41,7 +41,7 @@ def test_report_of_every_kind():
     ]
 
 
-def test_report_is_one_line_where_all_is_well():
+def test_report_is_one_line_if_every_tensor_is_loaded():
     state = Network().state_dict()
     line = f'loaded {len(state)} of the {len(state)} tensors of the model'
     assert str(load_report({'state_dict': state}, state)) == line

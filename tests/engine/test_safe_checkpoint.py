@@ -1,4 +1,4 @@
-"""Checkpoints are data: nothing in them is run."""
+"""Checkpoints load without running code from them."""
 
 import codecs
 import http.server
@@ -20,6 +20,7 @@ import torch
 from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.runner import CheckpointLoader
 from packaging.version import parse as parse_version
+from programs import run_program
 from small_training import Network, make_runner
 
 from mmseg_instancenet.engine import load_weights_only, mmengine_pickle, register_safe_loaders, safe_checkpoint
@@ -28,7 +29,7 @@ from mmseg_instancenet.engine.plain_log_hook import to_plain
 
 @pytest.fixture(autouse=True)
 def safe_loaders(monkeypatch):
-    """Ours in the place of MMEngine's, for the length of a test."""
+    """Replaces MMEngine's loaders by ours for one test."""
     monkeypatch.setattr(CheckpointLoader, '_schemes', dict(CheckpointLoader._schemes))
     register_safe_loaders()
 
@@ -181,7 +182,7 @@ def test_code_in_a_checkpoint_is_refused_and_not_run(attack, tmp_path, legacy):
 
 
 class Call:
-    """Unpickled it is what a function makes of some arguments, with a state set on it if there is one."""
+    """Unpickled, it becomes the result of a function for some arguments, with a state set on it if given."""
 
     def __init__(self, function, *arguments, state=None):
         self.content = (function, arguments, state) if state else (function, arguments)
@@ -220,7 +221,7 @@ OBJECTS = np.array([{}, []], dtype=object)
         (np.random.RandomState(0), 'numpy.random.* is not part of a checkpoint of MMEngine'),
     ],
 )
-def test_what_mmengine_does_not_write_is_refused(tmp_path, content, cause):
+def test_content_that_mmengine_does_not_write_is_refused(tmp_path, content, cause):
     assert re.search(cause, refused(tmp_path, content))
 
 
@@ -308,7 +309,7 @@ def test_downloads_and_names_of_models(address, attack, tmp_path, monkeypatch):
 
 
 def requests_of(address, tmp_path, monkeypatch, local_rank, arrives=False):
-    """How often one process of several asks for a file before and after its first barrier; the file may arrive at it."""
+    """Number of requests of one of several processes before and after its first barrier, at which the file may appear."""
     torch.save({'state_dict': Network().state_dict()}, tmp_path / 'good.pth')
     file = tmp_path / 'cache/hub/checkpoints/good.pth'
     asked, barriers = [], []
@@ -333,7 +334,7 @@ def requests_of(address, tmp_path, monkeypatch, local_rank, arrives=False):
 
 
 def test_the_first_process_of_a_machine_downloads_while_the_others_wait(address, tmp_path, monkeypatch):
-    """Of every machine: what counts is the rank on the machine."""
+    """On every machine: the local rank decides."""
     asked, barriers = requests_of(address, tmp_path, monkeypatch, local_rank='0')
     assert asked == [0] and barriers == [True, True]
 
@@ -349,18 +350,6 @@ def test_a_machine_without_a_rank_0_downloads_all_the_same(address, tmp_path, mo
     assert asked == [1] and barriers == [False, True]
 
 
-def run_script(code, *arguments):
-    process = subprocess.run(
-        [sys.executable, '-c', code, *map(str, arguments)],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env=dict(os.environ, CUDA_VISIBLE_DEVICES=''),
-    )
-    return process.returncode, process.stdout.splitlines()[-1:], process.stderr
-
-
 def test_importing_the_package_leaves_mmengines_loaders_alone():
     code = """
 from mmengine.runner import CheckpointLoader
@@ -371,7 +360,8 @@ same = dict(CheckpointLoader._schemes) == before
 mmseg_instancenet.engine.register_safe_loaders()
 print(same, *sorted({loader.__module__ for prefix, loader in CheckpointLoader._schemes.items() if before[prefix] != loader}))
 """
-    assert run_script(code)[1] == ['True mmseg_instancenet.engine.safe_checkpoint']
+    process = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=120)
+    assert process.stdout.splitlines()[-1:] == ['True mmseg_instancenet.engine.safe_checkpoint'], process.stderr
 
 
 @pytest.mark.parametrize('line', [True, False])
@@ -379,7 +369,8 @@ def test_a_line_in_the_config_makes_mmengine_read_its_own_checkpoints(line, tmp_
     imports = ['mmseg_instancenet', *(['mmseg_instancenet.engine.use_safe_loaders'] * line)]
     (tmp_path / 'config.py').write_text(f'custom_imports = dict(imports={imports}, allow_failed_imports=False)')
     code = """
-import sys
+import os, sys
+sys.path.insert(0, os.getcwd())
 from mmengine.config import Config
 from small_training import make_runner
 Config.fromfile(sys.argv[1])
@@ -387,13 +378,13 @@ runner = make_runner(sys.argv[2], plain=False, load_from='checkpoints/torch-2.5.
 runner.train()
 print(runner.iter)
 """
-    returncode, last_line, errors = run_script(code, tmp_path / 'config.py', tmp_path / 'run')
     # The onedl fork of MMEngine reads its own checkpoints in a way of its own.
-    if (
+    loads = (
         line
         or parse_version(torch.__version__) < parse_version('2.6')
         or hasattr(mmengine_checkpoint, '_safe_torch_load')
-    ):
-        assert last_line == ['4'], errors
-    else:
-        assert returncode == 1 and 'Weights only load failed' in errors
+    )
+    (tmp_path / 'program.py').write_text(code)
+    program = (tmp_path / 'program.py', tmp_path / 'config.py', tmp_path / 'run')
+    output = run_program(*program, cwd=Path(__file__).parent, succeeds=loads)
+    assert output.splitlines()[-1] == '4' if loads else 'Weights only load failed' in output

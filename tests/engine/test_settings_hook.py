@@ -1,4 +1,4 @@
-"""Real trainings of a tiny model: settings that fail late stop at the start, and those that work are left alone."""
+"""Trainings of a tiny model: settings that would fail late stop at the start, all others run."""
 
 import logging
 
@@ -17,7 +17,7 @@ from mmseg_instancenet.evaluation import CocoInstanceMetric, CountingMetric, For
 
 
 class TinyModel(BaseModel):
-    """A convolution with batch norm, and image pooling with the norm that a test asks for."""
+    """A convolution with batch norm, and image pooling with the norm of the test."""
 
     def __init__(self, norm=nn.BatchNorm2d):
         super().__init__()
@@ -44,7 +44,7 @@ class Images(Dataset):
 
 
 class GivesWhatItIsTold(BaseMetric):
-    """A metric that this package does not know; the values of one validation after another."""
+    """A metric that this package does not contain; returns given values, one validation after another."""
 
     default_prefix = 'own'
 
@@ -98,7 +98,7 @@ def make_runner(
 
 
 @pytest.mark.parametrize(('count', 'batch_size'), [(3, 1), (5, 4), (9, 8), (7, 2)])
-def test_a_batch_norm_that_sees_one_value_stops_the_first_iteration(tmp_path, count, batch_size):
+def test_a_batch_norm_over_one_value_stops_the_first_iteration(tmp_path, count, batch_size):
     runner = make_runner(tmp_path, count, batch_size)
     with pytest.raises(ValueError, match=r'^image_pool\.2 is batch norm over one value .* got .*(batch_size=1|last)'):
         runner.train()
@@ -136,7 +136,7 @@ def test_one_image_is_enough_for_other_norms(tmp_path, norm, count, batch_size):
 
 
 @pytest.mark.parametrize('until', [1, 2])
-def test_a_part_that_a_hook_lets_go_stops_the_epoch_in_which_it_does(tmp_path, until):
+def test_a_part_that_a_hook_unfreezes_stops_that_epoch(tmp_path, until):
     hooks = [FreezeHook('image_pool', until=until)]
     runner = make_runner(tmp_path, 3, 1, hooks=hooks, train_cfg={'by_epoch': True, 'max_epochs': 3})
     with pytest.raises(ValueError, match='image_pool.2 is batch norm over one value'):

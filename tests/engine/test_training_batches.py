@@ -1,4 +1,4 @@
-"""Trainings without an iteration, or with a batch of one image, from the sizes alone."""
+"""Trainings without an iteration or with a batch of one image, recognised by their sizes."""
 
 from types import SimpleNamespace
 
@@ -14,7 +14,7 @@ from mmseg_instancenet.engine.training_batches import batch_of_one, check_batche
 
 
 class Images(list):
-    """As many as there are."""
+    """A data set with a given number of images."""
 
     def __init__(self, count):
         super().__init__(range(count))
@@ -41,7 +41,7 @@ def sizes(loop):
 
 @pytest.fixture
 def in_processes(monkeypatch):
-    """A training in several processes, as the first or the last of them sees it."""
+    """Simulates a training in several processes, as the first or the last of them."""
 
     def set_processes(count, rank=0):
         monkeypatch.setattr(mmengine.dataset.sampler, 'get_dist_info', lambda: (rank, count))
@@ -96,7 +96,7 @@ def test_samplers_without_an_end(count):
         check_batches(make_loop(count, 5, False, sampler=InfiniteSampler))
 
 
-def test_a_sampler_that_is_not_known():
+def test_an_unknown_sampler():
     """Its length does not tell whether it ends."""
 
     class Endless(MultiSourceSampler):
@@ -120,7 +120,7 @@ def test_a_sampler_that_is_not_known():
 @pytest.mark.parametrize('drop_last', [False, True])
 @pytest.mark.parametrize('processes', [1, 2, 3])
 @pytest.mark.parametrize('batch_size', [1, 2, 3, 4])
-def test_a_batch_of_one_is_seen_beforehand(in_processes, processes, batch_size, drop_last, by_shape):
+def test_a_batch_of_one_is_found_before_the_training(in_processes, processes, batch_size, drop_last, by_shape):
     found = set()
     for count in range(1, 14):
         in_processes(processes, processes - 1)

@@ -1,4 +1,5 @@
-"""The recipe of COCO starts from DeepLabV3+ of mmseg's zoo, trained on VOC: what arrives of a file with its names and shapes."""
+"""Tensors that the recipe of COCO loads from DeepLabV3+ of mmseg's zoo, trained on VOC: by a file with its names and
+shapes."""
 
 import logging
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Weights under the names of another implementation: what is renamed, and what is refused."""
+"""Weights renamed to the names of another implementation, and refused ones."""
 
 import pytest
 import torch
@@ -47,7 +47,7 @@ def test_another_shape_or_type(value, got):
         rename_by_order(foreign() | {'layer2': value}, network().state_dict())
 
 
-def test_what_the_model_lacks_is_dropped_if_it_may_be():
+def test_tensors_that_the_model_lacks_are_dropped_if_allowed():
     weights = {name: torch.full((1,), index) for index, name in enumerate(('a.w', 'b.w', 'head.w', 'head.b'))}
     kept = keep_named(weights, ['a.w', 'b.w'], droppable=['head'])
     assert {name: int(value) for name, value in kept.items()} == {'a.w': 0, 'b.w': 1}

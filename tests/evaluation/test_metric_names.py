@@ -1,4 +1,4 @@
-"""The names of values that are known beforehand are those that a real evaluation gives."""
+"""The names of values before an evaluation equal those of a real evaluation."""
 
 import json
 from numbers import Real
@@ -116,7 +116,7 @@ class OwnMetric(CocoInstanceMetric):
     pass
 
 
-def test_what_is_not_known_leaves_everything_open(tmp_path):
+def test_an_unknown_metric_gives_no_names(tmp_path):
     metrics = [CocoInstanceMetric(), IoUMetric()]
     assert metric_names(metrics) is None  # without the classes of the data
     for metric in metrics:

@@ -75,7 +75,7 @@ def test_images_without_data_samples():
     assert build()(batch, training=False)['inputs'].shape == (2, 3, 7, 9)
 
 
-def test_a_map_that_is_missing_is_left_to_the_head_to_name():
+def test_a_missing_map_is_reported_by_the_head():
     batch = make_batch()
     for sample in batch['data_samples']:
         del sample.gt_instance_map
@@ -136,7 +136,7 @@ def test_an_image_larger_than_size_makes_the_batch_larger():
 
 
 @pytest.mark.parametrize('test_cfg', [None, {'size': (12, 10)}, {'size_divisor': 8}])
-def test_in_testing_size_does_not_count_and_test_cfg_does(test_cfg):
+def test_in_testing_test_cfg_replaces_size(test_cfg):
     batch = make_batch([(5, 9), (5, 9)])
     words = {**MMSEG, 'size': (64, 64), 'pad_val': 2, 'test_cfg': test_cfg}
     expected = MODELS.build({'type': 'SegDataPreProcessor', **words})(copy.deepcopy(batch), training=False)
@@ -174,12 +174,12 @@ def test_a_config_of_mmseg_builds_by_its_type_alone():
         ({'batch_augments': [{'type': 'Mixup'}]}, 'a function of .inputs, data_samples., got .*Mixup'),
     ],
 )
-def test_words_that_contradict_each_other(words, message):
+def test_settings_that_contradict_each_other(words, message):
     with pytest.raises(ValueError, match=message):
         build(**words)
 
 
-def test_a_word_of_the_base_is_taken_back_by_none():
+def test_a_setting_of_the_base_is_cancelled_by_none():
     preprocessor = build(size=None, size_divisor=None, pad_size_divisor=8, pad_val=None, pad_value=1)
     inputs = preprocessor(make_batch(), training=True)['inputs']
     assert inputs.shape == (2, 3, 8, 16) and (inputs[..., 9:] == 1).all()

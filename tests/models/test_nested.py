@@ -1,4 +1,4 @@
-"""Types within the config of a loss are found whatever the default scope."""
+"""Types inside the config of a loss are found in any default scope."""
 
 import pytest
 import torch
@@ -40,7 +40,7 @@ def test_a_prefix_and_a_scope_of_its_own_still_decide():
     assert type(build_nested(dict(type='CrossEntropyLoss', _scope_='mmdet'))) is of_mmdet
 
 
-def test_a_name_that_is_nowhere():
+def test_an_unknown_name():
     init_default_scope('mmdet')
     with pytest.raises(KeyError, match='NoLoss is not in the mmseg::model registry'):
         build_nested(dict(type='NoLoss'))

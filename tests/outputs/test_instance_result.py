@@ -1,4 +1,4 @@
-"""The result of an image: what it takes from a prediction, and what it computes from the masks."""
+"""``InstanceResult``: the values of a prediction, and those computed from its masks."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def predicted(masks_KHW: np.ndarray, labels_HW: np.ndarray) -> DetDataSample:
     )
 
 
-def test_what_it_takes_and_what_it_computes():
+def test_values_of_a_prediction_and_computed_values():
     rng = np.random.default_rng(0)
     masks = rng.random((3, 7, 5)) < 0.4  # in several pieces, and overlapping as those of proposals
     labels = np.where(masks.any(0), masks.argmax(0) + 1, 0)

@@ -1,4 +1,4 @@
-"""Where a map's cells lie in the whole image, after mmdet's transforms."""
+"""Coordinates of a map's cells in the whole image, after mmdet's transforms."""
 
 import numpy as np
 import pytest

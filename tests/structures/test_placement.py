@@ -1,4 +1,4 @@
-"""Where the cells of image, input and map lie on one another."""
+"""Positions of the cells of image, input and map on one another."""
 
 import itertools
 
@@ -46,7 +46,7 @@ def test_sample_bilinear_is_torchs_interpolation(size):
     torch.testing.assert_close(result, expected.float(), rtol=1e-4, atol=1e-5)
 
 
-def test_sample_bilinear_continues_the_rim():
+def test_sample_bilinear_replicates_the_border():
     map_Dhw = torch.tensor([[[0.0, 1.0, 4.0]]])
     column = torch.tensor([-3.0, 0.0, 0.5, 0.75, 2.0, 2.5, 3.0, 9.0], dtype=torch.float64)
     result = sample_bilinear(map_Dhw, torch.tensor([-1.0, 0.5, 7.0]), column)
@@ -71,7 +71,7 @@ FLIPS = list(itertools.product([False, True], repeat=2))
 
 
 def physical_map(image, factor, flipped, padded, origin, window, step):
-    """What becomes of an image of labels: enlarged, flipped, padded with -1, cut, and seen in cells of step x step."""
+    """An image of labels, enlarged, flipped, padded with -1, cut, and sampled in cells of step x step."""
     result = image.repeat_interleave(factor, 0).repeat_interleave(factor, 1)
     for axis in (0, 1):
         if flipped[axis]:
@@ -97,7 +97,7 @@ def test_map_to_image_follows_the_pixels(flipped, origin, window):
 
 @pytest.mark.parametrize('flipped', FLIPS)
 @pytest.mark.parametrize('origin, window', [((0, 0), (16, 24)), ((4, 8), (8, 12)), ((0, 12), (16, 12))])
-def test_image_to_map_reads_what_was_there(flipped, origin, window):
+def test_image_to_map_reads_the_same_values(flipped, origin, window):
     map_Dhw = torch.randn(2, window[0] // 2, window[1] // 2, dtype=torch.float64)
     # The image is 13 x 21, neither enlarged nor reduced, in an input of 16 x 24.
     placement = MapPlacement((13, 21), (13, 21), window, origin, flipped)

@@ -1,4 +1,4 @@
-"""Directions, and what has none."""
+"""Unit vectors, and vectors without a direction."""
 
 import torch
 

@@ -37,7 +37,7 @@ def digits(tmp_path_factory):
 
 @pytest.fixture
 def run_tool(monkeypatch, capsys):
-    """Runs a tool within this process and returns what it printed."""
+    """Runs a tool within this process and returns its output."""
 
     def run(name, *arguments):
         specification = importlib.util.spec_from_file_location(name, REPOSITORY / f'tools/analysis/{name}.py')

@@ -13,7 +13,6 @@ from mmdet.structures import DetDataSample
 from mmengine.structures import PixelData
 
 from mmseg_instancenet.visualization import draw_instances, draw_sample
-from mmseg_instancenet.visualization.training_sample import channels_for_display
 
 REPOSITORY = Path(__file__).parents[2]
 TOOL = REPOSITORY / 'tools/browse_dataset.py'
@@ -93,17 +92,6 @@ def test_calls_that_cannot_be_meant(tmp_path, monkeypatch, config, options, mess
         assert message in str(caught.value)
     elif isinstance(message, int):
         assert caught.value.code == message
-
-
-@pytest.mark.parametrize('channels', [1, 2, 3, 4, 7])
-def test_channels_for_display(channels):
-    values = np.random.default_rng(0).integers(0, 256, (channels, 9, 11)).astype(np.uint8)
-    expected = {
-        1: [values[0], values[0], values[0]],
-        2: [values[0], values[-1], np.zeros((9, 11))],
-        3: [values[-1], values[1 % channels], values[0]],
-    }.get(channels, list(values[:3]))
-    np.testing.assert_array_equal(channels_for_display(values, bgr=True), np.stack(expected, axis=2))
 
 
 def test_maps_of_another_size_than_the_image():

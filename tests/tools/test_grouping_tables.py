@@ -1,4 +1,4 @@
-"""tools/analysis/grouping_tables.py with every grouper: which rows it makes, and that their settings are those that it names."""
+"""tools/analysis/grouping_tables.py with every grouper: its rows, and their settings."""
 
 import json
 import runpy
@@ -29,7 +29,8 @@ model = dict(
 
 @pytest.fixture(scope='module')
 def networks(tmp_path_factory):
-    """Of each kind the config, a checkpoint without training and the options for six digits images; made when asked for."""
+    """For each kind of network the config, an untrained checkpoint and the options for six digits images; made on
+    request."""
     made = {}
 
     def network(kind: str) -> list:
@@ -52,7 +53,7 @@ def networks(tmp_path_factory):
 
 @pytest.fixture
 def tables(networks, monkeypatch, tmp_path, capsys):
-    """Runs the tool in this process: its json, and what it printed."""
+    """Runs the tool in this process; returns its json and its output."""
 
     def run(kind: str, *arguments) -> tuple[dict, str]:
         out = tmp_path / 'tables.json'

@@ -1,18 +1,17 @@
-"""Curves from the metrics to the log of a run, and from there to an image."""
+"""Curves from the metrics into the log of a run, and from there into an image."""
 
 import json
 import math
 import runpy
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
 import pytest
 import torch
-from mask_cases import predict_rows, write_rows
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
+from programs import run_program
+from references.mask_cases import predict_rows, write_rows
 from torch import nn
 from torch.utils.data import Dataset
 
@@ -110,20 +109,16 @@ def test_a_validation_takes_curves_too(run):
     assert any(json.loads(line).get('trimap/mIoU_2') == 33.33 for line in lines)
 
 
-def draw(*arguments):
-    return subprocess.run([sys.executable, TOOL, *map(str, arguments)], capture_output=True, text=True, timeout=120)
-
-
 def test_the_tool_draws_every_curve_of_a_log(run, tmp_path):
-    process = draw(log_of(run), '--out', tmp_path / 'new', '--log-x')
-    assert process.returncode == 0, process.stderr
+    output = run_program(TOOL, log_of(run), '--out', tmp_path / 'new', '--log-x')
     images = [tmp_path / 'new' / f'{name}_curve.png' for name in ('trimap', 'proposal')]
-    assert process.stdout.splitlines() == list(map(str, images))
+    assert output.splitlines() == list(map(str, images))
     assert all(cv2.imread(str(path)).min() < 100 for path in images)  # no blank pages
 
 
 def test_the_tool_names_what_it_does_not_find(run, tmp_path):
-    assert 'expected some of trimap/curve, proposal/curve, got a/b' in draw(log_of(run), '--keys', 'a/b').stderr
+    output = run_program(TOOL, log_of(run), '--keys', 'a/b', succeeds=False)
+    assert 'expected some of trimap/curve, proposal/curve, got a/b' in output
     (tmp_path / 'plain.json').write_text(json.dumps({'mIoU': math.pi}))
     read_tables = runpy.run_path(str(TOOL))['read_tables']
     for log, message in (

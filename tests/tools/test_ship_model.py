@@ -33,7 +33,7 @@ def ship(monkeypatch, *arguments) -> None:
 
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory):
-    """A training's config and checkpoint as EMAHook leaves them, the average by hand, and the number of parameters."""
+    """Config and checkpoint of a training with EMAHook, the average by hand, and the number of parameters."""
     folder = tmp_path_factory.mktemp('trained')
     config, _ = untrained_digits(DIGITS, folder, num_val=2)
     config.work_dir, config.D = str(folder / 'run'), f'{folder}/data/'

@@ -13,26 +13,12 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from programs import REPOSITORY, run_program
 from pycocotools import mask as coco_mask
 
 from mmseg_instancenet.datasets.digits import write_digits
 
-REPOSITORY = Path(__file__).parents[2]
 DIGITS = 'configs/instancenet_digits.py'
-
-
-def run(*arguments, expect=0):
-    process = subprocess.run(
-        [sys.executable, *map(str, arguments)],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        timeout=600,
-        env=dict(os.environ, OMP_NUM_THREADS='2', OMP_WAIT_POLICY='PASSIVE', PYTHONWARNINGS='ignore'),
-    )
-    output = process.stdout + process.stderr
-    assert (process.returncode == 0) == (expect == 0), output[-3000:]
-    return output
 
 
 @pytest.fixture(scope='module')
@@ -50,8 +36,8 @@ def digits(tmp_path_factory):
         'param_scheduler.1.T_max=2',
     ]
     common = ['tools/train.py', DIGITS, '--work-dir', folder / 'run']
-    first = run(*common, *options, 'train_cfg.max_epochs=1', 'train_cfg.val_interval=1')
-    second = run(*common, '--resume', *options, 'train_cfg.max_epochs=2', 'train_cfg.val_interval=1')
+    first = run_program(*common, *options, 'train_cfg.max_epochs=1', 'train_cfg.val_interval=1')
+    second = run_program(*common, '--resume', *options, 'train_cfg.max_epochs=2', 'train_cfg.val_interval=1')
     return dict(folder=folder, options=options, first=first, second=second, checkpoint=folder / 'run/epoch_2.pth')
 
 
@@ -70,7 +56,7 @@ def test_training_falls_validates_and_resumes(digits):
 
 def test_testing_gives_the_table_images_and_predictions(digits):
     folder = digits['folder']
-    output = run(
+    output = run_program(
         'tools/test.py', DIGITS, digits['checkpoint'], '--work-dir', folder / 'test',
         '--show-dir', folder / 'images', '--out', folder / 'out.pkl', *digits['options'],
         'model.test_cfg.classes=ground_truth',  # two epochs find no digit by themselves
@@ -93,7 +79,7 @@ def test_testing_gives_the_table_images_and_predictions(digits):
 
 
 def test_flip_augmentation_runs_through_the_command_line(digits):
-    output = run(
+    output = run_program(
         'tools/test.py',
         DIGITS,
         digits['checkpoint'],
@@ -107,7 +93,7 @@ def test_flip_augmentation_runs_through_the_command_line(digits):
 
 def test_tables(digits):
     out = digits['folder'] / 'tables.json'
-    output = run(
+    output = run_program(
         'tools/analysis/grouping_tables.py', DIGITS, digits['checkpoint'], '--thresholds', '0.8', '1.2', '--out', out,
         '--work-dir', digits['folder'] / 'tables', *digits['options'],
     )  # fmt: skip
@@ -144,7 +130,7 @@ def test_python_interface(digits):
 
 
 def test_perfect_embeddings_lose_nothing_on_digits(digits):
-    output = run('tools/analysis/perfect_embeddings.py', DIGITS, *digits['options'])
+    output = run_program('tools/analysis/perfect_embeddings.py', DIGITS, *digits['options'])
     assert float(re.search(r'own size\s+AP ([0-9.]+)', output).group(1)) >= 0.97
 
 
@@ -155,7 +141,7 @@ def test_perfect_embeddings_on_nuclei(test_data, tmp_path):
     ids = {image['id'] for image in coco['images']}
     coco['annotations'] = [a for a in coco['annotations'] if a['image_id'] in ids]
     (tmp_path / 'val.json').write_text(json.dumps(coco))
-    output = run(
+    output = run_program(
         'tools/analysis/perfect_embeddings.py', 'configs/instancenet_r50_dsb2018.py', '--length', '513', '--cfg-options',
         f'test_dataloader.dataset.ann_file={tmp_path}/val.json',
         f'test_dataloader.dataset.data_prefix.img={test_data}/dsb2018/images',
@@ -191,15 +177,15 @@ def test_resnet_configs_train_and_test_on_real_data(test_data, tmp_path, config,
     ]
     options += [f'{kind}_dataloader.num_workers=0' for kind in ('train', 'val', 'test')]
     options += [f'{kind}_dataloader.persistent_workers=False' for kind in ('train', 'val', 'test')]
-    options += ['train_dataloader.dataset.pipeline.2.length=97', 'test_dataloader.dataset.pipeline.1.length=97']
-    options += ['val_dataloader.dataset.pipeline.1.length=97', 'train_dataloader.batch_size=2', 'load_from=None']
+    options += ['train_dataloader.dataset.pipeline.2.length=65', 'test_dataloader.dataset.pipeline.1.length=65']
+    options += ['val_dataloader.dataset.pipeline.1.length=65', 'train_dataloader.batch_size=2', 'load_from=None']
     options += ['default_hooks.logger.interval=1', 'train_cfg.max_epochs=1', 'train_cfg.val_interval=1']
     options += ['default_hooks.checkpoint.max_keep_ckpts=1', 'default_hooks.checkpoint.save_optimizer=False']
     if 'coco' in config:
         options += ['custom_hooks.0.until=0']
-    output = run('tools/train.py', config, '--work-dir', tmp_path / 'run', '--cfg-options', *options)
+    output = run_program('tools/train.py', config, '--work-dir', tmp_path / 'run', '--cfg-options', *options)
     assert len(losses(output)) == 3 and np.isfinite(losses(output)).all()
-    output = run(
+    output = run_program(
         'tools/test.py',
         config,
         tmp_path / 'run/epoch_1.pth',
@@ -225,19 +211,19 @@ def test_resnet_configs_train_and_test_on_real_data(test_data, tmp_path, config,
     ],
 )
 def test_wrong_input_gets_a_line_that_names_it(digits, tmp_path, options, message):
-    output = run('tools/train.py', DIGITS, '--work-dir', tmp_path, *digits['options'], *options, expect=1)
+    output = run_program('tools/train.py', DIGITS, '--work-dir', tmp_path, *digits['options'], *options, succeeds=False)
     assert re.search(message, output), output[-2000:]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='the refusal is for machines without a GPU')
 def test_mixed_precision_without_a_gpu_is_refused(tmp_path):
-    output = run('tools/train.py', DIGITS, '--amp', '--work-dir', tmp_path, expect=1)
+    output = run_program('tools/train.py', DIGITS, '--amp', '--work-dir', tmp_path, succeeds=False)
     assert '--amp needs a GPU' in output and 'Traceback' not in output
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='mixed precision needs a GPU')
 def test_mixed_precision_trains_on_a_gpu(digits, tmp_path):
-    output = run(
+    output = run_program(
         'tools/train.py', DIGITS, '--amp', '--work-dir', tmp_path, *digits['options'],
         'train_cfg.max_epochs=2', 'train_cfg.val_interval=2',
     )  # fmt: skip

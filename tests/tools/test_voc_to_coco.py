@@ -1,4 +1,4 @@
-"""``tools/convert/voc_to_coco.py``: which image goes where, and what it says on screen."""
+"""``tools/convert/voc_to_coco.py``: the split of each image, and the printed summary."""
 
 import json
 import runpy

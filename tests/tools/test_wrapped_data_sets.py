@@ -98,7 +98,7 @@ def test_a_test_without_the_training_set(trained, plain, hook):
 
 @pytest.mark.parametrize('flips', [False, True])
 def test_the_average_of_the_weights_is_tested(trained, plain, flips):
-    """It is what the checkpoint has for the model, with EMAHook or without."""
+    """The checkpoint has it as the model's weights, with EMAHook or without."""
     assert metrics_of(trained, config_with(trained, f'no_hooks_{flips}', dict(custom_hooks=[])), flips) == plain[flips]
 
 
@@ -120,6 +120,33 @@ def test_perfect_embeddings_of_a_wrapped_set(trained, capsys, kind):
     loader.dataset = wrapped(kind, loader.dataset, 6)
     run('analysis/perfect_embeddings.py', config_with(trained, f'perfect {kind}', dict(test_dataloader=loader)))
     assert 'own size                                 AP 1.000  uncapped 1.000' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('kind', [None, *WRAPPERS[:3]])
+def test_the_error_budget_of_a_wrapped_set(trained, plain, kind):
+    loader = Config.fromfile(trained['config']).test_dataloader
+    if kind:
+        loader.dataset = wrapped(kind, loader.dataset, 6)
+    config, out = (
+        config_with(trained, f'budget {kind}', dict(test_dataloader=loader)),
+        trained['folder'] / f'out {kind}',
+    )
+    work_dir = trained['folder'] / 'budget'
+    run(
+        'analysis/error_budget.py',
+        config,
+        trained['checkpoint'],
+        '--work-dir',
+        work_dir,
+        '--out',
+        out,
+        '--resamples',
+        1,
+    )
+    report = json.loads((out / 'budget.json').read_text())
+    assert report['images'] == 6 and report['objects'] > 6
+    assert report['measures']['AP']['value'] == pytest.approx(plain[False]['coco/segm_mAP_all'], abs=6e-4)
+    assert report['measures']['AP*']['value'] == pytest.approx(plain[False]['counting/mean_accuracy'])
 
 
 @pytest.fixture(scope='module')

@@ -1,4 +1,4 @@
-"""``plot_curves``: what it draws and what it refuses."""
+"""``plot_curves``: its drawings and refused input."""
 
 import cv2
 import pytest
@@ -30,7 +30,7 @@ def test_refuses(tmp_path, curves, message):
 
 
 @pytest.mark.parametrize('log_x', [False, True])
-def test_draws_what_it_was_given(tmp_path, monkeypatch, log_x):
+def test_draws_the_given_curves(tmp_path, monkeypatch, log_x):
     metrics = []
     monkeypatch.setattr(Figure, 'savefig', lambda figure, path, **kwargs: metrics.append(figure))
     curves = {'ours': ([1, 10, 100], [0.25, 0.5, float('nan')]), 'theirs': ([10], [0.5])}

@@ -1,4 +1,4 @@
-"""``PanelHook``: where the panels lie, and where in them a window lies."""
+"""``PanelHook``: the paths of the panels, and the position of a window in them."""
 
 import os
 from types import SimpleNamespace
@@ -140,7 +140,7 @@ NAMES = [
 
 
 @pytest.mark.parametrize('seed', range(4))
-def test_every_name_has_a_file_of_its_own_inside_the_folder(tmp_path, seed):
+def test_every_name_gets_its_own_file_inside_the_folder(tmp_path, seed):
     names = np.random.default_rng(seed).permutation(NAMES).tolist()
     paths = OutputPaths(tmp_path / 'out', 'data/images')
     images = [os.path.join('data/images', name) for name in names]

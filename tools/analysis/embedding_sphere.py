@@ -1,4 +1,4 @@
-"""The embeddings on their sphere before and after mean shift, next to the image (Kong & Fowlkes 2018, figure 4).
+"""Draws embeddings on their sphere before and after mean shift, next to the image (Kong & Fowlkes 2018, figure 4).
 
 ::
 
@@ -7,7 +7,7 @@
 
 Each point is the embedding of a pixel that the config's grouper would group, were the classes known, brought to length 1, in
 the colour of its true instance. For D > 3 they are projected onto the three principal directions of the embeddings
-before the first loop; the title says how much of the squared length these hold.
+before the first loop; the title gives their share of the squared length.
 """
 
 import argparse

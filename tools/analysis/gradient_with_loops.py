@@ -1,4 +1,5 @@
-"""Maps of the gradient of the embedding loss, with and without iterations of mean shift (Kong & Fowlkes 2018, figure 5).
+"""Draws maps of the gradient of the embedding loss, with and without iterations of mean shift (Kong & Fowlkes 2018,
+figure 5).
 
 ::
 
@@ -42,7 +43,8 @@ def parse_args() -> argparse.Namespace:
 
 
 def draw(rows: list, path: str) -> None:
-    """``rows``: images with their instances, the grouped pixels (h, w) and the norms (T + 1, h, w) of their gradients."""
+    """Draws maps of gradients. ``rows``: images with their instances, the grouped pixels (h, w) and the norms (T + 1,
+    h, w) of their gradients."""
     loops = len(rows[0][2]) - 1
     figure = Figure(figsize=(2.4 * (loops + 2) + 0.8, 2.5 * len(rows)), layout='constrained')
     grid = figure.subplots(len(rows), loops + 2, squeeze=False)

@@ -1,4 +1,5 @@
-"""InstanceNet's tables 1 and 2 (Gao 2020) for a checkpoint, with baselines: the network runs once over the validation set.
+"""Computes InstanceNet's tables 1 and 2 (Gao 2020) for a checkpoint, with baselines: the network runs once over the
+validation set.
 
 ::
 
@@ -49,7 +50,7 @@ THRESHOLDS = [0.6, 0.8, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0]
 
 
 class AppendDict(DictAction):
-    """``--cfg-options``' way to write settings, into a new dict for each time that the option is given."""
+    """argparse action that collects settings like ``--cfg-options``, in a new dict for each use of the option."""
 
     def __call__(self, parser, namespace, values, option_string=None) -> None:
         one = argparse.Namespace()
@@ -175,7 +176,7 @@ def main() -> None:
 
 
 def build_other(model: EmbeddingSegmentor, settings: dict) -> Grouper:
-    """A grouper of the command line. Raises ValueError for one that this network's embeddings are not made for."""
+    """Builds a grouper of the command line. Raises ValueError for one that does not fit this network's embeddings."""
     try:
         grouper = model.build_grouper(settings)
     except (KeyError, TypeError, ValueError) as error:
@@ -190,7 +191,7 @@ def build_other(model: EmbeddingSegmentor, settings: dict) -> Grouper:
 
 
 def kind(grouper: Grouper) -> str:
-    """Name of a grouper in the tables."""
+    """Name of the kind of a grouper in the tables."""
     return f'center-{grouper.mode}' if isinstance(grouper, CenterGrouping) else type(grouper).__name__
 
 

@@ -1,4 +1,5 @@
-"""Gradients through iterations of mean shift, on numbers (Kong & Fowlkes 2018, appendix B.2 and figure 13).
+"""Draws the effect of gradients through iterations of mean shift on one-dimensional points (Kong & Fowlkes 2018,
+appendix B.2 and figure 13).
 
 ::
 
@@ -6,11 +7,11 @@
     python tools/analysis/one_dimensional_toy.py --loops 1 2 --points 300 --out work_dirs/toy.png
 
 1000 points each from N(3, 0.2), N(4, 0.3) and N(5, 0.1) are themselves moved down a gradient, 30 times with a step of
-0.1: that of the squared error of a fixed regressor, 0.5 x - 0.5, whose targets say 3 for points that start below 3.5 and
-5 for the others. The loss sees the points as they are, or after loops of Gaussian mean shift (bandwidth 0.2): after the
-last loop, or after every one. Drawn: the points before and after, after five loops without any training, and the way of
-100 of them. Printed: how far the points end from where they should, before and after five loops. Less than a minute on
-one CPU core.
+0.1: that of the squared error of a fixed regressor, 0.5 x - 0.5, whose targets are 3 for points that start below 3.5
+and 5 for the others. The loss is computed on the points as they are, or after loops of Gaussian mean shift (bandwidth
+0.2): after the last loop, or after every one. Drawn: the points before and after, after five loops without any training,
+and the way of 100 of them. Printed: the distance of the points from their targets, before and after five loops. Less than
+a minute on one CPU core.
 """
 
 import argparse
@@ -40,9 +41,9 @@ def parse_args() -> argparse.Namespace:
 
 
 def draw_histogram(axes: Axes, title: str, points: dict[str, tuple[str, Tensor]]) -> None:
-    """``points``: for each name of the legend a colour and (N,) numbers."""
+    """Draws a histogram. ``points``: for each name of the legend a colour and (N,) numbers."""
     for name, (color, x_N) in points.items():
-        # With an edge, so that a pile that fills one bin is seen.
+        # With an edge, so that a bin with nearly all points is visible.
         axes.hist(x_N.numpy(), bins=BINS, color=color, alpha=0.6, label=name, edgecolor=color, linewidth=0.8)
     axes.set(title=title, xlabel='x', ylabel='points', yscale='log', xlim=(2, 6), ylim=(0.7, 5 * len(x_N)))
     for spot in (3, 5):

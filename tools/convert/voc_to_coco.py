@@ -1,4 +1,4 @@
-"""Turns PASCAL VOC 2012, and SBD's masks for more of its images, into COCO json files in which void stays void.
+"""Converts PASCAL VOC 2012, and SBD's masks for more of its images, to COCO json files in which void stays void.
 
 ::
 
@@ -6,7 +6,7 @@
     python tools/convert/voc_to_coco.py data/VOCdevkit/VOC2012 --sbd data/benchmark_RELEASE/dataset --out data/voc2012
 
 writes train.json (VOC's train, 1,464 images), val.json (1,449) and, with SBD, train_aug.json: VOC's train and all of SBD
-without VOC's val (10,582). Where both have an image, VOC's masks are taken: SBD knows no void. The photos stay where
+without VOC's val (10,582). Where both have an image, VOC's masks are taken: SBD has no void. The photos stay where
 they are; the json files name them relative to their own folder.
 """
 
@@ -31,7 +31,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def read_lists(folder: Path, images: dict[str, AnnotatedImage]) -> dict[str, list[str]]:
-    """The names of the images of train and val; without VOC's lists all are train."""
+    """The names of the images of train and val; without VOC's lists all images are in train."""
     lists = folder / 'ImageSets' / 'Segmentation'
     if not lists.is_dir():
         print(f'{lists} is not there: all {len(images)} annotated images of VOC go into train, none into val')
@@ -72,7 +72,7 @@ def main() -> None:
 
 
 def write(split: str, images: list[AnnotatedImage], folder: Path) -> None:
-    """Writes one json, and says on screen what is in it."""
+    """Writes one json, and prints a summary of it."""
     content, counts = convert(images, folder)
     file = folder / f'{split}.json'
     file.write_text(json.dumps(content))

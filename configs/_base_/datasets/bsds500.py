@@ -12,7 +12,7 @@ train_pipeline = [
     dict(type='RandomResize', resize_type='mmdet.Resize', scale=(481, 321), ratio_range=(1.0, 1.5), keep_ratio=True),
     dict(type='mmdet.RandomFlip', prob=0.5),
     dict(type='ClassesToInstances'),
-    dict(type='RandomRotateMaps', degrees=10),  # what comes into view is ignored
+    dict(type='RandomRotateMaps', degrees=10),  # pixels from outside the image are ignored
     dict(type='RandomCropMaps', margin=20, divisor=8),
     dict(type='PhotoMetricDistortion'),
     dict(type='PackInstanceMaps'),

@@ -1,4 +1,6 @@
 # COCO 2017 at the usual place. Another COCO-format set: see configs/instancenet_r50_dsb2018.py.
+_base_ = './flipped_views.py'
+
 dataset_type = 'CocoInstanceDataset'
 data_root = 'data/coco/'
 length = 513  # longer side, aspect ratio kept: the paper's
@@ -22,16 +24,8 @@ test_pipeline = [
 ]
 tta_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(
-        type='TestTimeAug',
-        transforms=[
-            [dict(type='ResizeLongerSide', length=length)],
-            [dict(type='mmdet.RandomFlip', prob=0.0), dict(type='mmdet.RandomFlip', prob=1.0)],
-            [load_masks],
-            [dict(type='MasksToMaps')],
-            [dict(type='PackInstanceMaps')],
-        ],
-    ),
+    dict(type='ResizeLongerSide', length=length),
+    _base_.flipped_views,
 ]
 
 train_dataloader = dict(

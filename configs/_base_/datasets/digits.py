@@ -1,4 +1,6 @@
 # Handwritten digits on 64 x 64 canvases, written to data_root when they are first needed.
+_base_ = './flipped_views.py'
+
 dataset_type = 'DigitsDataset'
 data_root = 'data/digits/'
 
@@ -11,18 +13,7 @@ train_pipeline = [
     dict(type='MasksToMaps'),
     dict(type='PackInstanceMaps'),
 ]
-tta_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(
-        type='TestTimeAug',
-        transforms=[
-            [dict(type='mmdet.RandomFlip', prob=0.0), dict(type='mmdet.RandomFlip', prob=1.0)],
-            [load_masks],
-            [dict(type='MasksToMaps')],
-            [dict(type='PackInstanceMaps')],
-        ],
-    ),
-]
+tta_pipeline = [dict(type='LoadImageFromFile'), _base_.flipped_views]
 
 train_dataloader = dict(
     batch_size=8,

@@ -22,19 +22,7 @@ train_pipeline = [
     dict(type='PackInstanceMaps'),
 ]
 test_pipeline = [load_image, normalize, load_masks, dict(type='MasksToMaps'), dict(type='PackInstanceMaps')]
-tta_pipeline = [
-    load_image,
-    normalize,
-    dict(
-        type='TestTimeAug',
-        transforms=[
-            [dict(type='mmdet.RandomFlip', prob=0.0), dict(type='mmdet.RandomFlip', prob=1.0)],
-            [load_masks],
-            [dict(type='MasksToMaps')],
-            [dict(type='PackInstanceMaps')],
-        ],
-    ),
-]
+tta_pipeline = [load_image, normalize, _base_.flipped_views]
 
 train_dataloader = dict(
     batch_size=6,

@@ -39,16 +39,8 @@ test_pipeline = [
 ]
 tta_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(
-        type='TestTimeAug',
-        transforms=[
-            [dict(type='ResizeLongerSide', length=length)],
-            [dict(type='mmdet.RandomFlip', prob=0.0), dict(type='mmdet.RandomFlip', prob=1.0)],
-            [load_masks],
-            [dict(type='MasksToMaps')],
-            [dict(type='PackInstanceMaps')],
-        ],
-    ),
+    dict(type='ResizeLongerSide', length=length),
+    _base_.flipped_views,
 ]
 
 train_dataloader = dict(

@@ -1,5 +1,7 @@
 # PASCAL VOC 2012 with SBD's masks for training (10,582 images), VOC's val for testing (1,449). The json files:
 #   python tools/convert/voc_to_coco.py data/VOCdevkit/VOC2012 --sbd data/benchmark_RELEASE/dataset --out data/voc2012
+_base_ = './flipped_views.py'
+
 dataset_type = 'VOCInstanceDataset'
 data_root = 'data/voc2012/'
 
@@ -11,7 +13,7 @@ train_pipeline = [
     dict(type='RandomResize', resize_type='mmdet.Resize', scale=(500, 500), ratio_range=(0.5, 1.5), keep_ratio=True),
     dict(type='mmdet.RandomFlip', prob=0.5),
     dict(type='MasksToMaps'),
-    dict(type='RandomRotateMaps', degrees=10),  # what comes into view is ignored
+    dict(type='RandomRotateMaps', degrees=10),  # pixels from outside the image are ignored
     dict(type='RandomCropMaps', margin=20, divisor=8),
     dict(type='PhotoMetricDistortion'),
     dict(type='PackInstanceMaps'),
@@ -22,18 +24,7 @@ test_pipeline = [
     dict(type='MasksToMaps'),
     dict(type='PackInstanceMaps'),
 ]
-tta_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(
-        type='TestTimeAug',
-        transforms=[
-            [dict(type='mmdet.RandomFlip', prob=0.0), dict(type='mmdet.RandomFlip', prob=1.0)],
-            [load_masks],
-            [dict(type='MasksToMaps')],
-            [dict(type='PackInstanceMaps')],
-        ],
-    ),
-]
+tta_pipeline = [dict(type='LoadImageFromFile'), _base_.flipped_views]
 
 train_dataloader = dict(
     batch_size=1,  # Kong & Fowlkes': every image has a size of its own; the head's batch norm has to be fixed

@@ -1,10 +1,10 @@
 # Boundaries (Kong & Fowlkes 2018, section 5.2) on EfficientNet-Lite0, whose weights are ImageNet's at the start. A CPU trains it.
-# configs/_base_/models/instancenet_efficientnet-lite0.py says where the weights come from.
+# configs/_base_/models/instancenet_efficientnet-lite0.py names the source of the weights.
 _base_ = './boundary_r50.py'
 
 model = dict(
     data_preprocessor=dict(
-        mean=[127.0, 127.0, 127.0],  # what the backbone was trained with, as the next
+        mean=[127.0, 127.0, 127.0],  # the backbone was trained with it, as with the next
         std=[128.0, 128.0, 128.0],
         pad_size_divisor=32,  # the backbone halves five times
         channels_last=True,  # CPUs compute convolutions faster so
@@ -14,10 +14,10 @@ model = dict(
         type='TIMMBackbone',
         model_name='tf_efficientnet_lite0',
         features_only=True,
-        # Strides 2, 4, 8, 16, 32: the first places a line, the last knows what it bounds. Batch norm is trained, not fixed as
+        # Strides 2, 4, 8, 16, 32: the first locates a line, the last recognises the object. Batch norm is trained, not fixed as
         # the paper's: crops of one size come in batches, and TIMMBackbone has no option that fixes it.
         out_indices=(0, 1, 2, 3, 4),
-        pretrained=False,  # True asks a hub
+        pretrained=False,  # True downloads from a hub
         checkpoint_path='pretrained/efficientnet-lite0.pth',
     ),
     # The paper's ResNet has its last three stages at stride 8; so fine, this backbone's would take a CPU several times as long.

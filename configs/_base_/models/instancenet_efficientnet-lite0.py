@@ -11,7 +11,7 @@ model = dict(
     type='EmbeddingSegmentor',
     data_preprocessor=dict(
         type='InstanceMapDataPreprocessor',
-        mean=[127.0, 127.0, 127.0],  # what the backbone was trained with, as the next two
+        mean=[127.0, 127.0, 127.0],  # the backbone was trained with it, as with the next two
         std=[128.0, 128.0, 128.0],
         bgr_to_rgb=True,
         pad_size_divisor=32,  # the backbone halves five times
@@ -22,10 +22,10 @@ model = dict(
         model_name='tf_efficientnet_lite0',
         features_only=True,
         out_indices=(1, 2, 3, 4),  # strides 4, 8, 16, 32
-        pretrained=False,  # True asks a hub
+        pretrained=False,  # True downloads from a hub
         checkpoint_path='pretrained/efficientnet-lite0.pth',
     ),
-    # The paper's DeepLabV3+ head (EmbeddingHead), which sees no stride of 32, reached .485 where this one reached .547: classes,
+    # The paper's DeepLabV3+ head (EmbeddingHead), which has no stride of 32, reached .485 where this one reached .547: classes,
     # not embeddings, are hard with few images, and the coarse features carry the classes.
     decode_head=dict(
         type='EmbeddingUPerHead',

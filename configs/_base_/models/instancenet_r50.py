@@ -16,7 +16,7 @@ model = dict(
         num_stages=4,
         out_indices=(0, 1, 2, 3),
         dilations=(1, 1, 2, 4),
-        strides=(1, 2, 1, 1),  # output stride 8, as in mmseg's zoo; the paper does not say
+        strides=(1, 2, 1, 1),  # output stride 8, as in mmseg's zoo; the paper gives none
         norm_cfg=norm_cfg,
         norm_eval=False,
         style='pytorch',
@@ -35,7 +35,7 @@ model = dict(
         embedding_dims=4,  # the paper's K for COCO
         norm_cfg=norm_cfg,
         align_corners=False,
-        # The paper does not say how ignored pixels (crowds) count: here they do not.
+        # The paper does not define how ignored pixels (crowds) count: here they do not.
         loss_decode=dict(type='CrossEntropyLoss', avg_non_ignore=True),
         loss_embedding=dict(
             type='DiscriminativeLoss',

@@ -1,4 +1,4 @@
-"""The list of what is checked in an annotation file and its images, and what is done about each."""
+"""The checks of annotation files and their images, and how each finding is treated."""
 
 from collections.abc import Iterable
 from enum import Enum
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Decision(Enum):
-    """The treatment of a finding."""
+    """How a finding is treated."""
 
     MENDED = 'mended'
     WARNED = 'warned'
@@ -14,7 +14,7 @@ class Decision(Enum):
 
 
 class Check(NamedTuple):
-    """A kind of finding.
+    """A kind of finding: where it occurs, how it is described and treated.
 
     Attributes:
         name: of the check, as reports have it.
@@ -34,8 +34,8 @@ class Check(NamedTuple):
 
     @property
     def can_be_skipped(self) -> bool:
-        """Whether ``strict=False`` leaves out the annotation, or of label images the image; faults of the lists of images and
-        categories stop in any case."""
+        """Whether ``strict=False`` leaves out annotations with this finding, or of label images the images; faults of the lists
+        of images and categories always raise an error."""
         return self.decision is Decision.REFUSED and self.where in ('annotations', LABEL_IMAGES)
 
 
@@ -100,7 +100,7 @@ CHECKS = {
         Check('mask-size', 'annotations', 'run lengths of another size than the image', _REFUSED,
               'encode the mask at the size of the image'),
         Check('counts', 'annotations', 'run lengths that do not cover the image once', _REFUSED, 'encode the mask again'),
-        Check('no-pixel', 'annotations', 'mask without a pixel', _MENDED, 'left out: nothing can find it'),
+        Check('no-pixel', 'annotations', 'mask without a pixel', _MENDED, 'left out: no detection can match it'),
         Check('area', 'annotations', '"area" absent, zero or no number', _MENDED, 'that of the mask'),
         Check('box', 'annotations', '"bbox" absent, no four numbers or without a side', _MENDED, 'that of the mask'),
         Check('other-box', 'annotations', '"bbox" more than 2 pixels beside the mask', _MENDED, 'that of the mask'),

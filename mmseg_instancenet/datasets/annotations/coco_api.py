@@ -1,4 +1,4 @@
-"""Annotation files as the ``COCO`` object of pycocotools that mmdet's data set and metrics take."""
+"""Reads annotation files into pycocotools' ``COCO`` object, which mmdet's data set and metrics use."""
 
 from collections.abc import Sequence
 from contextlib import redirect_stdout
@@ -11,7 +11,7 @@ from .reader import read_annotations, warn_of
 
 
 def coco_of(content: dict) -> COCO:
-    """The index of a content in the normal form."""
+    """Builds pycocotools' ``COCO`` object from annotations in the normal form."""
     coco = COCO()
     coco.dataset = content
     with redirect_stdout(StringIO()):  # pycocotools prints that it creates an index
@@ -32,7 +32,7 @@ def open_annotations(
 
     Args:
         path, name, classes, strict: see there.
-        quiet: give no warning of what was mended: the data set has given it.
+        quiet: give no warning about mended entries: the data set has given it.
     """
     content, findings = read_annotations(path, name=name, classes=classes, strict=strict)
     if not quiet:

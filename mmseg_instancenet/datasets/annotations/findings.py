@@ -1,4 +1,4 @@
-"""Findings of a reader in an annotation file."""
+"""Counts and reports findings in an annotation file, and raises an error for those that cannot be mended."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from .checks import CHECKS, LABEL_IMAGES, Check, Decision
 
 @dataclass(frozen=True)
 class Finding:
-    """One kind of finding in a file: how often, and the first example."""
+    """One kind of finding in a file: its number and its first example."""
 
     check: Check
     count: int
@@ -37,7 +37,7 @@ class Findings:
         self._first: dict[str, str] = {}
 
     def add(self, check: str, first: str, count: int = 1) -> None:
-        """Counts a finding of a check.
+        """Counts a finding, under the name of its check.
 
         Args:
             check: key of :data:`CHECKS`.
@@ -61,12 +61,13 @@ class Findings:
         ]
 
     def report(self, decision: Decision) -> str:
-        """A line for each kind of finding with this decision, below the file's name; empty where there is none."""
+        """Text with one line for each kind of finding with this decision, below the file's name; empty if there is
+        none."""
         lines = [f'  {finding}' for finding in self.of(decision)]
         return '\n'.join([f'{self.name}, {decision.value}:', *lines]) if lines else ''
 
     def refuse(self, strict: bool = True) -> None:
-        """Raises ValueError where something cannot be mended.
+        """Raises ValueError if a finding cannot be mended.
 
         Args:
             strict: False for a file whose annotations are left out where they cannot be mended.

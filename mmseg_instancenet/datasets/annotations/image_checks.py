@@ -1,4 +1,4 @@
-"""Opens the images of an annotation file as a training does, and compares them with the file."""
+"""Opens the images of an annotation file as in training, and compares them with the file."""
 
 import io
 from collections import Counter
@@ -15,7 +15,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from .findings import Findings
 
 _BITS_PER_SAMPLE = 258
-"""Number of the tag of TIFF."""
+"""Number of this tag in TIFF."""
 
 
 class Header(NamedTuple):
@@ -38,7 +38,7 @@ def read_header(content: bytes) -> Header:
         with Image.open(io.BytesIO(content)) as image:
             bits = 32 if image.mode in ('I', 'F') else 16 if image.mode.startswith('I;16') else 8
             if image.format == 'PNG':
-                bits = content[24]  # the mode of 16 bits in three channels is that of 8 bits
+                bits = content[24]  # Pillow has one mode for three channels of 8 and of 16 bits
             elif isinstance(image, TiffImageFile):
                 bits = max(image.tag_v2.get(_BITS_PER_SAMPLE, (bits,)))
             # Pillow decodes a PNG to look for the tag behind the pixels.
@@ -55,7 +55,7 @@ class ImageFiles:
     Args:
         loader: the loading step of the config.
         backend_args: of the data set.
-        findings: what is found is counted there.
+        findings: counts the findings.
 
     Attributes:
         deep: number of images of more than 8 bits.
@@ -73,7 +73,7 @@ class ImageFiles:
         self.sizes: Counter[tuple[int, int]] = Counter()
 
     def check(self, path: str, image: dict) -> None:
-        """Opens an image.
+        """Opens an image and compares its size with the annotation file.
 
         Args:
             path: of the file.
@@ -91,7 +91,7 @@ class ImageFiles:
         header = read_header(content)
         try:
             loaded = self.loader(dict(image, img_path=path))['img']
-        except Exception as error:  # each format and each loading step has kinds of its own
+        except Exception as error:  # each format and each loading step raises errors of other types
             self._add_unread(path, content, header, error)
             return
         size = loaded.shape[:2]
@@ -121,7 +121,7 @@ class ImageFiles:
         self.findings.add('unreadable-image', f'{path}: {len(content)} bytes, {lines[0].removeprefix(f"{path}: ")}')
 
     def summary(self) -> str:
-        """A line on the images that were opened."""
+        """A line of text about the images that were opened."""
         if not self.sizes:
             return 'images opened: 0'
         least, *_, most = sorted(2 * list(self.sizes), key=lambda size: size[0] * size[1])
@@ -132,5 +132,5 @@ class ImageFiles:
 
 
 def by(size: tuple[int, int]) -> str:
-    """A size (height, width) as text."""
+    """Formats a size (height, width) as text."""
     return f'{size[0]} x {size[1]}'

@@ -1,4 +1,4 @@
-"""Reads the json itself."""
+"""Reads json files."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ _LFS_POINTER = b'version https://git-lfs'
 
 
 def load_json(path: str | Path, findings: Findings) -> Any:
-    """The content of a json file in UTF-8, with or without a byte order mark.
+    """Loads a json file in UTF-8, with or without a byte order mark.
 
     Args:
         path: of the file.
@@ -37,4 +37,4 @@ def load_json(path: str | Path, findings: Findings) -> Any:
             f'{findings.name}: expected a json, got {size} with {error}: is it truncated, or another format?'
         ) from None
     except RecursionError:
-        raise ValueError(f'{findings.name}: expected a COCO json, got lists within lists without end') from None
+        raise ValueError(f'{findings.name}: expected a COCO json, got lists that are nested too deeply') from None

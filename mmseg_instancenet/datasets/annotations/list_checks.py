@@ -1,4 +1,4 @@
-"""Suspicious images and classes in the lists of an annotation file."""
+"""Checks for suspicious images and classes in the lists of an annotation file."""
 
 import posixpath
 from collections import Counter, defaultdict
@@ -17,7 +17,7 @@ def check_lists(content: dict, classes: Sequence[str], entries: list, findings: 
         content: of a file, in the normal form.
         classes: of the config.
         entries: annotations as the file has them, where the content lacks some of them: an image that has one is annotated.
-        findings: what is found is counted there.
+        findings: counts the findings.
     """
     _check_file_names(content['images'], findings)
     count = Counter(annotation['category_id'] for annotation in content['annotations'])

@@ -1,4 +1,4 @@
-"""Suspicious masks of an image."""
+"""Checks for suspicious masks in an image."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ def check_masks(
         size: (height, width) of the image.
         name: of the image.
         ids: of the K annotations.
-        findings: what is found is counted there.
+        findings: counts the findings.
     """
     for place in np.flatnonzero(pixel_K >= NEARLY_WHOLE * size[0] * size[1]).tolist():
         share = 100 * pixel_K[place] / (size[0] * size[1])

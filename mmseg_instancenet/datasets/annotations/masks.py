@@ -1,4 +1,4 @@
-"""The masks of annotations, with their areas and boxes, in the normal form."""
+"""Reads and checks the masks of annotations, with their areas and boxes."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -22,17 +22,17 @@ _BOX_TOLERANCE = 2.0
 """Pixels by which a side of "bbox" may differ from the mask's: tools draw boxes around polygons or around pixels."""
 
 _LARGE = 2**40
-"""More than any length of a run or place of a box."""
+"""Larger than any run length or coordinate of a box."""
 
 
 def with_masks(entries: list[dict], names: list[str], sizes: list[tuple[int, int]], findings: Findings) -> list[dict]:
-    """The annotations that have a mask, with ``segmentation``, ``area`` and ``bbox`` in the normal form.
+    """Selects the annotations with a valid mask, with ``segmentation``, ``area`` and ``bbox`` in the normal form.
 
     Args:
         entries: annotations, changed in place.
         names: of each in messages.
         sizes: (height, width) of the image of each.
-        findings: what is found is counted there.
+        findings: counts the findings.
     """
     masks = _Masks(entries, names, sizes, findings)
     masks.read()
@@ -45,7 +45,8 @@ def with_masks(entries: list[dict], names: list[str], sizes: list[tuple[int, int
 
 
 class _Masks:
-    """K annotations under check, which of them are good so far, and the area and the box (x1, y1, x2, y2) of their masks."""
+    """K annotations during the checks: which are valid so far, and the area and the box (x1, y1, x2, y2) of their
+    masks."""
 
     def __init__(self, entries: list[dict], names: list[str], sizes: list[tuple[int, int]], findings: Findings) -> None:
         self.entries, self.names, self.sizes, self.findings = entries, names, sizes, findings
@@ -56,7 +57,7 @@ class _Masks:
         self.area_K, self.box_K4 = np.zeros(len(entries)), np.zeros((len(entries), 4))
 
     def read(self) -> None:
-        """Brings each segmentation into the form of polygons or run lengths."""
+        """Converts each segmentation to polygons or run lengths in the normal form."""
         for place, (entry, name) in enumerate(zip(self.entries, self.names, strict=True)):
             try:
                 segmentation = entry.get('segmentation')
@@ -77,7 +78,7 @@ class _Masks:
                 self.findings.add(error.check, f'{name}: {error}' if str(error) else name)
 
     def measure_polygons(self) -> None:
-        """Refuses polygons that C code must not see or that lie elsewhere, and measures the others."""
+        """Refuses polygons that are unsafe for pycocotools' C code or lie outside the image, and measures the others."""
         place_J = np.flatnonzero(self.good_K & self.as_polygons_K)
         try:
             measures = polygons.measure([self.entries[place]['segmentation'] for place in place_J])
@@ -111,13 +112,13 @@ class _Masks:
         # A polygon that is thin everywhere may pass between the centers of all pixels, one at the border may lie outside.
         self.perhaps_empty_K[place_J] = (measures.area_K <= measures.perimeter_K) | (over_J > 0)
         for place in over_the_border:
-            # As run lengths: to clip the points would move the edges between them.
+            # Clipped as run lengths: clipping the points would move the edges between them.
             mask = self._rasterized(place)
             self.entries[place]['segmentation'] = {'size': mask['size'], 'counts': mask['counts'].decode()}
             self.as_polygons_K[place] = self.perhaps_empty_K[place] = False
 
     def measure_run_lengths(self) -> None:
-        """Refuses run lengths that do not cover their image once, and measures the others."""
+        """Refuses run lengths whose sum is not the number of pixels of the image, and measures the others."""
         places = np.flatnonzero(self.good_K & ~self.as_polygons_K).tolist()
         counts = [self.entries[place]['segmentation']['counts'] for place in places]
         for of_this_kind, read in ((str, run_lengths.decode_counts), (list, run_lengths.join_counts)):
@@ -136,14 +137,14 @@ class _Masks:
             self.area_K[place_J], self.box_K4[place_J] = measures.area_K, measures.box_K4
 
     def drop_empty(self) -> None:
-        """Leaves out masks without a pixel."""
+        """Leaves out masks without pixels."""
         self._refuse('no-pixel', np.flatnonzero(self.good_K & ~self.as_polygons_K & (self.area_K == 0)))
         for place in np.flatnonzero(self.good_K & self.perhaps_empty_K).tolist():
             if coco_mask.area(self._rasterized(place)) == 0:
                 self._refuse('no-pixel', [place])
 
     def set_areas(self) -> None:
-        """Sets each ``area`` that is no positive number to the pixels of the mask."""
+        """Replaces each ``area`` that is not a positive number by the number of pixels of the mask."""
         for place in np.flatnonzero(self.good_K).tolist():
             entry = self.entries[place]
             area: Any = entry.get('area')
@@ -157,7 +158,7 @@ class _Masks:
             )
 
     def set_boxes(self) -> None:
-        """Sets each ``bbox`` that cannot be right to that of the mask."""
+        """Replaces each ``bbox`` that is empty or does not fit the mask by the bounding box of the mask."""
         place_J = np.flatnonzero(self.good_K)
         boxes = [self.entries[place].get('bbox') for place in place_J]
         box_J4 = np.array([box if _is_box(box) else [0, 0, 0, 0] for box in boxes], np.float64).reshape(-1, 4)
@@ -180,7 +181,7 @@ class _Masks:
                 self.entries[place]['bbox'] = [left, top, right - left, bottom - top]
 
     def _refuse(self, check: str, places: Iterable[int], value: Callable[[int], str] | None = None) -> None:
-        """Leaves annotations out and counts them; ``value`` gives the part of one that stands in the report."""
+        """Leaves annotations out and counts them; ``value`` returns the faulty part of an annotation for the report."""
         for place in places:
             name = self.names[place]
             self.findings.add(check, name if value is None else f'{name}: {value(int(place))}')
@@ -215,7 +216,7 @@ class _Masks:
 
 
 def _run_lengths(mask: dict, size: list[int]) -> dict:
-    """Run lengths with whole numbers in place of 7.0."""
+    """Run lengths with whole floating-point numbers, such as 7.0, converted to integers."""
     if not {'size', 'counts'} <= set(mask):
         raise Unreadable('segmentation-form', short(mask))
     if mask['size'] == size and type(mask['counts']) is str:

@@ -1,4 +1,5 @@
-"""Sizes of objects, which of them touch, and how many are left on the map on which the embedding is trained.
+"""Statistics of objects: their sizes, which of them touch, and how many are left on the map on which the embedding is
+trained.
 
 Shapes: K masks of one image, P pairs of masks.
 """
@@ -27,7 +28,7 @@ class Grids(NamedTuple):
 
 
 class Measures(NamedTuple):
-    """Of the K masks of an image.
+    """Measures of the K masks of an image.
 
     Attributes:
         pixel_K: (K,) int64, pixels of the mask.
@@ -43,10 +44,10 @@ class Measures(NamedTuple):
 
 
 def touching_pairs(instance_map: np.ndarray, labels_K: np.ndarray) -> np.ndarray:
-    """The pairs of objects of one class of which two pixels lie side by side or corner to corner.
+    """The pairs of objects of one class that touch: two of their pixels are 8-neighbours.
 
     Args:
-        instance_map: (H, W) integers, object k as k + 1; what is not positive is no object.
+        instance_map: (H, W) integers, object k as k + 1; other values <= 0 are no objects.
         labels_K: (K,) class of each.
 
     Returns:
@@ -58,7 +59,7 @@ def touching_pairs(instance_map: np.ndarray, labels_K: np.ndarray) -> np.ndarray
     """
     count = max(len(labels_K), 1)
     height, width = instance_map.shape
-    # A column and a row without objects, and one pixel: what lies beside the map is no neighbour.
+    # Padded by a column and a row of 0, and one more pixel: positions outside the map are no objects.
     ids = np.zeros((height + 2) * (width + 1), np.int32)
     ids[: height * (width + 1)].reshape(height, width + 1)[:, :width] = instance_map
     inside = np.zeros((height, width + 1), bool)
@@ -77,7 +78,7 @@ def touching_pairs(instance_map: np.ndarray, labels_K: np.ndarray) -> np.ndarray
 
 
 def measure_objects(masks: BoxedMasks, labels_K: np.ndarray, ignored_K: np.ndarray, grids: Grids | None) -> Measures:
-    """Measures the objects of an image, painted as a training paints them (:func:`masks_to_maps`).
+    """Measures the objects of an image on the map that training uses (:func:`masks_to_maps`).
 
     On the embedding's map an object has the cells that a training gives it. One exception: of masks that overlap and have all but
     the same size, a training may lay the other one on top, as it compares their sizes after the resize.
@@ -85,7 +86,7 @@ def measure_objects(masks: BoxedMasks, labels_K: np.ndarray, ignored_K: np.ndarr
     Args:
         masks: K, at the size of the image.
         labels_K: (K,) classes.
-        ignored_K: (K,) bool; what is ignored touches nothing and has no cells.
+        ignored_K: (K,) bool; ignored masks touch nothing and have no cells.
         grids: of the image; its own size for both unless given.
     """
     count = len(labels_K)
@@ -108,7 +109,7 @@ def measure_objects(masks: BoxedMasks, labels_K: np.ndarray, ignored_K: np.ndarr
 
 @lru_cache
 def _sampled(length: int, input_length: int, map_length: int) -> np.ndarray:
-    """The row (or column) of the image that lies under each row of the map: both resizes take the nearest one."""
+    """The row (or column) of the image under each row of the map: both resizes take the nearest one."""
     rows = np.arange(length, dtype=np.float32)[:, None]
     in_input = mmcv.imresize(rows, (1, input_length), interpolation='nearest').reshape(-1, 1)
     return resize_labels(torch.from_numpy(in_input), (map_length, 1)).reshape(-1).long().numpy()
@@ -128,7 +129,7 @@ class ObjectStatistics:
         self._ignored: dict[int, int] = defaultdict(int)
 
     def add(self, masks: BoxedMasks, labels_K: np.ndarray, ignored_K: np.ndarray) -> np.ndarray:
-        """Measures the objects of an image; arguments as of :func:`measure_objects`.
+        """Measures the objects of an image; for the arguments see :func:`measure_objects`.
 
         Returns:
             (K,) int64, pixels of each mask.
@@ -143,7 +144,8 @@ class ObjectStatistics:
         return measures.pixel_K
 
     def table(self) -> str:
-        """A line a class that has annotations, and one for all of them where there are several.
+        """The statistics as text: one line for each class with annotations, and one for all classes if there are
+        several.
 
         Columns: objects; ignored ones; pixels of the smallest, the middle and the largest object; the share that touches another
         object of its class; the share that has a cell on the embedding's map; the share that does and touches no object there

@@ -1,4 +1,4 @@
-"""Polygons of annotations in the one form of COCO: a list of rings ``[x1, y1, x2, y2, x3, y3, ..]`` of numbers.
+"""Reads polygons of annotations into one form: a list of rings ``[x1, y1, x2, y2, x3, y3, ..]`` of numbers.
 
 Shapes: K annotations, T rings of all of them, V points of all of them.
 """
@@ -13,7 +13,7 @@ POINTS_OF_A_RING = 3
 
 
 class Unreadable(Exception):
-    """A polygon that cannot be read.
+    """Error for a polygon that cannot be read.
 
     Args:
         check: key of :data:`CHECKS`.
@@ -26,7 +26,7 @@ class Unreadable(Exception):
 
 
 def is_normal(segmentation: list) -> bool:
-    """Whether a list has the form of rings of numbers; whether each entry is one is left to :func:`are_numbers`."""
+    """Whether a list has the form of rings; :func:`are_numbers` checks the entries."""
     for ring in segmentation:
         if type(ring) is not list or len(ring) < 2 * POINTS_OF_A_RING or len(ring) % 2:
             return False
@@ -34,17 +34,17 @@ def is_normal(segmentation: list) -> bool:
 
 
 def are_numbers(rings: Sequence[list]) -> bool:
-    """Whether all entries are numbers that float64 holds."""
+    """Whether all entries are numbers within the range of float64."""
     return set(map(type, chain.from_iterable(rings))) <= {int, float}
 
 
 def read_rings(segmentation: list) -> tuple[list[list[float]], set[str]]:
-    """The rings of a segmentation that is not in the normal form, and the checks that found something.
+    """Reads the rings of a segmentation that is not in the normal form, and returns them with the checks that failed.
 
     Read are one flat ring, points as pairs, numbers as text, and good rings beside some of fewer than three points.
 
     Raises:
-        Unreadable: where it is not clear what is meant.
+        Unreadable: if the meaning is not clear.
 
     Example:
         >>> rings, found = read_rings([1, 1, '5', 1, 5, 5])
@@ -94,13 +94,13 @@ def _number(value: Any, found: set[str]) -> float:
 
 
 def short(value: Any) -> str:
-    """A value as text, cut after 60 characters."""
+    """A value as text, shortened to 60 characters."""
     text = repr(value)
     return text if len(text) <= 60 else f'{text[:57]}..'
 
 
 class PolygonMeasures(NamedTuple):
-    """Of the polygons of K annotations.
+    """Measures of the polygons of K annotations.
 
     Attributes:
         finite_K: (K,) bool, whether all coordinates are.
@@ -133,11 +133,11 @@ def measure(segmentations: Sequence[list[list[float]]]) -> PolygonMeasures:
     rings_K = np.array([len(one) for one in segmentations])
     ring_K = np.cumsum(rings_K) - rings_K
     first_K = first_T[ring_K]
-    with np.errstate(all='ignore'):  # what is not finite is told by finite_K
+    with np.errstate(all='ignore'):  # finite_K marks values that are not finite
         next_V = np.arange(1, len(point_V2) + 1)
         next_V[first_T + points_T - 1] = first_T
         next_V2 = point_V2[next_V]
-        # Around the first point of its ring, so that far rings keep their digits.
+        # Relative to the first point of the ring, so that rings far from 0 keep their precision.
         origin_V2 = np.repeat(point_V2[first_T], points_T, axis=0)
         here_V2, there_V2 = point_V2 - origin_V2, next_V2 - origin_V2
         twice_V = here_V2[:, 0] * there_V2[:, 1] - there_V2[:, 0] * here_V2[:, 1]

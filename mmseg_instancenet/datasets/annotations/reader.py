@@ -1,4 +1,4 @@
-"""Reads a COCO json into one normal form, or refuses it by name."""
+"""Reads a COCO json into one normal form, or raises an error that names the faults."""
 
 import warnings
 from collections import Counter
@@ -21,12 +21,12 @@ _AT_ONCE = 10_000
 def read_annotations(
     path: str | Path, *, name: str | None = None, classes: Sequence[str] | None = None, strict: bool = True
 ) -> tuple[dict, Findings]:
-    """Reads a COCO json into the one form that data sets, metrics and tools take.
+    """Reads a COCO json into the normal form for data sets, metrics and tools.
 
     In the normal form all ids are whole numbers, those of images and categories unique and those of annotations positive and
     unique; ``iscrowd`` is 0 or 1; each annotation is of an image and a category of the file and has a mask of at least a pixel,
     as polygons or run lengths that pycocotools reads without harm, and the ``area`` and the ``bbox`` of its mask where those of
-    the file cannot be right. Other entries of the file stay. :data:`CHECKS` lists what is mended and what is refused.
+    the file cannot be right. Other entries of the file stay. :data:`CHECKS` lists the faults that are mended or refused.
 
     Time: about 15 microseconds an annotation besides the json. Peak memory besides the content: 200 MB.
 
@@ -37,7 +37,7 @@ def read_annotations(
         strict: raise where an annotation cannot be mended; False leaves it out.
 
     Returns:
-        the content in the normal form, and what was found.
+        the content in the normal form, and the findings.
 
     Raises:
         ValueError: where something cannot be mended, with all kinds of such findings, each with its first example.
@@ -55,7 +55,7 @@ def read_annotations(
 
 
 def warn_of(findings: Findings) -> None:
-    """One warning for each decision that was made about a file."""
+    """Warns of the findings in a file, once for each decision."""
     for decision in Decision:
         report = findings.report(decision)
         if report:
@@ -63,11 +63,11 @@ def warn_of(findings: Findings) -> None:
 
 
 def check_file(path: str | Path, *, name: str | None = None) -> tuple[dict | None, Findings]:
-    """As :func:`read_annotations`, but what is refused is among the findings and nothing is raised.
+    """As :func:`read_annotations`, but reports refused entries among the findings and raises no error.
 
     Returns:
         the content in the normal form without the annotations that are refused, or ``None`` where the file is no COCO json or
-        its images or categories are refused; and what was found.
+        its images or categories are refused; and the findings.
     """
     findings = Findings(str(name or path))
     try:
@@ -169,7 +169,7 @@ def _annotations(
 
 
 def _set_flag(entry: dict, key: str, name: str, findings: Findings) -> bool:
-    """Makes a flag 0 or 1, in place; False where it is neither."""
+    """Sets a flag to 0 or 1, in place; returns False if it is neither."""
     value = entry.get(key)
     if type(value) is int and value in (0, 1):
         return True
@@ -192,7 +192,7 @@ def _set_flag(entry: dict, key: str, name: str, findings: Findings) -> bool:
 def _warn_of_nothing(
     entries: list, annotations: list[dict], categories: list[dict], classes: Sequence[str] | None, findings: Findings
 ) -> None:
-    """Counts what leaves nothing to learn: no annotation, no object that is not ignored, a class without one."""
+    """Counts findings that leave nothing to learn from: no annotation, only ignored objects, a class without objects."""
     if not entries:
         findings.add('no-annotation', 'the list "annotations" is empty')
         return

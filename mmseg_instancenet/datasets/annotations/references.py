@@ -1,4 +1,4 @@
-"""Images and categories, and the ids by which annotations name them."""
+"""Reads the images and categories of an annotation file, and the ids that annotations refer to."""
 
 from collections.abc import Callable, Hashable
 from typing import Any
@@ -7,11 +7,11 @@ from .findings import Findings
 from .polygons import short
 
 LONGEST_SIDE = 65_000
-"""Of an image, in pixels: run lengths and pycocotools count pixels in 32 bits."""
+"""Longest side of an image, in pixels: run lengths and pycocotools count pixels in 32 bits."""
 
 
 def key_of(value: Any) -> Hashable:
-    """An id as a number where it is one: 7, 7.0 and "7" are the same; ``None`` where there is none."""
+    """Converts an id to a number if it is one: 7, 7.0 and "7" are the same; ``None`` for a missing id."""
     if type(value) is int:
         return value
     if isinstance(value, float) and value.is_integer():
@@ -20,13 +20,13 @@ def key_of(value: Any) -> Hashable:
         text = value.strip()
         digits = text.removeprefix('-')
         return int(text) if digits.isascii() and digits.isdigit() and len(digits) < 19 else value
-    return value if value is None or isinstance(value, float | str) else repr(value)  # True is no 1
+    return value if value is None or isinstance(value, float | str) else repr(value)  # True is not accepted as 1
 
 
 def _numbered(
     entries: list[dict], check: str, duplicate: str, names: Callable, findings: Findings
 ) -> dict[Hashable, int]:
-    """Gives each entry a whole number as its id, in place; returns the number of each id of the file."""
+    """Gives each entry an integer id, in place; returns the new id for each id in the file."""
     numbers: dict[Hashable, int] = {}
     others: list[tuple[Hashable, dict]] = []
     first: dict[Hashable, dict] = {}
@@ -49,12 +49,12 @@ def _numbered(
     for number, (key, entry) in enumerate(others, unused):
         findings.add(check, f'{entry.get("id")!r} of {names(entry)}')
         numbers[key] = entry['id'] = number
-    numbers.pop(None, None)  # an id that is absent is no one's reference
+    numbers.pop(None, None)  # no annotation can refer to a missing id
     return numbers
 
 
 def read_images(entries: list, findings: Findings) -> tuple[list[dict], dict[Hashable, int]]:
-    """The images with whole numbers for ids, width and height, and the number of each id of the file (see :func:`key_of`)."""
+    """Reads the images with integer ids, width and height, and the new id for each id in the file (see :func:`key_of`)."""
     images = []
     for entry in entries:
         if not isinstance(entry, dict) or not isinstance(entry.get('file_name'), str) or not entry['file_name']:
@@ -76,7 +76,7 @@ def read_images(entries: list, findings: Findings) -> tuple[list[dict], dict[Has
 
 
 def read_categories(entries: list, findings: Findings) -> tuple[list[dict], dict[Hashable, int]]:
-    """The categories with whole numbers for ids, and the number of each id of the file (see :func:`key_of`)."""
+    """Reads the categories with integer ids, and the new id for each id in the file (see :func:`key_of`)."""
     categories: list[dict] = []
     ids_of_name: dict[str, Any] = {}
     for entry in entries:

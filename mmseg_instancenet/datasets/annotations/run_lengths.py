@@ -1,4 +1,4 @@
-"""Run lengths of masks, checked without C code: pycocotools reads memory that is not there where they are wrong.
+"""Checks of run-length masks without C code: pycocotools reads outside the allocated memory if run lengths are wrong.
 
 Shapes: R runs of all masks one after the other, K masks.
 """
@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 _MAX_CHARACTERS = 7
-"""Of one number: 35 bits, more than any image has pixels."""
+"""Characters of one number: 35 bits, more than the pixels of any image."""
 
 
 class RunLengths(NamedTuple):
@@ -27,7 +27,7 @@ class RunLengths(NamedTuple):
 
 
 def decode_counts(texts: Sequence[str | bytes]) -> RunLengths:
-    """The run lengths in COCO's compressed text (``rleFrString`` of the COCO API), of many masks at once.
+    """Decodes run lengths in COCO's compressed text (``rleFrString`` of the COCO API), for many masks at once.
 
     A number is a row of characters from '0' on, five bits each, the lowest first, a sixth bit while more follow; from the
     fourth run on it is the difference to the run before the last.
@@ -64,7 +64,7 @@ def decode_counts(texts: Sequence[str | bytes]) -> RunLengths:
     count_R[negative_R] -= np.int64(1) << (5 * np.minimum(characters_R, _MAX_CHARACTERS))[negative_R]
     first_K = np.searchsorted(mask_R, np.arange(len(as_bytes)))
     count_R = _sum_of_differences(count_R, first_K)
-    # A text that is no run lengths becomes one run of length 0.
+    # An invalid text becomes one run of length 0.
     runs_K = np.diff(first_K, append=len(count_R))
     keep_R = np.repeat(readable_K, runs_K)
     keep_R[first_K] = True
@@ -74,7 +74,8 @@ def decode_counts(texts: Sequence[str | bytes]) -> RunLengths:
 
 
 def _sum_of_differences(count_R: np.ndarray, first_K: np.ndarray) -> np.ndarray:
-    """Adds to each run of a mask from the fourth on the run before the last."""
+    """Undoes the differences in COCO's compressed run lengths: adds to each run, from the fourth on, the run two places
+    before it."""
     runs_K = np.diff(first_K, append=len(count_R))
     # Each mask begins at an even place, so that runs inside and outside the masks lie at odd and even places.
     even_K = np.cumsum(runs_K + runs_K % 2) - (runs_K + runs_K % 2)
@@ -94,15 +95,18 @@ def _sum_of_differences(count_R: np.ndarray, first_K: np.ndarray) -> np.ndarray:
 
 
 def join_counts(counts: Sequence[Sequence[int]]) -> RunLengths:
-    """The run lengths of masks that have them as numbers."""
+    """The run lengths of masks that store them as numbers."""
     lengths_K = np.array([len(count) for count in counts], np.int64)
     count_R = np.array([run for count in counts for run in count], np.int64)
     return RunLengths(count_R, np.cumsum(lengths_K) - lengths_K, np.ones(len(counts), bool))
 
 
 class MaskMeasures(NamedTuple):
-    """Of K masks: what their runs cover, whether a run is negative, their pixels and their boxes (x1, y1, x2, y2; right and
-    lower edge exclusive; zeros for a mask without a pixel)."""
+    """Measures of K masks from their run lengths.
+
+    ``covered_K``: sum of the runs; ``negative_K``: whether a run is negative; ``area_K``: pixels; ``box_K4``: (x1, y1,
+    x2, y2) with right and lower edge exclusive, zeros for a mask without a pixel.
+    """
 
     covered_K: np.ndarray
     negative_K: np.ndarray
@@ -111,7 +115,7 @@ class MaskMeasures(NamedTuple):
 
 
 def measure(runs: RunLengths, height_K: np.ndarray) -> MaskMeasures:
-    """Sums up the runs of each mask.
+    """Measures each mask from its run lengths.
 
     Args:
         runs: of K masks.

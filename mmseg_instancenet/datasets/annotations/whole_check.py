@@ -28,7 +28,7 @@ class SetReport(NamedTuple):
 
     Attributes:
         content: the file in the normal form, without the annotations that are refused; ``None`` where the file, its images or
-            its categories are refused. Neither images nor objects are looked at then.
+            its categories are refused. Neither images nor objects are checked then.
         findings: of all checks.
         files: the images that were opened.
         statistics: of the objects of the data set's classes.
@@ -44,7 +44,7 @@ class SetReport(NamedTuple):
     def __str__(self) -> str:
         parts = [self.findings.report(decision) for decision in Decision]
         if self.content is None:
-            parts.append(f'{self.findings.name}: images and objects are looked at when this is corrected')
+            parts.append(f'{self.findings.name}: images and objects are checked after this is corrected')
             return '\n'.join(filter(None, parts))
         counts = ', '.join(f'{key}: {len(self.content[key])}' for key in ('images', 'annotations', 'categories'))
         parts += [f'{self.findings.name}, {counts}', self.files.summary()]
@@ -123,7 +123,7 @@ def _is_refused(path: str, classes: list[str], strict: bool) -> bool:
 
 
 class _ObjectChecker:
-    """Looks at the objects of an image after another."""
+    """Checks and measures objects, one image at a time."""
 
     def __init__(self, coco: COCO, classes: list[str], findings: Findings, statistics: ObjectStatistics) -> None:
         self.coco, self.findings, self.statistics = coco, findings, statistics

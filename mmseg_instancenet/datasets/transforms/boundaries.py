@@ -1,4 +1,4 @@
-"""From the boundaries that several annotators drew to a label to train on."""
+"""Training labels from the boundaries that several annotators drew."""
 
 import io
 
@@ -13,7 +13,7 @@ from .label_maps import name_maps
 
 
 def read_bsds_boundaries(content: bytes, name: str) -> np.ndarray:
-    """The boundary maps in a ``groundTruth/*.mat`` file of BSDS, one an annotator: (A, H, W) bool.
+    """The boundary maps in a ``groundTruth/*.mat`` file of BSDS, one for each annotator: (A, H, W) bool.
 
     Args:
         content: of the file (MATLAB 5): a cell ``groundTruth`` of A structs with a field ``Boundaries`` (H, W).
@@ -35,7 +35,8 @@ def read_bsds_boundaries(content: bytes, name: str) -> np.ndarray:
 
 
 def boundary_consensus(boundaries_AHW: np.ndarray, consensus: float = 0.5) -> np.ndarray:
-    """One label from A annotators: 1 where more than ``consensus`` of them drew a boundary, 0 where none did, else 255.
+    """Merges the maps of A annotators into one label: 1 where more than ``consensus`` of them drew a boundary, 0 where
+    none did, else 255.
 
     The rule of Liu et al., "Richer Convolutional Features for Edge Detection" (CVPR 2017, equation 1; there eta = 0.5),
     which most of the later boundary detectors share: a pixel that few annotators marked is neither a boundary that all see
@@ -61,7 +62,7 @@ def boundary_consensus(boundaries_AHW: np.ndarray, consensus: float = 0.5) -> np
 
 @TRANSFORMS.register_module()
 class LoadBSDSBoundaries(BaseTransform):
-    """Reads what the annotators drew; see :func:`read_bsds_boundaries`.
+    """Loads the boundaries of all annotators; see :func:`read_bsds_boundaries`.
 
     The maps keep the image's original size, wherever in a pipeline they are loaded: in testing they go to
     ``BoundaryMetric``; in training :class:`BoundaryConsensus` comes next and makes a label that follows the image.
@@ -91,7 +92,7 @@ class LoadBSDSBoundaries(BaseTransform):
 
 @TRANSFORMS.register_module()
 class BoundaryConsensus(BaseTransform):
-    """Puts one label in the place of the annotators' maps; see :func:`boundary_consensus`.
+    """Replaces the annotators' maps by one label; see :func:`boundary_consensus`.
 
     It comes directly after :class:`LoadBSDSBoundaries`, so that mmseg's geometric transforms (``RandomFlip``, ``RandomResize``,
     ``RandomRotate`` with ``seg_pad_val=255``, ``RandomCrop``, ..) carry the label along.
@@ -123,7 +124,7 @@ class BoundaryConsensus(BaseTransform):
 
 @TRANSFORMS.register_module()
 class ClassesToInstances(BaseTransform):
-    """Makes each class of the class map one instance, for embedding losses on groups that are classes.
+    """Makes each class of the class map one instance, for embedding losses whose groups are classes.
 
     The instance's id is its class, so class 0 is the background of the instance map: a loss that shall separate it too needs
     ``background_is_instance=True``. Ignored pixels stay ignored.

@@ -1,8 +1,8 @@
-"""The size of an image against that of its annotations."""
+"""Compares the size of an image with the annotation file."""
 
 
 def check_image_size(results: dict) -> None:
-    """Raises ValueError where the image that was loaded has another size than the annotation file gives it."""
+    """Raises ValueError if the size of a loaded image differs from the annotation file."""
     size, annotated = tuple(results['ori_shape'][:2]), (results.get('height'), results.get('width'))
     if None in annotated or size == annotated:
         return

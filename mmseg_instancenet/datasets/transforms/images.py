@@ -1,4 +1,4 @@
-"""Reading images: the file is named where that fails, and more than 8 bits are never cut to 8."""
+"""Image loading with errors that name the file, and without a cut of 16-bit values to 8 bits."""
 
 from typing import Any
 
@@ -18,22 +18,23 @@ _FORMS = {
     'grayscale_ignore_orientation': cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION,
     'unchanged': cv2.IMREAD_UNCHANGED,
 }
-"""OpenCV's numbers of mmcv's names of ``color_type``."""
+"""OpenCV's flag for each of mmcv's names of ``color_type``."""
 
 
 @TRANSFORMS.register_module()
 class LoadImageFromFile(MMCVLoadImageFromFile):
-    """Takes the place of mmcv's ``LoadImageFromFile``, under the same name, in configs with ``default_scope = 'mmseg'``.
+    """Loads an image file; replaces mmcv's ``LoadImageFromFile``, under the same name, in configs with ``default_scope
+    = 'mmseg'``.
 
     Images of up to 8 bits are read as mmcv reads them, one bit as 0 and 255. There are two differences:
 
     - A file that is empty, cut off, damaged or no image is named in the error.
-    - mmcv divides 16 bits by 256: a camera's 12 bits become 0 to 15, and the network sees black. Here an image of more than 8
-      bits (16, 32, floating point) is scaled, keeps its values, or is refused:
+    - mmcv divides 16 bits by 256: a camera's 12 bits become 0 to 15, and the network gets black images. Here an image of more
+      than 8 bits (16, 32, floating point) is scaled, keeps its values, or is refused:
 
-      - With ``max_value`` it is multiplied by 255 / ``max_value`` and rounded to 8 bits (not rounded with ``to_float32``); what
-        leaves 0 to 255 is cut off. This is one rule for all images of a set, whatever the values of each. An image of 8 bits
-        among them stays as it is.
+      - With ``max_value`` it is multiplied by 255 / ``max_value`` and rounded to 8 bits (not rounded with ``to_float32``);
+        values outside 0 to 255 are clipped. This is one rule for all images of a set, whatever the values of each. An image of 8
+        bits among them stays as it is.
       - ``color_type=3``, that is ``cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH``, gives BGR, and ``color_type='unchanged'`` the
         channels of the file; both keep all values, for :class:`NormalizePercentiles`, which takes any range.
       - Else it is refused.
@@ -73,7 +74,7 @@ class LoadImageFromFile(MMCVLoadImageFromFile):
 
     @property
     def keeps_values(self) -> bool:
-        """Whether an image of more than 8 bits keeps its values."""
+        """Whether the loading step keeps the values of images of more than 8 bits."""
         return self.max_value is None and bool(self._form & cv2.IMREAD_ANYDEPTH)  # all bits of IMREAD_UNCHANGED are set
 
     def transform(self, results: dict) -> dict | None:
@@ -83,8 +84,6 @@ class LoadImageFromFile(MMCVLoadImageFromFile):
             if self.ignore_empty:
                 return None
             raise
-        if self.to_float32:
-            image = image.astype(np.float32)
         results.update(img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2])
         return results
 
@@ -95,7 +94,7 @@ class LoadImageFromFile(MMCVLoadImageFromFile):
         problem = 'it is cut off, damaged or no image'
         try:
             image = self._decode(content)
-        except Exception as error:  # each backend has kinds of its own
+        except Exception as error:  # each backend raises errors of other types
             image, problem = None, repr(error)
         if image is None:
             raise ValueError(
@@ -104,7 +103,26 @@ class LoadImageFromFile(MMCVLoadImageFromFile):
             )
         if image.dtype == bool:  # one bit, by pillow and tifffile
             image = image.astype(np.uint8) * 255
-        return image if image.dtype == np.uint8 or self.keeps_values else self._in_eight_bits(image, path)
+        return self.in_range(image, path)
+
+    def in_range(self, image: np.ndarray, path: str) -> np.ndarray:
+        """The values that the step gives for those that a file holds: the rules for more than 8 bits, and ``to_float32``.
+
+        Args:
+            image: of any shape; a part of an image gives the part of the result.
+            path: for errors.
+
+        Raises:
+            ValueError: if there is no rule for the values; it names the file.
+        """
+        if image.dtype != np.uint8 and not self.keeps_values:
+            image = self._in_eight_bits(image, path)
+        return image.astype(np.float32) if self.to_float32 else image
+
+    @property
+    def color_form(self) -> int:
+        """``color_type`` as OpenCV's number."""
+        return self._form
 
     def _decode(self, content: bytes) -> np.ndarray | None:
         if self.imdecode_backend in ('cv2', 'pillow'):

@@ -13,7 +13,7 @@ from .label_maps import name_maps
 
 
 def number_objects(ids_HW: np.ndarray, object_HW: np.ndarray) -> np.ndarray:
-    """Numbers the ids that are objects 1, 2, .. in their order: (H, W) int64, 0 elsewhere.
+    """Numbers the ids of objects 1, 2, .. in ascending order: (H, W) int64, 0 elsewhere.
 
     Args:
         ids_HW: (H, W) integers.
@@ -29,10 +29,10 @@ def number_objects(ids_HW: np.ndarray, object_HW: np.ndarray) -> np.ndarray:
 
 
 def cityscapes_instances(ids_HW: np.ndarray) -> np.ndarray:
-    """The instance map of Cityscapes' ``*_gtFine_instanceIds.png``: (H, W) int64.
+    """Converts Cityscapes' ``*_gtFine_instanceIds.png`` to an instance map: (H, W) int64.
 
     From 1000 on an id is class * 1000 + object. Below it is a class: 0, no single object, unless the class has objects
-    (24, person, to 33, bicycle). That is a group whose objects nobody told apart: -1.
+    (24, person, to 33, bicycle). That is a group of objects without outlines of their own: -1.
 
     Args:
         ids_HW: (H, W) integers.
@@ -44,7 +44,7 @@ def cityscapes_instances(ids_HW: np.ndarray) -> np.ndarray:
 
 
 def ade20k_instances(rgb_HW3: np.ndarray) -> np.ndarray:
-    """The instance map of ``annotations_instance/*.png`` of ADE20K's challenge: (H, W) int64.
+    """Converts ``annotations_instance/*.png`` of ADE20K's challenge to an instance map: (H, W) int64.
 
     Red is the category, 0 for none, green the number of the object. (The ``*_seg.png`` of the full ADE20K are others.)
 
@@ -60,7 +60,7 @@ def ade20k_instances(rgb_HW3: np.ndarray) -> np.ndarray:
 
 
 def label_instances(ids_HW: np.ndarray) -> np.ndarray:
-    """The instance map of a label image: every value but 0 is an object. (H, W) int64.
+    """Converts a label image to an instance map, (H, W) int64: every value except 0 is an object.
 
     Args:
         ids_HW: (H, W) bool or integers of any depth.
@@ -79,7 +79,7 @@ _RULES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], tuple[str, str] | No
     'ade20k': (ade20k_instances, ('/annotations/', '/annotations_instance/')),
     'labels': (label_instances, None),
 }
-"""The function, and what in the path of the class map gives the path of the ids."""
+"""For each rule its function, and the part of the path of a class map to replace for the path of the ids."""
 
 
 @TRANSFORMS.register_module()
@@ -95,7 +95,7 @@ class LoadInstanceIds(BaseTransform):
     none, named in seg_fields.
 
     Args:
-        rule: what the numbers mean: 'cityscapes' (:func:`cityscapes_instances`), 'ade20k' (:func:`ade20k_instances`) or
+        rule: meaning of the numbers: 'cityscapes' (:func:`cityscapes_instances`), 'ade20k' (:func:`ade20k_instances`) or
             'labels' (:func:`label_instances`).
         replace: (old, new); ('_labelTrainIds.png', '_instanceIds.png') for Cityscapes, ('/annotations/',
             '/annotations_instance/') for ADE20K and the class map's own path for labels unless given.
@@ -133,7 +133,7 @@ class LoadInstanceIds(BaseTransform):
             parts = (class_path or results['img_path']).rsplit(old, 1)
             if len(parts) == 1:
                 raise ValueError(
-                    f'expected {old!r} in the path {parts[0]}, in whose place {new!r} gives the path of the ids; set replace='
+                    f'expected {old!r} in the path {parts[0]}, to be replaced by {new!r} for the path of the ids; set replace='
                     '(old, new) of LoadInstanceIds, or instance_map_path in the data set'
                 )
             path = new.join(parts)

@@ -1,4 +1,4 @@
-"""Random changes of intensity that keep an object what it is, for images with any number of channels.
+"""Random augmentation of intensities, for images with any number of channels.
 
 torchvision's and mmdet's photometric transforms take one or three channels of 8 bits; here the image is floating point, 0 to 1.
 """
@@ -15,7 +15,8 @@ _ROUNDING = 1e-4
 
 @TRANSFORMS.register_module()
 class RandomIntensity(BaseTransform):
-    r"""Changes the intensities of an image from 0 to 1 at random, in this order; the maps do not change.
+    r"""Changes the intensities of an image with values from 0 to 1 at random, in the order below; the maps do not
+    change.
 
     1. gamma, gain and offset: :math:`y = a x^{\gamma} + b`, with :math:`\log\gamma`, a and b uniform;
     2. blur by a Gaussian;
@@ -23,7 +24,7 @@ class RandomIntensity(BaseTransform):
     4. grey: the mean of the channels in place of each;
     5. inversion: 1 - y, as between fluorescence and bright field.
 
-    What leaves 0 .. 1 is cut off at the end. The image becomes float32.
+    At the end values outside 0 .. 1 are clipped. The image becomes float32.
 
     Required and changed key: img, floating point, (H, W) or (H, W, C); see :class:`NormalizePercentiles`.
 

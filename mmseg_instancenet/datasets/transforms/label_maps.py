@@ -1,4 +1,4 @@
-"""Label maps inside a pipeline: where transforms find them, and what must hold of them at its end."""
+"""Label maps inside a pipeline: their keys in the results, and the checks at its end."""
 
 import numpy as np
 
@@ -12,7 +12,7 @@ _ORDER = (
 
 
 def name_maps(results: dict, zero_is_background: bool, **maps: np.ndarray) -> None:
-    """Puts label maps into the results of a pipeline and names them in ``seg_fields``, where mmseg's transforms find them.
+    """Puts label maps into the results of a pipeline and lists them in ``seg_fields``, which mmseg's transforms read.
 
     The maps become float32: OpenCV neither resizes nor rotates int64, and where a transform interpolates labels, fractions show
     it (:func:`check_maps`). It holds every integer up to 2 ** 24.
@@ -45,7 +45,7 @@ def ignore_where_class_is(class_map: np.ndarray, instance_map: np.ndarray) -> np
 
 
 def check_maps(results: dict) -> None:
-    """Stops where the class map and the instance map no longer lie on each other, or hold no labels any more.
+    """Raises ValueError if the class map and the instance map are no longer aligned, or no longer hold labels.
 
     Raises:
         ValueError: which names the transform to take.
@@ -63,7 +63,7 @@ def check_maps(results: dict) -> None:
             f'expected label maps of one size, got gt_seg_map {class_map.shape} and gt_instance_map {instance_map.shape} '
             f'pixels (height, width), so a transform changed one of them only: {_ORDER}'
         )
-    # RandomMosaic alone gives results another ori_shape; a copy of the results keeps the very same tuple.
+    # Only RandomMosaic replaces ori_shape; copies of the results keep the same tuple object.
     if 'ori_shape_of_maps' in results and results['ori_shape_of_maps'] is not results.get('ori_shape'):
         raise ValueError(
             "mmseg's RandomMosaic mixed images, and objects of different images have the same id: take "

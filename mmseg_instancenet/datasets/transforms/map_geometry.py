@@ -1,6 +1,6 @@
 """Rotation, quarter turns, change of scale, crop and mosaic of an image together with its label maps.
 
-mmdet's ``Rotate`` fills the corners of masks with 0, which would make background of what nobody has seen, and blends the
+mmdet's ``Rotate`` fills the corners of masks with 0, which would turn pixels outside the image into background, and blends the
 masks of neighbours, which leaves gaps between them. So these come after ``MasksToMaps``, where the maps have values of
 their own for *ignore* and every pixel keeps exactly one label.
 """
@@ -22,7 +22,7 @@ _IGNORED = {'gt_seg_map': IGNORED_CLASS, 'gt_instance_map': IGNORED_INSTANCE}
 
 @TRANSFORMS.register_module()
 class RandomRotateMaps(BaseTransform):
-    """Rotates the image and its maps about its center by a random angle; the size stays.
+    """Rotates the image and its maps about the image's center by a random angle; the size does not change.
 
     Corners that come into view are ``border`` in the image, 255 in the class map and -1 in the instance map.
 
@@ -59,7 +59,7 @@ class RandomRotateMaps(BaseTransform):
 
 @TRANSFORMS.register_module()
 class RandomCropMaps(BaseTransform):
-    """Crops about ``margin`` pixels away from the image and its maps, at random from either side.
+    """Crops about ``margin`` pixels from the image and its maps, split at random between opposite sides.
 
     A side of s pixels becomes the largest multiple of ``divisor`` that is at most s - margin (``divisor`` where that
     is 0, s where s is smaller still); each position of the crop is equally likely.
@@ -93,7 +93,8 @@ class RandomCropMaps(BaseTransform):
 
 @TRANSFORMS.register_module()
 class RandomTurnMaps(BaseTransform):
-    """Turns the image and its maps by a random multiple of 90 degrees and mirrors half of them: eight cases, equally likely.
+    """Turns the image and its maps by a random multiple of 90 degrees, and mirrors them with probability 1/2: eight
+    cases, equally likely.
 
     For images without an up, as microscopes and satellites give them. Exact: no pixel is interpolated. For training only: the
     way back from a prediction to its image has flips, but no turns.
@@ -155,7 +156,7 @@ class RandomScaledCropMaps(BaseTransform):
 
     @cache_randomness
     def _pixel(self, instance_map: np.ndarray) -> np.ndarray | None:
-        """(row, column) of a pixel that the crop shall hold, or None."""
+        """(row, column) of a pixel that the crop must contain, or None."""
         if np.random.uniform() >= self.object_share:
             return None
         ids = np.unique(instance_map)
@@ -183,7 +184,7 @@ class RandomScaledCropMaps(BaseTransform):
         (height, width), (rows, columns) = sizes, spans
         smooth = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
         image = results['img'][rows, columns]
-        # Channel by channel: INTER_AREA takes four at most, and one of one channel comes back without its axis.
+        # Channel by channel: INTER_AREA takes at most four, and returns an image of one channel without that axis.
         channels = np.atleast_3d(image).transpose(2, 0, 1)
         resized = [cv2.resize(channel, (width, height), interpolation=smooth) for channel in channels]
         results['img'] = np.stack(resized, axis=2).reshape(height, width, *image.shape[2:])
@@ -200,7 +201,7 @@ class RandomScaledCropMaps(BaseTransform):
 
 @TRANSFORMS.register_module()
 class RandomMosaicMaps(RandomMosaic):
-    """mmseg's ``RandomMosaic`` for instances: four images side by side, whose objects get ids of their own.
+    """mmseg's ``RandomMosaic`` for instances: four images side by side, with new, distinct ids for their objects.
 
     Each image's ids begin after those of the image before; with mmseg's own the first objects of four images would be one. It
     is a step of ``MultiImageMixDataset``, whose inner pipeline ends in maps. A mosaic is an image of its own, without
@@ -234,14 +235,14 @@ class RandomMosaicMaps(RandomMosaic):
 
 
 def _maps(results: dict) -> dict[str, int]:
-    """Each map of the results, with its value for *ignore*; mmseg's value for further maps, such as depths, is 255."""
+    """Yields each label map of the results with its value for *ignore* (255, mmseg's, for other maps such as depth)."""
     if any(key not in results for key in _IGNORED):
         raise KeyError(f"expected {' and '.join(_IGNORED)}: put dict(type='MasksToMaps') before it")
     return {**dict.fromkeys(results.get('seg_fields', ()), IGNORED_CLASS), **_IGNORED}
 
 
 def _record(results: dict, matrix_23: np.ndarray) -> None:
-    """Notes the change where the head's coordinates look for it, as mmdet's transforms do."""
+    """Records the change in ``homography_matrix``, as mmdet's transforms do; the head's coordinates read it there."""
     matrix = np.vstack([matrix_23, [0, 0, 1]]).astype(np.float32)
     before = results.get('homography_matrix')
     results['homography_matrix'] = matrix if before is None else matrix @ before

@@ -1,4 +1,4 @@
-"""From instance masks to the class map and the instance map."""
+"""Conversion of instance masks to a class map and an instance map."""
 
 import numpy as np
 from mmcv.transforms import BaseTransform
@@ -50,7 +50,7 @@ def masks_to_maps(masks: BitmapMasks, labels_K: np.ndarray, ignored_K: np.ndarra
 
 @TRANSFORMS.register_module()
 class MasksToMaps(BaseTransform):
-    """Turns ``gt_masks`` into the two maps to train on; see :func:`masks_to_maps`.
+    """Converts ``gt_masks`` to the class map and the instance map of training; see :func:`masks_to_maps`.
 
     mmdet's geometric transforms come before it, as they move masks and boxes; mmseg's and this package's ``..Maps`` come after
     it, as they move the maps that ``seg_fields`` names. In either place an object that a crop or a resize removed leaves no

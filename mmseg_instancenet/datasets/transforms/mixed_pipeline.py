@@ -1,4 +1,4 @@
-"""Transforms of mmcv and mmseg where the masks and boxes of mmdet are: they fail there, or move the image alone."""
+"""Check for transforms of mmcv and mmseg that fail on mmdet's masks and boxes, or move the image alone."""
 
 from collections.abc import Callable, Iterable, Iterator
 
@@ -13,7 +13,7 @@ _ON_ARRAYS = {
     RandomFlip: (('_flip', '_flip_bbox'), 'mmdet.RandomFlip'),
     CenterCrop: (('_crop_bboxes',), 'mmdet.RandomCrop'),
 }
-"""Transforms whose methods take boxes for an array of numpy, where mmdet's are objects, and what to take in their place. A class
+"""Transforms whose methods treat boxes as a numpy array, while mmdet's are objects, and the replacement for each. A class
 of mmdet or of a user that inherits from one brings such a method of its own."""
 
 _WITHOUT_MASKS = (RandomCrop, RandomRotate, RandomRotFlip, ResizeToMultiple)
@@ -25,7 +25,7 @@ def check_mixed_pipeline(transforms: Iterable[Callable]) -> None:
     the boxes and masks that mmdet loaded.
 
     Args:
-        transforms: of a training or test, built, in their order. Those inside ``RandomApply`` and ``RandomChoice`` are looked at.
+        transforms: of a training or test, built, in their order. Those inside ``RandomApply`` and ``RandomChoice`` count too.
 
     Example:
         >>> from mmseg.registry import TRANSFORMS
@@ -65,7 +65,7 @@ def _is_of_mmcv_or_mmseg(method: Callable) -> bool:
 
 
 def _with_inner(transforms: Iterable[Callable]) -> Iterator[Callable]:
-    """The transforms, and after each those that it applies: of a RandomResize its Resize."""
+    """Yields the transforms, each followed by its inner ones, such as the Resize of a RandomResize."""
     for transform in transforms:
         yield transform
         inner = getattr(transform, 'transforms', ())

@@ -1,4 +1,4 @@
-"""The last step of a pipeline."""
+"""The last step of a pipeline: packs an image and its label maps."""
 
 from collections.abc import Sequence
 
@@ -22,20 +22,20 @@ _MAPS = {
 
 @TRANSFORMS.register_module()
 class PackInstanceMaps(BaseTransform):
-    """Packs an image and, where there are any, its label maps into mmdet's ``DetDataSample``.
+    """Packs an image and its label maps, if any, into mmdet's ``DetDataSample``.
 
     ``gt_sem_seg.data`` and ``gt_instance_map.data`` are (1, H, W) int64, under the name that mmseg's heads and metrics
-    read. Where the class map is 255, the instance map is -1. What else was loaded goes along: mmseg's ``gt_edge_map.data``
-    (1, H, W) int64 and ``gt_depth_map.data`` (1, H, W), and what the annotators of a boundary data set drew,
+    read. Where the class map is 255, the instance map is -1. Other maps are packed too: mmseg's ``gt_edge_map.data``
+    (1, H, W) int64 and ``gt_depth_map.data`` (1, H, W), and the annotators' maps of a boundary data set,
     ``gt_boundaries.data`` (A, H, W) bool.
 
     Args:
-        meta_keys: what else of the results goes along. ``homography_matrix`` is what ``coordinates=True`` reads; mmdet's
-            transforms and this package's record it, mmseg's do not, and what they do after those goes unnoticed.
+        meta_keys: other entries of the results to pack. ``coordinates=True`` reads ``homography_matrix``; mmdet's
+            transforms and this package's record it. mmseg's do not, and changes by them are not noticed.
 
     Raises:
         ValueError: where a transform moved one of the two maps only, interpolated labels, or mixed images whose objects have
-            the same ids; it names the transform to take.
+            the same ids; the message names a replacement.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Resizing that does not lose a side."""
+"""Resizing to a longer side, with no side below one pixel."""
 
 from typing import Any
 

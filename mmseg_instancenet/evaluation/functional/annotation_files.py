@@ -1,4 +1,4 @@
-"""The annotation files with the ground truth of an evaluation."""
+"""Reads the annotation files with the ground truth of an evaluation."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from .void import void_masks
 
 
 class AnnotationFiles:
-    """Opens each annotation file once.
+    """Opens annotation files, each only once.
 
     Args:
         of_the_data_set: whether the data set has opened the files before. Its warnings are not repeated, and annotations that it
@@ -25,7 +25,7 @@ class AnnotationFiles:
         self._void: dict[str, dict] = {}
 
     def open(self, ann_file: str, classes: Sequence[str]) -> COCO:
-        """The annotations of the classes, and void, of a file."""
+        """Reads the annotations of the classes, and void, from a file."""
         if ann_file not in self._opened:
             with get_local_path(ann_file, backend_args=self.backend_args) as path:
                 self._opened[ann_file] = open_annotations(
@@ -34,14 +34,14 @@ class AnnotationFiles:
         return self._opened[ann_file]
 
     def void(self, ann_file: str, classes: Sequence[str]) -> dict[int, dict]:
-        """The void of each image of a file, see :func:`void_masks`."""
+        """The void masks of the images of a file; see :func:`void_masks`."""
         if ann_file not in self._void:
             self._void[ann_file] = void_masks(self.open(ann_file, classes))
         return self._void[ann_file]
 
 
 def join(truths: dict[str, COCO], classes: Sequence[str]) -> tuple[COCO, dict[tuple[str, int], int]]:
-    """Several annotation files as one.
+    """Joins several annotation files into one.
 
     Args:
         truths: the annotations of each file.

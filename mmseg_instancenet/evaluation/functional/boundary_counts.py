@@ -33,7 +33,8 @@ def count_matches(
     thin: bool = True,
     executor: Executor | None = None,
 ) -> np.ndarray:
-    """Counts of one image, (T, 4) int64: see the top of this file.
+    """Counts matched and all boundary pixels of one image at each threshold, (T, 4) int64; columns at the top of this
+    file.
 
     At each threshold the pixels whose probability reaches it are thinned to lines and matched one to one with each annotator's
     pixels (:func:`match_boundaries`). A predicted pixel is right if any annotator's pixel is its partner; recall counts
@@ -57,11 +58,11 @@ def count_matches(
         )
     if not len(truth_AHW):
         raise ValueError('expected the boundaries of at least one annotator, got none')
-    if not (probability_HW.min() >= 0 and probability_HW.max() <= 1):  # NaN neither
+    if not (probability_HW.min() >= 0 and probability_HW.max() <= 1):  # also refuses NaN
         raise ValueError(
             f'expected probabilities in [0, 1], got {probability_HW.min()} to {probability_HW.max()}; apply a sigmoid or softmax'
         )
-    # Each map is part of the one before; where it has as many pixels it is the same one.
+    # Each map is a subset of the one before, and equal to it if it has as many pixels.
     maps_THW = probability_HW.astype(np.float64) >= thresholds_T[:, None, None]
     _, first_U, which_T = np.unique(-maps_THW.sum((1, 2)), return_index=True, return_inverse=True)
     count = partial(
@@ -86,7 +87,7 @@ def _count_one(
 
 
 def boundary_metrics(counts_ST4: np.ndarray, thresholds_T: np.ndarray) -> dict[str, float]:
-    """ODS, OIS and AP of S images, as the benchmark's ``collect_eval_bdry`` has them.
+    """ODS, OIS and AP of S images, computed as in the benchmark's ``collect_eval_bdry``.
 
     With the counts summed over the images, precision P = matched / all predicted pixels, recall R = matched / all pixels of
     the truth, F = 2 P R / (P + R); a ratio of nothing to nothing is 0.
@@ -108,7 +109,7 @@ def boundary_metrics(counts_ST4: np.ndarray, thresholds_T: np.ndarray) -> dict[s
     total_T4 = counts_ST4.sum(0)
     recall_T, precision_T = _recall_precision(total_T4)
     step = np.linspace(0, 1, 100)
-    # One threshold alone has nothing between.
+    # A single threshold leaves nothing to interpolate.
     fine = [
         np.concatenate([values[:1], (values[:-1, None] * (1 - step) + values[1:, None] * step).ravel()])
         for values in (thresholds_T, recall_T, precision_T)

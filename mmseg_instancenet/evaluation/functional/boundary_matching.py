@@ -7,7 +7,7 @@ from scipy.spatial import cKDTree
 from skimage.morphology import thin
 
 _UNMATCHED = 100
-"""What a match saves, as a multiple of the greatest distance: the Berkeley benchmark's ``outlierCost``."""
+"""Cost that a match saves, as a multiple of the greatest distance: the Berkeley benchmark's ``outlierCost``."""
 
 
 def thin_boundaries(boundary_HW: np.ndarray) -> np.ndarray:
@@ -61,15 +61,15 @@ def match_boundaries(
 def _assign(
     first_E: np.ndarray, second_E: np.ndarray, distance_E: np.ndarray, unmatched: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """M pairs among E candidates, no node twice, that minimise sum of distances - M ``unmatched``."""
-    # Nodes without a candidate stay out: the solver's time grows with them too.
+    """Finds M pairs among E candidates, no node twice, that minimise sum of distances - M ``unmatched``."""
+    # Leave out nodes without a candidate: they cost the solver time.
     firsts, first_E = np.unique(first_E, return_inverse=True)
     seconds, second_E = np.unique(second_E, return_inverse=True)
     if len(firsts) > len(seconds):
         seconds_M, firsts_M = _assign(second_E, first_E, distance_E, unmatched)
         return firsts[firsts_M], seconds[seconds_M]
-    # Each row may take a column of its own, which stands for no partner. All rows are assigned, so that one added to every cost
-    # changes nothing; without it, two pixels in the same place would cost zero, which a sparse matrix takes for no edge.
+    # A row without a partner is assigned to an additional column of its own. All rows are assigned, so that adding 1 to every
+    # cost changes nothing; without it two pixels in the same place would cost zero, which is no edge in a sparse matrix.
     cost = csr_matrix((distance_E + 1, (first_E, second_E)), shape=(len(firsts), len(seconds)))
     alone = diags(np.full(len(firsts), unmatched + 1), format='csr')
     rows, columns = min_weight_full_bipartite_matching(hstack([cost, alone], format='csr'))

@@ -35,7 +35,7 @@ class LabelOverlap(NamedTuple):
 
 
 def label_overlap(truth_HW: np.ndarray, prediction_HW: np.ndarray) -> LabelOverlap:
-    """The table of overlaps of two label maps.
+    """Computes the table of overlaps of two label maps.
 
     Ignored pixels are left out of both: an object counts with its other pixels, and not at all if it has none. Memory is a
     few int64 arrays of the image's size, whatever the number of objects.
@@ -75,7 +75,8 @@ def label_overlap(truth_HW: np.ndarray, prediction_HW: np.ndarray) -> LabelOverl
 
 
 def symmetric_best_dice(overlap: LabelOverlap) -> float:
-    r"""CVPPP's measure of leaf segmentation (Scharr et al., Leaf segmentation in plant phenotyping: a collation study, 2016).
+    r"""Symmetric best Dice, CVPPP's measure of leaf segmentation (Scharr et al., Leaf segmentation in plant
+    phenotyping: a collation study, 2016).
 
     .. math:: BD(A, B) = \frac1{|A|} \sum_{a \in A} \max_{b \in B} \frac{2 |a \cap b|}{|a| + |b|}, \quad
               SBD = \min(BD(A, B), BD(B, A))
@@ -97,10 +98,10 @@ def symmetric_best_dice(overlap: LabelOverlap) -> float:
 
 
 def match_objects(overlap: LabelOverlap, threshold: float) -> tuple[int, float]:
-    """As many pairs of objects with IoU >= ``threshold`` as can be formed, each object in one pair at most.
+    """Pairs as many objects with IoU >= ``threshold`` as possible, each object in one pair at most.
 
-    What StarDist's ``matching`` finds with a dense ``linear_sum_assignment`` (most pairs; among those, the largest sum of
-    IoU). From 0.5 on the objects of a label map have one candidate, or several that contain exactly half of them: then
+    The result of StarDist's ``matching``, which uses a dense ``linear_sum_assignment`` (most pairs; among those, the largest
+    sum of IoU). From 0.5 on the objects of a label map have one candidate, or several that contain exactly half of them: then
     every largest matching has the same sum, and a sparse one will do.
 
     Args:
@@ -129,7 +130,7 @@ def match_objects(overlap: LabelOverlap, threshold: float) -> tuple[int, float]:
 
 
 def count_splits_and_merges(overlap: LabelOverlap) -> tuple[int, int]:
-    """Split objects of the ground truth, and predicted objects that merge several (Coelho et al., ISBI 2009).
+    """Counts split objects of the ground truth, and predicted objects that merge several (Coelho et al., ISBI 2009).
 
     Every predicted object belongs to the object of the ground truth, or to the background, that has most of its pixels; an
     object of the ground truth to which two or more belong is split, once, however many they are. A predicted object to
@@ -140,15 +141,43 @@ def count_splits_and_merges(overlap: LabelOverlap) -> tuple[int, int]:
         >>> count_splits_and_merges(label_overlap(np.array([[1, 1, 1, 0, 2, 3]]), np.array([[1, 1, 2, 0, 3, 3]])))
         (1, 1)
     """
-    splits = _owners_of_several(overlap.truth_Q, overlap.prediction_Q, overlap.pixels_Q, overlap.prediction_area_K)
-    merges = _owners_of_several(overlap.prediction_Q, overlap.truth_Q, overlap.pixels_Q, overlap.truth_area_G)
-    return splits, merges
+    truth_of_K = owners(overlap.prediction_Q, overlap.truth_Q, overlap.pixels_Q, overlap.prediction_area_K)
+    prediction_of_G = owners(overlap.truth_Q, overlap.prediction_Q, overlap.pixels_Q, overlap.truth_area_G)
+    return len(owners_of_several(truth_of_K)), len(owners_of_several(prediction_of_G))
 
 
-def _owners_of_several(owner_Q: np.ndarray, part_Q: np.ndarray, pixels_Q: np.ndarray, part_area: np.ndarray) -> int:
+def owners(part_Q: np.ndarray, owner_Q: np.ndarray, pixels_Q: np.ndarray, part_area: np.ndarray) -> np.ndarray:
+    """The mask of another set that has most of the pixels of each mask.
+
+    Args:
+        part_Q, owner_Q: numbers, from 0, of the two masks of each pair that shares pixels.
+        pixels_Q: pixels that they share.
+        part_area: pixels of each mask of the first set.
+
+    Returns:
+        (parts,) int64, number of the owner; -1 where the background has as many pixels as the best owner, or more. Among equals
+        the lower number comes first.
+
+    Example:
+        >>> owners(np.array([0, 0, 1]), np.array([0, 1, 1]), np.array([2, 1, 1]), np.array([3, 2]))
+        array([ 0, -1])
+    """
     background = part_area - np.bincount(part_Q, pixels_Q, len(part_area))
     order_Q = np.lexsort((owner_Q, -pixels_Q, part_Q))
     _, first = np.unique(part_Q[order_Q], return_index=True)
     largest_Q = order_Q[first]
     belongs_Q = pixels_Q[largest_Q] > background[part_Q[largest_Q]]
-    return int((np.bincount(owner_Q[largest_Q][belongs_Q]) >= 2).sum())
+    owner = np.full(len(part_area), -1)
+    owner[part_Q[largest_Q][belongs_Q]] = owner_Q[largest_Q][belongs_Q]
+    return owner
+
+
+def owners_of_several(owner: np.ndarray) -> np.ndarray:
+    """The owners to which two parts or more belong, in their order; ``owner`` as :func:`owners` returns it.
+
+    Example:
+        >>> owners_of_several(np.array([2, -1, 0, 2, -1]))
+        array([2])
+    """
+    numbers, counts = np.unique(owner[owner >= 0], return_counts=True)
+    return numbers[counts >= 2]

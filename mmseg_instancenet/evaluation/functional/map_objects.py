@@ -1,4 +1,4 @@
-"""The true objects of an image as its two label maps have them, for data sets without a COCO json."""
+"""Reads the true objects of an image from its two label maps, for data sets without a COCO json."""
 
 from typing import NamedTuple
 

@@ -35,7 +35,7 @@ def void_masks(coco: COCO) -> dict[int, dict]:
 
 
 def remove_void(masks: Sequence[dict], void: dict) -> list[dict]:
-    """Masks without the void pixels; a mask that lay in the void alone is empty (``area`` 0), none is dropped.
+    """Masks without the void pixels; a mask that is entirely void becomes empty (``area`` 0), and none is dropped.
 
     Peak memory beside the masks: one (H, W) uint8 array.
 

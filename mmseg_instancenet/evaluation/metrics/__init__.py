@@ -1,1 +1,1 @@
-"""One file a metric; :mod:`.mask_metric` is the base of those that compare masks with an annotation file."""
+"""Metrics, one in each file; :mod:`.mask_metric` is the base of those that compare masks with an annotation file."""

@@ -1,4 +1,4 @@
-"""COCO AP, official and uncapped."""
+"""COCO AP of instances, official and without the limit of 100 detections."""
 
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmdet.datasets.api_wrappers import COCO, COCOeval
+from mmdet.datasets.api_wrappers import COCO
 from mmdet.evaluation import CocoMetric
 from mmengine.fileio import dump, load
 from mmengine.logging import MMLogger
@@ -14,19 +14,20 @@ from mmseg.registry import METRICS
 from pycocotools import mask as coco_mask
 
 from ..functional.annotation_files import AnnotationFiles, join
+from ..functional.coco_ap import match_images, mean_ap
 from ..functional.map_objects import MapObjects, map_objects
 from ..functional.void import remove_void
 
 _COCO_LIMIT = 100
-"""Detections of an image and class that COCO's AP looks at."""
+"""Detections of an image and class that COCO's AP counts."""
 
 _AP_NAMES = ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')
-"""What mmdet returns of each kind of AP unless told otherwise."""
+"""Values that mmdet returns for each kind of AP by default."""
 
 
 @METRICS.register_module()
 class CocoInstanceMetric(CocoMetric):
-    """mmdet's ``CocoMetric`` with six additions.
+    """COCO AP of masks and boxes: mmdet's ``CocoMetric`` with six additions.
 
     - Without ``ann_file`` it reads that of the data set (:class:`CocoInstanceDataset`), so that a config names it once, or those
       of several joined data sets. All are read by :func:`read_annotations`.
@@ -39,13 +40,13 @@ class CocoInstanceMetric(CocoMetric):
       so that ``save_best`` works; mmdet returns none. Where the ground truth has no object they are -1, as COCO's are, and
       where no image was evaluated NaN.
     - Void (an annotation of the category ``void``, see ``evaluation/void.py``) is cut out of the predicted masks of its image
-      before they are matched. Their boxes are then those of what is left, and a mask of which nothing is left is no
-      detection: what is predicted on void pixels changes no metric. In the maps void is -1 and 255.
+      before they are matched. Their boxes are then those of the remaining pixels, and a mask without any is no
+      detection: predictions on void pixels change no metric. In the maps void is -1 and 255.
 
     Args: those of ``CocoMetric``; ``metric`` is ``['segm', 'bbox']`` unless given.
     """
 
-    # mmdet's, which has no annotations: the truth, None where it is read from label maps, and the ids of the classes.
+    # Attributes of mmdet's class, which has no type annotations: the ground truth (None if it is in label maps), ids of classes.
     _coco_api: Any
     cat_ids: Any
 
@@ -61,7 +62,8 @@ class CocoInstanceMetric(CocoMetric):
             self._process_sample(data_batch, sample, self.ann_file or sample.get('ann_file'))
 
     def _process_sample(self, data_batch: dict, sample: dict, ann_file: str | None) -> None:
-        """Keeps what the metrics need of an image, whose truth is in an annotation file or in its maps."""
+        """Stores the detections of an image for the metrics; its ground truth is in an annotation file or in its label
+        maps."""
         classes = self.dataset_meta['classes']
         if ann_file is None:
             self._coco_api = None
@@ -137,7 +139,7 @@ class CocoInstanceMetric(CocoMetric):
         return metrics
 
     def _find_truth(self, results: Sequence[tuple[dict, dict]]) -> list[tuple[dict, dict]]:
-        """Sets the truth of the images that were evaluated; returns their results with ids that are unique."""
+        """Sets the ground truth of the evaluated images; returns their results with unique ids."""
         self.cat_ids = None  # mmdet keeps those of the last evaluation
         file_of = [truth['ann_file'] for truth, _ in results]
         names, classes = list(dict.fromkeys(file_of)), self.dataset_meta['classes']
@@ -156,7 +158,8 @@ class CocoInstanceMetric(CocoMetric):
         return _numbered(results, [number_of[truth['ann_file'], truth['img_id']] for truth, _ in results])
 
     def gt_to_coco_json(self, gt_dicts: Sequence[dict], outfile_prefix: str) -> str:
-        """As mmdet's, but the area of an object is that of its mask: mmdet writes its box's, and small objects count as large."""
+        """Converts ground truth to a COCO json as mmdet does, but with the area of the mask: mmdet's area of the box
+        makes small objects count as large."""
         path = super().gt_to_coco_json(gt_dicts, outfile_prefix)
         truth = load(path)
         for annotation in truth.get('annotations', []):
@@ -167,7 +170,7 @@ class CocoInstanceMetric(CocoMetric):
     def results2json(self, results: Sequence[dict], outfile_prefix: str) -> dict:
         files = super().results2json(results, outfile_prefix)
         self._coco_api.loadRes = partial(_load_results, self._coco_api)
-        # The files are gone when mmdet is done with them.
+        # Loaded here, since mmdet removes its files at the end.
         limited = max(len(result['labels']) for result in results) > _COCO_LIMIT
         if 'segm' in files and (limited or 'mAP' not in (self.metric_items or ['mAP'])):
             self._uncapped = load(files['segm'])
@@ -176,20 +179,13 @@ class CocoInstanceMetric(CocoMetric):
     def _mean_ap_of_all(self) -> float:
         for detection in self._uncapped:
             detection.pop('bbox')  # else COCO takes the box's area for the mask's
-        evaluation = COCOeval(self._coco_api, self._coco_api.loadRes(self._uncapped), 'segm')
-        parameters = evaluation.params
-        parameters.catIds, parameters.imgIds, parameters.iouThrs = self.cat_ids, self.img_ids, self.iou_thrs
-        parameters.areaRng, parameters.areaRngLbl = parameters.areaRng[:1], parameters.areaRngLbl[:1]
-        parameters.maxDets = [len(self._uncapped)]
-        evaluation.evaluate()
-        evaluation.accumulate()
-        precision = evaluation.eval['precision']
-        known = precision > -1
-        return round(float(np.mean(precision[known])), 3) if known.any() else -1.0
+        detections = self._coco_api.loadRes(self._uncapped)
+        return round(mean_ap(match_images(self._coco_api, detections, self.cat_ids, self.img_ids, self.iou_thrs)), 3)
 
 
 def _with_objects(sample: dict, objects: MapObjects) -> dict:
-    """The data sample with ``instances`` as mmdet's ``CocoMetric`` reads them, and an ``img_id``, ``None`` where it has none."""
+    """A copy of the data sample with ``instances`` as mmdet's ``CocoMetric`` reads them, and with an ``img_id``,
+    ``None`` if it has none."""
     instances = []
     for mask, label in zip(objects.masks_G, objects.label_G.tolist(), strict=True):
         x, y, width, height = coco_mask.toBbox(mask).tolist()
@@ -198,7 +194,7 @@ def _with_objects(sample: dict, objects: MapObjects) -> dict:
 
 
 def _with_unique_ids(results: Sequence[tuple[dict, dict]]) -> list[tuple[dict, dict]]:
-    """Numbers the images unless each has an id of its own.
+    """Numbers the images unless all ids are present and different.
 
     Only here, where the results of all processes lie in the order of the data set: numbers that each process counts would
     collide. Ids repeat where data sets are joined.
@@ -215,7 +211,7 @@ def _numbered(results: Sequence[tuple[dict, dict]], numbers: Iterable[int]) -> l
 
 
 def _load_results(coco: COCO, results: list) -> COCO:
-    """``COCO.loadRes`` that takes an empty list of detections too."""
+    """``COCO.loadRes`` that also accepts an empty list of detections."""
     if results:
         return COCO.loadRes(coco, results)
     nothing = COCO()

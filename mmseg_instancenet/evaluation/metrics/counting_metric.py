@@ -33,7 +33,7 @@ class CountingMetric(BaseMetric):
 
     Compares ``pred_instance_map`` with ``gt_instance_map``, both (1, H, W) at the image's original size: in the test
     pipeline ``LoadInstanceMasks`` and ``MasksToMaps`` come after the resize. Pixels with ground truth -1 (crowds, void)
-    are left out of both maps. Where objects overlap, the ground truth is what ``MasksToMaps`` makes of them.
+    are left out of both maps. Where objects overlap, ``MasksToMaps`` decides the ground truth.
 
     Keys, t = 50, 55, .. 95 percent IoU:
 
@@ -73,7 +73,7 @@ class CountingMetric(BaseMetric):
             if truth_HW.shape != prediction_HW.shape:
                 raise ValueError(
                     f'expected gt_instance_map at the size {prediction_HW.shape} of pred_instance_map, the original size, got '
-                    f'{truth_HW.shape}: in the test pipeline LoadInstanceMasks comes after the resize'
+                    f'{truth_HW.shape}: put LoadInstanceMasks after the resize in the test pipeline'
                 )
             self.results.append(_metrics_of_image(label_overlap(truth_HW, prediction_HW)))
 

@@ -1,4 +1,4 @@
-"""Detections alone, as a file that plain Python reads."""
+"""Dump of detections to a file that plain Python reads."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from mmseg.registry import METRICS
 
 @METRICS.register_module()
 class DetectionsDump(DumpResults):
-    """Writes the detections of each image into a pickle file, and none of the maps from which they come.
+    """Writes the detections of each image to a pickle file, without the maps from which they were made.
 
     MMEngine's ``DumpResults`` keeps all that a data sample has: class map, instance map, embeddings and ground truth, 10 MB an
     image of COCO. Here an image is a dict of plain values of Python, which ``pickle.load`` reads without this package, torch

@@ -1,4 +1,4 @@
-"""mmseg's IoU for data sets whose list of classes has no background."""
+"""mmseg's IoU metric for data sets whose list of classes has no background."""
 
 from collections.abc import Sequence
 from typing import Any

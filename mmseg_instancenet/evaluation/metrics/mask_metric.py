@@ -1,4 +1,4 @@
-"""Base of the metrics on masks: predicted masks of an image beside those of the annotation file."""
+"""Base of the metrics that compare the predicted masks of an image with those of the annotation file."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -30,8 +30,8 @@ class MaskMetric(CocoInstanceMetric):
 
     The prediction is ``pred_instances`` (scores, labels, boxes, masks run-length encoded or (K, H, W)), the ground truth
     the COCO json of the data set (:class:`CocoInstanceDataset`) or ``ann_file``. Void is cut out of the predicted masks as
-    in :class:`CocoInstanceMetric`; masks without a pixel are left out. What is kept of an image and sent between
-    processes is what :meth:`compare` returns: numbers, no masks. Only images that were predicted count.
+    in :class:`CocoInstanceMetric`; masks without a pixel are left out. Only the result of :meth:`compare`, numbers without
+    masks, is kept of an image and sent between processes. Only images that were predicted count.
 
     Args:
         ann_file: COCO json; that of the data set unless given.
@@ -43,7 +43,7 @@ class MaskMetric(CocoInstanceMetric):
 
     @abstractmethod
     def compare(self, masks: ImageMasks, image_id: Any) -> Any:
-        """Compares the masks of an image; returns the part that :meth:`compute_metrics` reads."""
+        """Compares the masks of an image; returns its part of the input of :meth:`compute_metrics`."""
 
     def _process_sample(self, data_batch: dict, sample: dict, ann_file: str | None) -> None:
         if ann_file is None:
@@ -77,7 +77,7 @@ class MaskMetric(CocoInstanceMetric):
                 raise ValueError(
                     f'expected masks of the original size {size} of the image, got {mask["size"]} (img_id {image_id!r})'
                 )
-        # Falling score; among equals the earlier one first.
+        # By descending score; equal scores keep their order.
         order_K = [index for index in np.argsort(-scores_K, kind='stable') if coco_mask.area(masks_K[index]) > 0]
         objects: list[dict] = []
         crowds: list[dict] = []

@@ -12,7 +12,7 @@ from ..functional.mask_overlap import IOU_THRESHOLDS, mask_iou, match_greedily
 from .mask_metric import ImageMasks, MaskMetric
 
 _SHUFFLES = 10
-"""Random orders of the proposals, whose mean stands beside the recall of the scores."""
+"""Number of random orders of the proposals; their mean recall is reported beside that of the scores."""
 
 _CURVE_POINTS = 100
 """Numbers of proposals, at most, at which the curve is given."""
@@ -33,9 +33,9 @@ class ProposalRecallMetric(MaskMetric):
     overlap each other, as in label maps and in VOC, the two agree: a proposal can exceed 0.5 with one object only.
     n counts the proposals of each image; MCG's curves have the mean number over the images on their axis.
 
-    ``AR@n_random`` and ``AR50@n_random`` are the mean of ten random orders of the same proposals: what a score is worth is
-    the distance from them. Crowds and void are no objects; void is cut out of the proposals. Without any object all metrics
-    are NaN.
+    ``AR@n_random`` and ``AR50@n_random`` are the mean of ten random orders of the same proposals: their distance
+    shows the value of the scores. Crowds and void are no objects; void is cut out of the proposals. Without any object all
+    metrics are NaN.
 
     ``curve`` has all four at up to a hundred n, from 1 to the most proposals that an image has, close together where n is
     small. A test writes it into its json file, from which ``tools/analysis/plot_curves.py`` draws it.
@@ -88,7 +88,7 @@ class ProposalRecallMetric(MaskMetric):
             found_TN = np.zeros((len(IOU_THRESHOLDS), longest))
             for result in results:
                 found_TN[:, : result[key].shape[1]] += result[key]
-            # An image with fewer than n proposals has found all that it will.
+            # In an image with fewer than n proposals, all of them count.
             recall_TN = found_TN.cumsum(1) / (runs * objects or np.nan)
             for name, recall_N in {'AR': recall_TN.mean(0), 'AR50': recall_TN[0]}.items():
                 curve[f'{name}{suffix}'] = recall_N[numbers_P - 1].round(4).tolist()

@@ -14,14 +14,15 @@ from .mask_metric import ImageMasks, MaskMetric
 
 @METRICS.register_module()
 class RegionAveragePrecisionMetric(MaskMetric):
-    """AP^r (Hariharan et al., Simultaneous Detection and Segmentation, ECCV 2014), of which the papers on VOC report 0.5.
+    """AP^r, the average precision of regions (Hariharan et al., Simultaneous Detection and Segmentation, ECCV 2014).
+    Papers on VOC report it at an IoU of 0.5.
 
     The detections of a class over all images, by falling score; in its image each takes the object of its class that it
     overlaps most among those not yet taken (:func:`match_greedily`), and is right where that IoU *exceeds* the threshold.
     A second detection of an object is wrong. AP is the whole area under the interpolated precision-recall curve
     (:func:`average_precision`), not COCO's mean over 101 recalls, and nothing limits the number of detections.
 
-    Void counts for nobody, see :class:`MaskMetric`. Hariharan et al. have no crowds; here COCO's rule holds: a detection
+    Void is excluded, see :class:`MaskMetric`. Hariharan et al. have no crowds; here COCO's rule holds: a detection
     without an object that lies in a crowd of its class with more than the threshold of its own area is left out.
 
     Keys: ``APr_50`` and so on for each threshold, ``APr`` their mean; each is the mean over the classes that occur in the
@@ -54,7 +55,7 @@ class RegionAveragePrecisionMetric(MaskMetric):
         self.iou_thresholds, self.classwise = tuple(iou_thresholds), classwise
 
     def compare(self, masks: ImageMasks, image_id: Any) -> dict:
-        above_T = np.nextafter(self.iou_thresholds, 1)  # at least this is more than the threshold
+        above_T = np.nextafter(self.iou_thresholds, 1)  # the next float: an IoU has to exceed the threshold
         hit_TK = np.zeros((len(above_T), len(masks.masks_K)), bool)
         excused_TK = np.zeros_like(hit_TK)
         for label in np.unique(masks.labels_K):
@@ -86,7 +87,7 @@ class RegionAveragePrecisionMetric(MaskMetric):
             'hit_TK': np.zeros((num_thresholds, 0), bool),
             'excused_TK': np.zeros((num_thresholds, 0), bool),
             'objects_C': np.zeros(num_classes, int),
-        }  # also where no image was evaluated there is something to join
+        }  # so that there is an array to join if no image was evaluated
         label_K, score_K, hit_TK, excused_TK = (
             np.concatenate([nothing[key], *(result[key] for result in results)], axis=-1)
             for key in ('labels_K', 'scores_K', 'hit_TK', 'excused_TK')

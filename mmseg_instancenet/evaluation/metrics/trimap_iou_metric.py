@@ -1,4 +1,4 @@
-"""mIoU near the boundaries of the ground truth, as a function of how near (trimap)."""
+"""Trimap mIoU: mIoU near the boundaries of the ground truth, as a function of the distance."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ def boundary_distance(class_map_HW: np.ndarray) -> np.ndarray:
     A labelled pixel that touches (above, below, left or right) a pixel of another class, or a void one, has distance 1; any
     other labelled pixel 1 + the Euclidean distance to the nearest of these; void pixels and, where there is no boundary,
     all pixels have infinity. Void counts as another class because VOC's void *is* the boundary, drawn about five pixels
-    wide: the distance is then measured from the border of the void. (The paper does not say how the two meet; this is ours.)
+    wide: the distance is then measured from the border of the void. (The paper does not define this case.)
 
     Args:
         class_map_HW: (H, W) integers, 255 = void.
@@ -46,7 +46,7 @@ def boundary_distance(class_map_HW: np.ndarray) -> np.ndarray:
 
 
 def band_counts(predicted_HW: np.ndarray, true_HW: np.ndarray, num_classes: int, max_width: int) -> np.ndarray:
-    """Pixels of each class within each width of a boundary of the ground truth, void left out.
+    """Counts the pixels of each class within each width of a boundary of the ground truth, without void.
 
     Args:
         predicted_HW: (H, W) classes; those of void pixels are not read.
@@ -63,8 +63,8 @@ def band_counts(predicted_HW: np.ndarray, true_HW: np.ndarray, num_classes: int,
     """
     if predicted_HW.shape != true_HW.shape:
         raise ValueError(
-            f'expected pred_sem_seg of the size {true_HW.shape} of gt_sem_seg, got {predicted_HW.shape}; in the test '
-            'pipeline LoadInstanceMasks comes after a resize'
+            f'expected pred_sem_seg of the size {true_HW.shape} of gt_sem_seg, got {predicted_HW.shape}; put '
+            'LoadInstanceMasks after the resize in the test pipeline'
         )
     distance_HW = boundary_distance(true_HW)
     inside = distance_HW <= max_width
@@ -85,7 +85,7 @@ def band_counts(predicted_HW: np.ndarray, true_HW: np.ndarray, num_classes: int,
 
 
 def mean_iou(counts_3WC: np.ndarray) -> np.ndarray:
-    """mIoU in percent for each width, (W,): the mean over the classes that occur there, NaN where none does."""
+    """mIoU in percent for each width, (W,): the mean over the classes within that width, NaN if there are none."""
     both_WC, predicted_WC, true_WC = counts_3WC
     union_WC = predicted_WC + true_WC - both_WC
     iou_WC = np.where(union_WC > 0, both_WC / np.maximum(union_WC, 1), 0)
@@ -97,8 +97,8 @@ def mean_iou(counts_3WC: np.ndarray) -> np.ndarray:
 class TrimapIoUMetric(BaseMetric):
     """mIoU (percent) of the pixels within 1, 2, .. ``max_width`` pixels of a boundary of the ground truth.
 
-    As Kong & Fowlkes (2018, figure 9): a narrow band shows how sharp the boundaries are, a wide one approaches the mIoU. What
-    the boundary is, and how void comes in: :func:`boundary_distance`. A width counts the pixels on each side. Class maps
+    As Kong & Fowlkes (2018, figure 9): a narrow band shows how sharp the boundaries are, a wide one approaches the mIoU.
+    :func:`boundary_distance` defines the boundary and the treatment of void. A width counts the pixels on each side. Class maps
     are those of :class:`ForegroundIoUMetric`: 0 is the background, class k of the data set is k + 1. Pixels of all
     images are counted together, classes that occur at no pixel of a band are left out of its mean.
 

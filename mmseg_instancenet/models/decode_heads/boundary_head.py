@@ -1,4 +1,4 @@
-"""Embeddings from several stages of a backbone, fused to one boundary."""
+"""Boundary head: embeddings from several stages of a backbone, fused to one boundary."""
 
 from collections.abc import Sequence
 
@@ -26,8 +26,8 @@ class BoundaryHead(BaseDecodeHead):
     scaled to unit length and fused: a line of one pixel has no place on a map of a quarter of the image's size, and the
     nearest label of each of its cells would lose three pixels of four.
 
-    Two phases (:meth:`set_phase`). In the phase ``'embedding'`` ``loss_embedding`` trains the embedding of each stage to tell two
-    groups apart, boundary and not; its keys get the stage's number. In the phase ``'fusion'``, in which a head begins, the
+    Two phases (:meth:`set_phase`). In the phase ``'embedding'`` ``loss_embedding`` trains the embedding of each stage to separate
+    two groups, boundary and not; its keys get the stage's number. In the phase ``'fusion'``, in which a head begins, the
     logistic loss trains everything. ``BoundaryPhaseHook(until=..)`` puts the first before the second; a comparison without it
     trains everything from the start. The second phase trains the fusion layer, so there is no way to leave out the second phase.
 
@@ -57,7 +57,9 @@ class BoundaryHead(BaseDecodeHead):
         loss_decode: dict | None = None,
     ) -> None:
         if embedding_dims < 2:
-            raise ValueError(f'expected embedding_dims >= 2, values whose directions can turn, got {embedding_dims}')
+            raise ValueError(
+                f'expected embedding_dims >= 2, since a single value has only two directions, got {embedding_dims}'
+            )
         if len(in_channels) != len(in_index) or not in_channels:
             raise ValueError(f'expected in_channels for each stage of in_index, got {in_channels} for {in_index}')
         super().__init__(
@@ -77,13 +79,14 @@ class BoundaryHead(BaseDecodeHead):
         self.set_phase('fusion')
 
     def set_phase(self, phase: str) -> None:
-        """Chooses what trains the head from now on: the losses on 'embedding', or the logistic loss after 'fusion'."""
+        """Sets the phase of training: 'embedding' (losses on the embeddings) or 'fusion' (logistic loss on the fused
+        boundary)."""
         if phase not in ('embedding', 'fusion'):
             raise ValueError(f"expected the phase 'embedding' or 'fusion', got {phase!r}")
         if phase == 'embedding' and self.loss_embedding is None:
             raise ValueError(
                 "BoundaryHead has no loss_embedding to train with in the phase 'embedding': add loss_embedding=dict(type="
-                "'SphericalPairLoss') to decode_head, or leave away the BoundaryPhaseHook"
+                "'SphericalPairLoss') to decode_head, or remove the BoundaryPhaseHook"
             )
         self.phase = phase
 
@@ -97,16 +100,16 @@ class BoundaryHead(BaseDecodeHead):
         return torch.cat([_interpolate(x, maps[0].shape[2:]) for x in maps], dim=1)
 
     def directions(self, output_NEhw: Tensor) -> Tensor:
-        """The unit vectors of each stage, (N, S, D, h, w) float32, of what ``forward`` returned."""
+        """The unit vectors of each stage, (N, S, D, h, w) float32, from the output of ``forward``."""
         stages_NSDhw = output_NEhw.float().unflatten(1, (len(self.conv_embedding), self.embedding_dims))
         return unit_vectors(stages_NSDhw, dim=2)
 
     def fuse(self, output_NEhw: Tensor) -> Tensor:
-        """The logit of a boundary, (N, 1, h, w) of what ``forward`` returned."""
+        """The logit of a boundary, (N, 1, h, w), from the output of ``forward``."""
         return self.cls_seg(self.directions(output_NEhw).flatten(1, 2))
 
     def loss_by_feat(self, seg_logits: Tensor, batch_data_samples: SampleList) -> dict[str, Tensor]:
-        """The losses of the phase, at the size of the labels."""
+        """Computes the losses of the current phase, at the size of the labels."""
         fused = self.phase == 'fusion'
         names = ['gt_sem_seg'] if fused else ['gt_sem_seg', 'gt_instance_map']
         missing = [name for name in names if name not in batch_data_samples[0]]

@@ -1,4 +1,4 @@
-"""The dense feature map inside an mmseg decode head, and the scores that the head makes of it."""
+"""Access to the dense feature map inside an mmseg decode head, and the kind of the head's scores."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,16 +10,16 @@ from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from torch import Tensor, nn
 
 _CHANNEL_NAMES = ('out_channels', 'num_features', 'out_features')
-"""Under which layers keep the number of channels that they give."""
+"""Attributes in which layers store their number of output channels."""
 
 
 @dataclass(frozen=True)
 class FeatureSource:
-    """A dense feature map of a head.
+    """The place of a dense feature map in a head.
 
     module: the module that the map enters or leaves.
     end: 'input' or 'output' of the module; 'inputs' for the ``index``-th of the maps that enter the head ``module``.
-    channels: of the map; ``None`` where it cannot be told before the map is seen.
+    channels: of the map; ``None`` if unknown before a forward pass.
     index: which map of several.
     before: the dropout that the map passes before it enters ``module``, if there is one. The map is taken before it.
     """
@@ -32,7 +32,7 @@ class FeatureSource:
 
 
 def find_features(head: nn.Module, name: str | None = None) -> FeatureSource:
-    """Finds the module of a decode head that has the feature map of all pixels.
+    """Finds the module of a decode head through which the feature map of all pixels passes.
 
     That which enters its last ``conv_seg``, before dropout (all heads that classify each pixel by a convolution); else the mask
     features of its pixel decoder (heads with queries); else the map of the backbone or neck that enters the head.
@@ -52,7 +52,7 @@ def find_features(head: nn.Module, name: str | None = None) -> FeatureSource:
                 f'embedding.features: {type(head).__name__} has no module {name!r}; it has {", ".join(near)}'
             )
         return FeatureSource(modules[name], 'output', _channels_after(modules[name]))
-    # The head's own comes first among the modules, those of heads inside it follow.
+    # The modules of the head itself come first, those of heads inside it follow.
     owners = {
         module: convolution
         for module in modules.values()
@@ -61,7 +61,7 @@ def find_features(head: nn.Module, name: str | None = None) -> FeatureSource:
     if owners:
         owner = head if head in owners else list(owners)[-1]
         convolution = owners[owner]
-        dropout = getattr(owner, 'dropout', None)  # None where its rate is 0
+        dropout = getattr(owner, 'dropout', None)  # None if its rate is 0
         return FeatureSource(convolution, 'input', convolution.in_channels, before=dropout)
     decoder = getattr(head, 'pixel_decoder', None)
     if decoder is not None and hasattr(decoder, 'mask_feature'):
@@ -77,7 +77,8 @@ def find_features(head: nn.Module, name: str | None = None) -> FeatureSource:
 
 @contextmanager
 def listen(source: FeatureSource) -> Iterator[list[Tensor]]:
-    """Within it, the map of the last pass through ``source`` is the one entry of the list that it gives (empty before)."""
+    """Context manager that yields a list, empty at first; its one entry is the feature map of the last forward pass
+    through ``source``."""
     seen: list[Tensor] = []
     before_dropout: list[Tensor] = []
 
@@ -103,7 +104,7 @@ def listen(source: FeatureSource) -> Iterator[list[Tensor]]:
     elif source.end == 'input':
         handles.append(source.module.register_forward_pre_hook(enters))
     else:
-        source.module.forward = forward  # mmseg's heads call it themselves, past the hooks
+        source.module.forward = forward  # mmseg's heads call forward directly, which skips hooks
     if source.before is not None:
         handles.append(source.before.register_forward_pre_hook(enters_dropout))
     try:
@@ -116,7 +117,7 @@ def listen(source: FeatureSource) -> Iterator[list[Tensor]]:
 
 
 def _channels_after(module: nn.Module) -> int | None:
-    """Channels of the output, by the last layer that tells: ``None`` if none does."""
+    """Number of output channels of a module, read from its last layer with such a number; ``None`` if no layer has one."""
     for layer in reversed(list(module.modules())):
         for name in _CHANNEL_NAMES:
             if isinstance(getattr(layer, name, None), int):
@@ -125,7 +126,7 @@ def _channels_after(module: nn.Module) -> int | None:
 
 
 def resizes_scores_only(head: nn.Module) -> bool:
-    """Whether ``head.predict`` does no more to what ``head.forward`` returns than resize it to the input."""
+    """Whether ``head.predict`` only resizes the output of ``head.forward`` to the input."""
     return (
         isinstance(head, BaseDecodeHead)
         and type(head).predict is BaseDecodeHead.predict

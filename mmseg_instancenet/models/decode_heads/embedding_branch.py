@@ -1,4 +1,4 @@
-"""An embedding branch beside any mmseg decode head."""
+"""An embedding branch for any mmseg decode head."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +21,8 @@ threshold of 1.2 tells apart with weights of order one; at -1 to 1 the branch wo
 
 
 class EmbeddingBranch:
-    """Adds D embedding values a pixel to a decode head (Gao 2020, "Network architecture"); the head itself stays as it is.
+    """Adds D embedding values for each pixel to a decode head (Gao 2020, "Network architecture"); the head itself is
+    unchanged.
 
     The branch is one 1 x 1 convolution (or two, see ``hidden_channels``) on the feature map from which the head makes its class
     scores; dropout acts on the scores only. It gives the head two more modules, ``conv_embedding`` and ``loss_embedding``, so
@@ -37,7 +38,7 @@ class EmbeddingBranch:
         coordinates: give the branch the position of each pixel in the whole image besides the features, so that look-alike
             objects can differ. Right under resizing, crops, padding and flips, which it reads from the data samples'
             ``homography_matrix``.
-        pixels_per_unit: add the position of each pixel in the network's input, or in the window of it that is looked at, to the
+        pixels_per_unit: add the position of each pixel in the network's input, or in the current window of it, to the
             first two embedding values (x, then y), in units of this many pixels, so that the branch learns how far it is to
             the middle of the object: semi-convolutional embeddings (Novotny et al., ECCV 2018, equation 4). Objects in
             different places then differ before anything is learned, whatever they look like. For compact objects; about a
@@ -48,8 +49,8 @@ class EmbeddingBranch:
         hidden_channels: width of a 1 x 1 convolution and ReLU before the last one of the branch; ``None`` for none, as in both
             papers. With ``coordinates`` on a sphere it is needed: a linear function of the position turns a row of objects
             into one arc, on which no two neighbours can lie at right angles.
-        unit_length: scale every embedding to length 1, for losses and groupers that see directions alone
-            (``SphericalPairLoss``, kernel 'cosine'): what follows then agrees on what is near.
+        unit_length: scale every embedding to length 1, for losses and groupers that use directions only
+            (``SphericalPairLoss``, kernel 'cosine'), so that all of them compare the same embeddings.
 
     Example:
         >>> from mmseg.models.decode_heads import FCNHead
@@ -76,7 +77,7 @@ class EmbeddingBranch:
         if head.out_channels != head.num_classes:
             raise ValueError(
                 f'expected one score a class, background included ({head.num_classes}), got out_channels={head.out_channels}; '
-                'leave out_channels away'
+                'remove out_channels from the config'
             )
         self.head, self.dims = head, dims
         self.coordinates, self.pixels_per_unit, self.unit_length = coordinates, pixels_per_unit, unit_length
@@ -99,18 +100,18 @@ class EmbeddingBranch:
 
     @property
     def loss_embedding(self) -> nn.Module | None:
-        """The loss on embeddings."""
+        """Computes the loss on embeddings."""
         return self.head.loss_embedding
 
     def init_weights(self) -> None:
-        """Draws the weights: Xavier's, as in the paper."""
+        """Initialises the weights by Xavier's method, as in the paper."""
         for layer in self.head.conv_embedding.modules():
             if isinstance(layer, nn.Conv2d):
                 xavier_init(layer, distribution='uniform')
 
     @contextmanager
     def listening(self) -> Iterator[list[Tensor]]:
-        """Within it, a pass through the head puts its feature map into the list that this gives."""
+        """Context manager that yields a list with the feature map of the last forward pass through the head."""
         with listen(self.source) as features:
             yield features
 
@@ -121,7 +122,7 @@ class EmbeddingBranch:
         input_size: tuple[int, int],
         origin: tuple[int, int] = (0, 0),
     ) -> Tensor:
-        """The embeddings (N, D, h, w) of a pass.
+        """Computes the embeddings (N, D, h, w) of a forward pass.
 
         Args:
             features: the list of :meth:`listening` after the pass.
@@ -142,7 +143,8 @@ class EmbeddingBranch:
         return embeddings
 
     def check_samples(self, data_samples: SampleList) -> None:
-        """Raises ValueError where a training would lack its loss or the maps that this reads."""
+        """Raises ValueError if the training has no loss on embeddings, or if the data samples lack a label map or have
+        maps of another size."""
         self._loss_to_train()
         missing = [name for name in ('gt_sem_seg', 'gt_instance_map') if name not in data_samples[0]]
         if missing:
@@ -160,7 +162,7 @@ class EmbeddingBranch:
                 )
 
     def loss(self, features: Sequence[Tensor], data_samples: SampleList) -> dict[str, Tensor]:
-        """The losses on the embeddings of a pass in training, at the size of the feature map."""
+        """The losses on the embeddings of a forward pass in training, at the size of the feature map."""
         instance_map_NHW, class_map_NHW = (
             torch.cat([sample.get(name).data for sample in data_samples]) for name in ('gt_instance_map', 'gt_sem_seg')
         )
@@ -183,8 +185,8 @@ class EmbeddingBranch:
         name = type(self.source.module).__name__
         if not features:
             raise RuntimeError(
-                f'embedding: the pass through {type(self.head).__name__} did not use its {name}, whose map the embedding '
-                'is made of; name another module by embedding.features'
+                f'embedding: the forward pass of {type(self.head).__name__} did not use its {name}, whose output the '
+                'embedding needs; name another module by embedding.features'
             )
         feature = features[0]
         if not isinstance(feature, Tensor) or feature.dim() != 4:

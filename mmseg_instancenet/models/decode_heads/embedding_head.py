@@ -12,7 +12,7 @@ from .embedding_branch import EmbeddingBranch
 
 
 class EmbeddingMixin(BaseDecodeHead):
-    """A decode head that trains embeddings by its own ``loss``, in any segmentor and as an auxiliary head too.
+    """Base of decode heads that train embeddings by their own ``loss``, in any segmentor and also as auxiliary heads.
 
     ``EmbeddingSegmentor(embedding=...)`` gives any head such a branch without this. Scores, ``forward`` and ``predict`` stay
     mmseg's.

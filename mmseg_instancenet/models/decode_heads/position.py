@@ -1,4 +1,4 @@
-"""The position of pixels, added to their embeddings or turning them."""
+"""Coordinates of pixels in embeddings: added to two values, or as a rotation."""
 
 import torch
 from torch import Tensor
@@ -20,7 +20,8 @@ def add_position(embeddings_NDhw: Tensor, position_2hw: Tensor) -> Tensor:
 
 
 def rotate_by_position(embeddings_NDhw: Tensor, position_2hw: Tensor) -> Tensor:
-    r"""Turns embeddings on the sphere by their position: what :func:`add_position` is in the plane.
+    r"""Rotates embeddings on the sphere by the position of their pixels; the counterpart of :func:`add_position` for
+    unit vectors.
 
     Values f and F + f, with F = D / 2, are turned as one pair by the angle
 

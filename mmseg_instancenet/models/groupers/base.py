@@ -1,4 +1,4 @@
-"""Base of the groupers: the regions in which groups are found, and the steps after it."""
+"""Base of the groupers: regions in which groups are found, size limits, and joining of leftover pixels."""
 
 import warnings
 from abc import ABCMeta, abstractmethod
@@ -60,12 +60,12 @@ class Grouper(nn.Module, metaclass=ABCMeta):
             raise ValueError(f'expected max_groups >= 1, got {max_groups}')
         if background_groups and (connected or not class_agnostic):
             raise ValueError(
-                'expected background_groups=True with class_agnostic=True and connected=False: within its own class the '
-                'background has nothing to be told from'
+                'expected background_groups=True with class_agnostic=True and connected=False, got '
+                f'class_agnostic={class_agnostic} and connected={connected}'
             )
         self.class_agnostic, self.background_groups, self.connected = class_agnostic, background_groups, connected
         self.min_size, self.max_instances, self.max_groups = min_size, max_instances, max_groups
-        # How embeddings are compared, for all that happens to groups; a child may set other values.
+        # How embeddings are compared in every step; a subclass may set other values.
         self.norm, self.only_directions = 2.0, False
         self._warned_of_groups = False
 
@@ -74,10 +74,11 @@ class Grouper(nn.Module, metaclass=ABCMeta):
         """Groups the pixels of one region: (N, D) embeddings, N >= 1, to (N,) labels 1, 2, ..; 0 for a pixel without a group."""
 
     def check_margins(self, margins: EmbeddingMargins) -> None:
-        """Called once with the margins of the loss, where the loss has them."""
+        """Checks the settings against the margins of the loss; called once, for a loss that has margins."""
 
     def regions(self, class_map: Tensor) -> Tensor:
-        """Within which pixels groups are found: the classes, or 1 for any class if ``class_agnostic``; 0 = nowhere."""
+        """Regions in which groups are found, a map of integers: the classes, or 1 for all classes if
+        ``class_agnostic``; 0 = no region."""
         grouped = (class_map >= (0 if self.background_groups else 1)) & (class_map != IGNORED_CLASS)
         return torch.where(grouped, 1 if self.class_agnostic else class_map, 0)
 
@@ -95,7 +96,7 @@ class Grouper(nn.Module, metaclass=ABCMeta):
 
         Raises:
             ValueError: if shapes or settings do not fit, or an embedding is not finite.
-            TypeError: if an argument is no tensor, or the class map is left out where classes are told apart.
+            TypeError: if an argument is no tensor, or the class map is missing and ``class_agnostic`` is False.
         """
         check_tensors(embeddings=embeddings_Dhw, class_map=class_map_hw)
         if class_map_hw is None:
@@ -113,7 +114,7 @@ class Grouper(nn.Module, metaclass=ABCMeta):
         return self.group_map(self.prepare(embeddings_Dhw), self.regions(class_map_hw))
 
     def prepare(self, embeddings_Dhw: Tensor) -> Tensor:
-        """Embeddings as this grouper compares them, (D, h, w) float32: of length 1 where only directions count.
+        """Prepares embeddings for comparison, (D, h, w) float32: scaled to length 1 if only directions matter.
 
         One whose length overflows becomes NaN, which the grouping refuses.
         """
@@ -124,8 +125,8 @@ class Grouper(nn.Module, metaclass=ABCMeta):
         return torch.where(has_length_hw, unit_vectors(embeddings_Dhw, dim=0), torch.nan)
 
     def compared(self, embeddings_Dhw: Tensor) -> Tensor:
-        """Selects the values of prepared embeddings that distances use, (E, h, w): all, unless a subclass leaves the last ones
-        out. Means of groups and distances to them are of these alone."""
+        """Selects the values of prepared embeddings that enter distances and means of groups, (E, h, w): all of them,
+        unless a subclass leaves out the last ones."""
         return embeddings_Dhw
 
     def group_map(self, embeddings_Dhw: Tensor, region_hw: Tensor) -> Tensor:
@@ -160,7 +161,7 @@ class Grouper(nn.Module, metaclass=ABCMeta):
         kept_hw = renumber(labels_hw, keep_K)
         if self.connected:
             small_hw = renumber(labels_hw, ~keep_K)
-            if stopped:  # what the grouping did not come to: every pixel for itself
+            if stopped:  # each pixel that was not grouped is a small group of its own
                 left_hw = (region_hw > 0) & (labels_hw == 0)
                 small_hw[left_hw] = small_hw.max() + 1 + torch.arange(int(left_hw.sum()), device=small_hw.device)
             join_touching(self.compared(embeddings_Dhw), kept_hw, small_hw, region_hw, self.norm)
@@ -171,7 +172,7 @@ class Grouper(nn.Module, metaclass=ABCMeta):
         return renumber(kept_hw, _largest(torch.bincount(kept_hw.reshape(-1)), self.max_instances))
 
     def _join_nearest(self, embeddings_Dhw: Tensor, kept_hw: Tensor, region_hw: Tensor) -> None:
-        """Lets pixels without a group join the group of their region whose mean embedding is nearest, in place."""
+        """Assigns pixels without a group to the group of their region with the nearest mean embedding, in place."""
         lost_hw = (region_hw > 0) & (kept_hw == 0)
         if not lost_hw.any() or not kept_hw.any():
             return
@@ -187,7 +188,7 @@ class Grouper(nn.Module, metaclass=ABCMeta):
                 kept_hw.view(-1)[pixel_B] = kept[distance_BK.argmin(1)] + 1
 
     def _warn_of_groups(self, count: int) -> None:
-        """Warns once of more groups than ``max_groups``."""
+        """Warns once if there are more groups than ``max_groups``."""
         if not self._warned_of_groups:
             self._warned_of_groups = True
             warnings.warn(
@@ -203,11 +204,11 @@ class Grouper(nn.Module, metaclass=ABCMeta):
 def join_touching(
     embeddings_Dhw: Tensor, labels_hw: Tensor, small_hw: Tensor, region_hw: Tensor, norm: float = 2.0
 ) -> None:
-    """Lets each small group join the group of its region that it touches and whose mean embedding is nearest, in place.
+    """Joins each small group to the group of its region that it touches and whose mean embedding is nearest, in place.
 
     A group touches another one where a pixel of it has a pixel of the other among its eight neighbours. Small groups that
-    touch only small ones come next: they touch the groups that those have joined, and so on. What touches none in the end
-    stays without. Means are those of the groups before anything joins, compared with that of the small group; among equals the
+    touch only small ones come next: they touch the groups that those have joined, and so on. Small groups that touch none in the
+    end stay without. Means are those of the groups before anything joins, compared with that of the small group; among equals the
     group with the lowest number is taken. A mean that is not finite is farther than all others.
 
     Time: one pass over the pairs of touching groups, of which there are at most eight a pixel. Peak memory above the inputs: a
@@ -229,16 +230,16 @@ def join_touching(
     count, small_count = int(labels_hw.max()), int(small_hw.max())
     if count == 0 or small_count == 0:
         return
-    # All in one numbering: groups 1 .. count, small groups from count + 1.
+    # One numbering for all: groups 1 .. count, small groups from count + 1.
     united_hw = torch.where(small_hw > 0, small_hw + count, labels_hw)
     mean_KD = group_means(embeddings_Dhw, united_hw, count + small_count)
-    # The group that each has become; 0 for small groups that have not joined one.
+    # The group that each has joined; 0 for small groups that have not joined one.
     joined_K = torch.arange(count + small_count + 1, device=labels_hw.device)
     joined_K[count + 1 :] = 0
     first_Q, second_Q = _touching_pairs(united_hw, region_hw)
     pairs_K = torch.bincount(first_Q, minlength=len(joined_K))
     start_K = pairs_K.cumsum(0) - pairs_K
-    # Of the neighbours of what has joined last: whatever has joined before has had its turn.
+    # Only neighbours of the last ones to join: those of earlier ones have been processed.
     new_N = joined_K[1 : count + 1]
     while len(new_N):
         pairs_N = pairs_K[new_N]
@@ -275,9 +276,10 @@ def _touching_pairs(labels_hw: Tensor, region_hw: Tensor) -> tuple[Tensor, Tenso
 
 
 def _largest(size_K: Tensor, count: int) -> Tensor:
-    """Marks the labels of the ``count`` largest groups: (K,) bool, by sizes; never one of size 0, nor entry 0 (no group)."""
+    """Marks the labels of the ``count`` largest groups by their sizes: (K,) bool; never an empty group, nor entry 0 (no
+    group)."""
     size_K = size_K.clone()
     size_K[0] = 0
-    # A stable order: among equals the one found first stays.
+    # A stable sort: of groups of equal size, the one found first is kept.
     order_K = torch.sort(size_K, descending=True, stable=True).indices
     return (size_K > 0).index_fill_(0, order_K[count:], False)

@@ -1,4 +1,4 @@
-"""InstanceNet's two post-processings: center-fixed and center-shift (Gao 2020, figure 3 d and e)."""
+"""InstanceNet's two ways to group pixels: center-fixed and center-shift (Gao 2020, figure 3 d and e)."""
 
 import math
 import warnings
@@ -41,7 +41,7 @@ def group_by_centers(
         norm: order of the norm of ``distance='norm'``.
         distance: 'norm' for :math:`\|x - c\|_n`, 'cosine' for :math:`1 - \cos(x, c)`, which suits embeddings on a sphere.
             Embeddings without a direction (shorter than 1e-12) are alike, and at right angles to all others.
-        max_groups: stop after this many groups; what is untagged then gets 0. ``None`` for all.
+        max_groups: stop after this many groups; untagged pixels then get 0. ``None`` for all.
         generator: source of the random draws, on the CPU, so that every device draws alike.
 
     Returns:
@@ -78,7 +78,7 @@ def group_by_centers(
             if shift:
                 for _ in range(_MAX_SHIFTS):
                     moved_M = _distance_to(x_MD, x_MD[inside_M].mean(0), norm, distance) <= threshold
-                    # For norms other than 2 the mean of a ring can have nothing around it: keep what there was.
+                    # For norms other than 2 there may be no embedding near the mean of a ring: keep the last members.
                     if torch.equal(moved_M, inside_M) or not moved_M.any():
                         break
                     inside_M = moved_M
@@ -89,14 +89,15 @@ def group_by_centers(
 
 
 def _directions(x_ND: Tensor) -> Tensor:
-    """Unit vectors; those without a direction point along an axis of their own."""
+    """Unit vectors; a zero vector becomes the unit vector of one additional axis."""
     unit_ND = unit_vectors(x_ND, dim=1)
     lost_N = (unit_ND == 0).all(1)
     return torch.cat([unit_ND, lost_N[:, None].to(unit_ND)], dim=1) if lost_N.any() else unit_ND
 
 
 def _distance_to(x_ND: Tensor, center_D: Tensor, norm: float, distance: Distance) -> Tensor:
-    """Distance of each embedding to a centre, (N,): the norm of the difference, or 1 - cosine of unit vectors to any centre."""
+    """Distance of each embedding to a centre, (N,): the norm of the difference, or 1 - cosine of a unit vector and the
+    centre."""
     if distance == 'cosine':
         return 1 - x_ND @ unit_vectors(center_D, dim=0)
     return torch.linalg.vector_norm(x_ND - center_D, ord=norm, dim=1)
@@ -155,7 +156,7 @@ class CenterGrouping(Grouper):
         )
 
     def check_margins(self, margins: EmbeddingMargins) -> None:
-        """Warns where the threshold can split or merge objects even if the loss is zero.
+        """Warns if the threshold can split or merge objects even at a loss of zero.
 
         The pixels of an object then lie within ``margins.within`` of its mean, and the means of two objects at least
         ``margins.between`` apart. Around any pixel of an object a threshold of 2 within takes in all of its pixels; one below

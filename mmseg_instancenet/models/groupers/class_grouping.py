@@ -1,4 +1,4 @@
-"""The baseline: classes without embeddings."""
+"""Baseline: groups from the class map alone, without embeddings."""
 
 import torch
 from mmseg.registry import MODELS
@@ -9,9 +9,9 @@ from .base import Grouper
 
 @MODELS.register_module()
 class ClassGrouping(Grouper):
-    """One group for each class, or with ``connected=True`` one for each connected component of a class.
+    """Makes one group of each class, or with ``connected=True`` of each connected component of a class.
 
-    Looks at no embedding: what a grouping by embeddings has to beat. Args: those of :class:`Grouper`.
+    Groupings by embeddings have to be better than this. Args: those of :class:`Grouper`.
 
     Example:
         >>> ClassGrouping(connected=True)(torch.zeros(1, 1, 3), torch.tensor([[2, 0, 2]]))

@@ -19,10 +19,11 @@ from ..mean_shift.pruning import Neighbourhood, neighbourhoods, reach_of
 from .base import Grouper
 
 _FAR_REACH = 0.01
-"""Attraction by another group, over that by the own one, above which groups merge within the iterations on an image."""
+"""Groups merge within the iterations on an image if another group attracts a pixel more than 1 % as strongly as its own."""
 
 _LARGE = 4096
-"""Number of embeddings from which on shortcuts save time on a CPU. Pruning was never measured on a GPU, and is not done there."""
+"""From this number of embeddings on, pruning and merging save time on a CPU. It was never measured
+on a GPU, where pruning is not used."""
 
 _MAX_KEYS = 1024
 """Number of keys that represent a cluster in a kernel mean: the mean of a cluster one bandwidth wide is then off by a thirtieth
@@ -42,8 +43,8 @@ def group_by_mean_shift(
     r"""Clusters embeddings: blurring mean shift until convergence, then merging of modes closer than the bandwidth.
 
     Iterations of :func:`mean_shift` run until no embedding moves by more than ``tolerance`` bandwidths, or until ``max_loops``
-    are done: the kernel reaches everywhere, so blurring would go on merging groups, ever more slowly, and never end by
-    itself. Then embeddings closer together than the bandwidth :math:`1 / \sqrt\delta` are one group (:func:`merge_modes`).
+    are done: the kernel is positive everywhere, so blurring would go on merging groups, ever more slowly, without
+    end. Then embeddings closer together than the bandwidth :math:`1 / \sqrt\delta` are one group (:func:`merge_modes`).
     Every pixel is assigned; there is no limit to the number of groups; the order of the pixels does not matter.
 
     Below 4096 embeddings every iteration is computed as defined. From there on two shortcuts are taken whose effect is far
@@ -52,7 +53,7 @@ def group_by_mean_shift(
     skipped, and 1024 keys represent a larger cluster (:func:`~.pruning.neighbourhoods`).
 
     Time: P^2 D operations in the first iteration at most, P D times a few thousand where the embeddings lie in clusters; later
-    iterations cost what has not been merged yet. Peak memory above the input: linear in P x D.
+    iterations process only embeddings that are not merged yet. Peak memory above the input: linear in P x D.
 
     Args:
         x_PD: (P, D) embeddings, P >= 1.
@@ -79,7 +80,7 @@ def group_by_mean_shift(
     settings = KernelSettings(concentration, kernel, step_size)
     settings.check()
     check_finite(x_PD.float().norm(dim=1))  # a length that overflows leaves no direction
-    # A cell's diagonal is at most one bandwidth in any number of dimensions: merge_modes would join what lies in it.
+    # A cell's diagonal is at most one bandwidth in any number of dimensions: merge_modes would join its embeddings.
     cell = settings.bandwidth / max(8, x_PD.shape[1] ** 0.5)
     x_MD, mass_M = prepare(x_PD, kernel), None
     merged_P = torch.arange(len(x_PD), device=x_PD.device)  # which of the M each embedding has become
@@ -94,7 +95,7 @@ def group_by_mean_shift(
 
 
 def _iteration(x_MD: Tensor, log_mass_M: Tensor | None, settings: KernelSettings) -> Tensor:
-    """One iteration, (M, D): over all pairs, or over each neighbourhood's keys where pruning saves time."""
+    """One iteration, (M, D): over all pairs, or over the keys of each neighbourhood if pruning saves time."""
     parts = _neighbourhoods(x_MD, log_mass_M, settings) if x_MD.device.type == 'cpu' and len(x_MD) >= _LARGE else []
     if not parts:
         return shift(x_MD[None], x_MD[None], None if log_mass_M is None else log_mass_M[None], settings)[0]
@@ -107,8 +108,8 @@ def _iteration(x_MD: Tensor, log_mass_M: Tensor | None, settings: KernelSettings
 def _neighbourhoods(x_MD: Tensor, log_mass_M: Tensor | None, settings: KernelSettings) -> list[Neighbourhood]:
     if log_mass_M is None:
         log_mass_M = x_MD.new_zeros(len(x_MD))
-    # Pruning looks at distances. On unit vectors both kernels depend on these alone, but to the cosine kernel everything is
-    # equally near to a vector without direction.
+    # Pruning compares distances. On unit vectors both kernels depend only on these, but for the cosine kernel a vector without
+    # direction is equally near to all others.
     is_outlier_M = x_MD.norm(dim=1) <= MIN_LENGTH if settings.kernel == 'cosine' else None
     reach = reach_of(log_mass_M, settings.bandwidth)
     return neighbourhoods(x_MD, log_mass_M, settings.bandwidth, reach, _MAX_KEYS, is_outlier_M)
@@ -122,13 +123,13 @@ def _check_loops(max_loops: int, tolerance: float) -> None:
 
 
 def attraction_ratio(concentration: float, kernel: Kernel, margins: EmbeddingMargins, size_ratio: float) -> float:
-    r"""Attraction of pixels by another group over that by their own group.
+    r"""Attraction of pixels by another group, relative to that by their own group.
 
     .. math:: r \, e^{-\delta (1 - \cos\theta)} \quad\text{or}\quad r \, e^{-\delta g^2 / 2}
 
     for groups as far apart as the loss makes them (an angle :math:`\theta`, or a gap g between pixels), r the ratio of their
     sizes. Where it is not small, blurring merges the two. 0 where the distance of the loss gives no bound on the
-    kernel's (a norm, and a kernel that sees directions alone).
+    kernel's (a norm, and a kernel that depends on directions only).
 
     Example:
         >>> margins = EmbeddingMargins('cosine', 0.0, 1.0)  # a margin of 0.5: right angles
@@ -149,13 +150,13 @@ class MeanShiftGrouping(Grouper):
 
     - :func:`mean_shift` computes the iterations in training: ``RecurrentLoss`` takes the embeddings after each from
       :meth:`loops`, and the network is trained through them. Every pair of pixels counts.
-    - :func:`group_by_mean_shift` computes the groups at test time, as a model's ``grouper``. It iterates until the embeddings
-      rest, with shortcuts where there are many.
+    - :func:`group_by_mean_shift` computes the groups at test time, as a model's ``grouper``. It iterates until
+      convergence, with shortcuts for many embeddings.
 
     Args:
         concentration: delta. 100 is the authors' code for digits and proposals (kernel bandwidth 0.1), 25 for VOC (0.2). The
-            paper's text says 3 / (1 - alpha), that is 6 for a margin of 0.5, at which a large group attracts small
-            ones across the margin and swallows them within a few iterations: there is a warning (see :func:`attraction_ratio`).
+            paper's text gives 3 / (1 - alpha), that is 6 for a margin of 0.5, at which a large group attracts small
+            ones across the margin and absorbs them within a few iterations: there is a warning (see :func:`attraction_ratio`).
         kernel: 'cosine' for embeddings on a sphere (``SphericalPairLoss``), 'norm' for others (``DiscriminativeLoss``).
         step_size: eta in (0, 1]; 1 is the paper's.
         max_loops: largest number of iterations at test time.
@@ -190,14 +191,14 @@ class MeanShiftGrouping(Grouper):
         self._warned = False
 
     def group(self, x_ND: Tensor) -> Tensor:
-        # The smallest group that is kept bounds the ratio of sizes; those of the groups are not known before.
+        # The smallest group that is kept bounds the ratio of sizes; the sizes of the groups are not known yet.
         self.warn_if_groups_merge(len(x_ND) / self.min_size)
         return group_by_mean_shift(
             x_ND, **self.kernel_settings._asdict(), max_loops=self.max_loops, tolerance=self.tolerance
         )
 
     def loops(self, embeddings_NDHW: Tensor, region_NHW: Tensor) -> Iterator[Tensor]:
-        """The embedding maps (N, D, H, W) before the first iteration, after it, after the second, and so on without end.
+        """Yields the embedding maps (N, D, H, W) after 0, 1, 2, .. iterations (endless).
 
         Args:
             embeddings_NDHW: (N, D, H, W) floating point.
@@ -216,7 +217,7 @@ class MeanShiftGrouping(Grouper):
             yield shifted_NPD.transpose(1, 2).reshape(shape)
 
     def _shift_regions(self, x_NPD: Tensor, region_NP: Tensor) -> Iterator[Tensor]:
-        """One mean shift for each region of each image."""
+        """Runs one mean shift for each region of each image."""
         indices = [
             (region_NP[image] == region).nonzero().squeeze(1) + image * region_NP.shape[1]
             for image in range(len(x_NPD))
@@ -237,7 +238,7 @@ class MeanShiftGrouping(Grouper):
         return not self._warned and self._reach(size_ratio) > _FAR_REACH
 
     def _reach(self, size_ratio: float) -> float:
-        """:func:`attraction_ratio` for the margins of the loss; 0 where none are known."""
+        """Computes :func:`attraction_ratio` for the margins of the loss; 0 without margins."""
         if self._margins is None:
             return 0.0
         return attraction_ratio(
@@ -245,7 +246,7 @@ class MeanShiftGrouping(Grouper):
         )
 
     def warn_if_groups_merge(self, size_ratio: float) -> None:
-        """Warns, once, where groups as far apart as the loss makes them attract each other across the margin."""
+        """Warns once if groups at the distance that the loss requires still attract each other."""
         if self._margins is not None and self.reaches_far(size_ratio):
             self._warned = True
             concentration, reach = self.kernel_settings.concentration, self._reach(size_ratio)
@@ -253,6 +254,6 @@ class MeanShiftGrouping(Grouper):
                 f'MeanShiftGrouping: at concentration {concentration:g} a group {size_ratio:.0f} times as large as another '
                 f'attracts the pixels of the other {reach:.2g} times as strongly as that one does, although the loss holds '
                 f'them apart by {self._margins.between:g} ({self._margins.distance}); above {_FAR_REACH:g} small groups '
-                'are swallowed within a few iterations. Raise the concentration',
+                'merge into larger ones within a few iterations. Raise the concentration',
                 stacklevel=2,
             )

@@ -1,4 +1,4 @@
-"""Grouping around seeds with the bandwidth that the network gives each pixel (Neven et al., CVPR 2019)."""
+"""Grouping around seeds, with the bandwidth that the network predicts for each pixel (Neven et al., CVPR 2019)."""
 
 import math
 from typing import Any
@@ -17,9 +17,9 @@ _BLOCK = 1 << 22
 def group_by_seeds(
     x_ND: Tensor, *, seed_threshold: float = 0.5, mask_threshold: float = 0.5, max_groups: int | None = None
 ) -> Tensor:
-    r"""Groups pixels around the surest seeds (Neven et al. 2019, "Post-processing").
+    r"""Groups pixels around the seeds with the highest values (Neven et al. 2019, "Post-processing").
 
-    The pixel with the highest seed value among those without a group founds one: with its embedding c and bandwidth b, the pixels
+    The pixel with the highest seed value among those without a group starts one: with its embedding c and bandwidth b, the pixels
     without a group whose soft mask :math:`\exp(-\|e_i - c\|^2 \exp b)` exceeds ``mask_threshold`` join it. Repeated until no
     seed exceeds ``seed_threshold``. Pixels that are left join the group whose soft mask is largest there, however small; where no
     seed exceeds the threshold from the start, all pixels are one group.
@@ -60,7 +60,7 @@ def group_by_seeds(
     x_MD = x_ND[pixel_M]
     founders: list[Tensor] = []  # (D,) each
     with torch.autocast(device_type=x_ND.device.type, enabled=False):
-        # From here on 1 / 2 sigma^2. Were it infinite, a seed would not join its own group, and found groups without end.
+        # From here on 1 / (2 sigma^2). At infinity a seed would not be in its own group, and the loop would never end.
         x_MD[:, -2] = bandwidth_precision(x_MD[:, -2])
         least_seed, reach = math.log(seed_threshold / (1 - seed_threshold)), -math.log(mask_threshold)
         while len(pixel_M) and float(x_MD[0, -1]) > least_seed:
@@ -93,10 +93,10 @@ class SeedGrouping(Grouper):
     """Grouping around seeds (Neven et al. 2019); see :func:`group_by_seeds` for the algorithm. For networks trained with
     ``SoftMaskLoss``.
 
-    What happens to groups afterwards compares their embeddings alone, without bandwidth and seed (:meth:`compared`).
+    Later steps compare embeddings without bandwidth and seed (:meth:`compared`).
 
     Args:
-        seed_threshold: pixels whose seed does not exceed it found no group, in (0, 1).
+        seed_threshold: pixels whose seed does not exceed it start no group, in (0, 1).
         mask_threshold: of the soft mask around a seed, in (0, 1); the loss trains for 0.5. ``tools/tune.py`` chooses it for a
             trained network.
         **kwargs: ``class_agnostic``, ``background_groups``, ``connected``, ``min_size``, ``max_instances`` and
@@ -124,11 +124,12 @@ class SeedGrouping(Grouper):
         )
 
     def compared(self, embeddings_Dhw: Tensor) -> Tensor:
-        """All but bandwidth and seed, (D - 2, h, w)."""
+        """All values except bandwidth and seed, (D - 2, h, w)."""
         return embeddings_Dhw[:-2]
 
     def check_margins(self, margins: EmbeddingMargins) -> None:
-        """Raises ValueError: a loss with margins has no seeds, and the last two values of its embeddings are like the others."""
+        """Raises ValueError: a loss with margins trains no seeds, so the last two values of its embeddings are not
+        bandwidth and seed."""
         raise ValueError(
             'SeedGrouping: expected a loss that trains bandwidths and seeds, SoftMaskLoss, got one that trains distances of '
             f'{margins.within:g} within and {margins.between:g} between objects'

@@ -1,4 +1,4 @@
-"""Class losses for rare classes that respect the ignored pixels.
+"""Class losses for rare classes, computed over the pixels that are not ignored.
 
 They take the words with which configs of mmseg give their ``CrossEntropyLoss``, so that a config that only names another loss
 need not delete them; a word that cannot hold stops with a line.
@@ -45,7 +45,7 @@ class WeightedCrossEntropyLoss(nn.Module):
     ) -> None:
         super().__init__()
         _check_words(self, use_sigmoid, avg_non_ignore)
-        self.use_sigmoid = use_sigmoid  # as in mmseg's losses, for those who read what the scores are
+        self.use_sigmoid = use_sigmoid  # as in mmseg's losses, for code that reads the kind of the scores
         weight_C = None
         if class_weight is not None:
             weight_C = torch.as_tensor(get_class_weight(class_weight), dtype=torch.float)
@@ -99,7 +99,7 @@ class ClassDiceLoss(nn.Module):
     ) -> None:
         super().__init__()
         _check_words(self, use_sigmoid, avg_non_ignore)
-        self.use_sigmoid = use_sigmoid  # as in mmseg's losses, for those who read what the scores are
+        self.use_sigmoid = use_sigmoid  # as in mmseg's losses, for code that reads the kind of the scores
         self.loss_weight, self.eps, self.loss_name = loss_weight, eps, loss_name
 
     def forward(
@@ -111,7 +111,7 @@ class ClassDiceLoss(nn.Module):
         probability_NCHW = scores_NCHW.float().softmax(1) * labelled_NHW[:, None]
         num_classes = scores_NCHW.shape[1]
         truth_NCHW = F.one_hot(class_NHW, num_classes).movedim(3, 1)
-        # The probability carries the weight already.
+        # The probability already includes the weight.
         both_C, predicted_C, true_C = (
             x.sum((0, 2, 3))
             for x in (probability_NCHW * truth_NCHW, probability_NCHW, truth_NCHW * labelled_NHW[:, None])
@@ -122,7 +122,7 @@ class ClassDiceLoss(nn.Module):
 
 
 def balanced_logistic(logits_NHW: Tensor, label_NHW: Tensor, ignore_index: int = IGNORED_CLASS) -> Tensor:
-    r"""Logistic loss in which both classes of an image weigh the same, averaged over the images.
+    r"""Logistic loss with equal total weight for both classes of an image, averaged over the images.
 
     .. math::
         L = \frac12 \Big( \frac1{|P|} \sum_{i \in P} \log(1 + e^{-z_i}) + \frac1{|B|} \sum_{i \in B} \log(1 + e^{z_i}) \Big)
@@ -168,7 +168,7 @@ def balanced_logistic(logits_NHW: Tensor, label_NHW: Tensor, ignore_index: int =
 
 @MODELS.register_module()
 class BalancedLogisticLoss(nn.Module):
-    """:func:`balanced_logistic` as a ``loss_decode`` for one channel of logits.
+    """:func:`balanced_logistic` as a ``loss_decode`` for logits with one channel.
 
     Args:
         loss_weight: factor on the loss.
@@ -186,7 +186,7 @@ class BalancedLogisticLoss(nn.Module):
     ) -> None:
         super().__init__()
         _check_words(self, use_sigmoid, avg_non_ignore, expected=True)
-        self.use_sigmoid = use_sigmoid  # as in mmseg's losses, for those who read what the scores are
+        self.use_sigmoid = use_sigmoid  # as in mmseg's losses, for code that reads the kind of the scores
         self.loss_weight, self.loss_name = loss_weight, loss_name
 
     def forward(
@@ -207,7 +207,7 @@ class BalancedLogisticLoss(nn.Module):
 
 
 def _check_words(loss: nn.Module, use_sigmoid: bool, avg_non_ignore: bool, expected: bool = False) -> None:
-    """Raises ValueError for sigmoids or ignored pixels, which ``loss`` does not have."""
+    """Raises ValueError for settings of sigmoid or ignored pixels that ``loss`` does not support."""
     if use_sigmoid != expected:
         line = (
             'takes one logit through a sigmoid: expected use_sigmoid=True, got False; a softmax over classes needs '

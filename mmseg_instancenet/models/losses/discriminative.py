@@ -52,8 +52,8 @@ def discriminative_terms(
     Args:
         embeddings_NDHW: (N, D, H, W) floating point.
         instance_map_NHW: (N, H, W) integers; 0 = background, 1 and above = instances with any gaps, -1 = ignore.
-        class_map_NHW: (N, H, W) integers; 255 = ignore. Without it all instances are of one class, which ``class_agnostic``
-            has to say.
+        class_map_NHW: (N, H, W) integers; 255 = ignore. Without it all instances are of one class, and
+            ``class_agnostic`` must be True.
         pull_margin: d_pull, in units of the embedding.
         push_margin: d_push, in units of the embedding.
         norm: order n of the norm, at least 1; ``float('inf')`` is allowed.
@@ -62,12 +62,12 @@ def discriminative_terms(
         background_is_instance: count the background as an instance (of class 0).
         push_distance: push only pairs whose bounding boxes lie at most this many pixels of the embedding map apart.
             The mean is then taken over these pairs. ``None`` pushes all pairs, as the paper.
-        instances: of these maps, numbered as these settings ask, for a caller that evaluates the loss several times on them;
+        instances: of these maps, numbered by these settings, for a caller that evaluates the loss several times on them;
             counted here unless given.
 
     Raises:
         ValueError: if shapes or settings do not fit, or an embedding is not finite.
-        TypeError: if an argument is no tensor, or the class map is left out where classes are told apart.
+        TypeError: if an argument is no tensor, or the class map is missing and ``class_agnostic`` is False.
 
     Example:
         >>> embeddings = torch.tensor([[[[0.0, 0.0, 1.0, 1.0]]]])  # one image, D = 1, 1 x 4 pixels
@@ -94,7 +94,7 @@ def discriminative_terms(
         mu_DK = x_PD.new_zeros(dims, count).index_add(1, instances.instance_P, x_PD.T) / size_K
         mu_KD = mu_DK.T
 
-        # Weight 1 / K_c of each instance, K_c the number of instances of its class in its image: they lie side by side.
+        # Weight 1 / K_c of each instance, K_c the number of instances of its class in its image, which are adjacent.
         class_span = int(instances.class_K.max()) + 1
         _, group_K, size_G = torch.unique_consecutive(
             instances.image_K * class_span + instances.class_K, return_inverse=True, return_counts=True
@@ -127,7 +127,7 @@ def _push(
     box_K4: Tensor | None,
     push_distance: float | None,
 ) -> Tensor:
-    """Equation (2) summed over the classes of all images: memory D times the pairs.
+    """The push term, equation (2), summed over the classes of all images: memory D times the pairs.
 
     group_K: the class of each instance in its image, numbered 0, 1, .. over the batch, ascending.
     size_G: its number of instances.
@@ -214,7 +214,7 @@ class DiscriminativeLoss(EmbeddingLoss):
         }
 
     def margins(self, embedding_dims: int) -> EmbeddingMargins:
-        """Distances that a loss of zero guarantees, whatever the number of dimensions."""
+        """Distances that a loss of zero guarantees, for any number of dimensions."""
         return EmbeddingMargins('norm', within=self.pull_margin, between=2 * self.push_margin)
 
     def forward(

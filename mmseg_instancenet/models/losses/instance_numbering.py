@@ -28,15 +28,15 @@ class BatchInstances(NamedTuple):
 
 
 def class_map_or_one_class(instance_map_NHW: Tensor, class_map_NHW: Tensor | None, class_agnostic: bool) -> Tensor:
-    """The class map as it is; where there is none, that of one class: 1 on every instance, 0 elsewhere.
+    """Returns the class map, or, if there is none, a map of one class: 1 on every instance, 0 elsewhere.
 
     Args:
         instance_map_NHW: (N, H, W) integers.
         class_map_NHW: (N, H, W) integers, or ``None``.
-        class_agnostic: whether whoever reads the map takes all classes for one.
+        class_agnostic: whether the map's user treats all classes as one.
 
     Raises:
-        TypeError: if there is no class map and classes are told apart, or a map is no tensor.
+        TypeError: if there is no class map and ``class_agnostic`` is False, or a map is no tensor.
 
     Example:
         >>> class_map_or_one_class(torch.tensor([[[0, 7, -1]]]), None, class_agnostic=True)
@@ -59,7 +59,7 @@ def number_instances(
     background_is_instance: bool = False,
     class_agnostic: bool = False,
 ) -> BatchInstances:
-    """Numbers the instances of a batch without a loop over them; ids may be any integers and have gaps.
+    """Numbers the instances of a batch without a loop over them; ids may be any integers, with gaps.
 
     An instance is a set of pixels of one image with one id *and* one class. Pixels with id -1 or class 255 are
     ignored; id 0 is background, left out unless ``background_is_instance``.
@@ -101,7 +101,7 @@ def number_instances(
             '(instance map) and 255 (class map) for pixels to ignore'
         )
 
-    # One sortable key a pixel: image, then class, then id.
+    # A sortable key for each pixel: image, then class, then id.
     num_classes, num_ids = highest_class + 1, highest_id + 1
     if num_images * num_classes * num_ids > torch.iinfo(torch.long).max:
         names, ids_P = torch.unique(ids_P, return_inverse=True)
@@ -119,7 +119,7 @@ def number_instances(
 
 
 class EmbeddingLoss(nn.Module):
-    """Base of the losses on embeddings, which ``RecurrentLoss`` can evaluate several times on one pair of label maps.
+    """Base of the losses on embeddings; ``RecurrentLoss`` can evaluate them several times on the same label maps.
 
     Args:
         class_agnostic: treat all classes as one.
@@ -132,7 +132,9 @@ class EmbeddingLoss(nn.Module):
         super().__init__()
         self.register_forward_pre_hook(refuse_class_scores, with_kwargs=True)
         if 'loss' not in loss_name:
-            raise ValueError(f"expected a loss_name that contains 'loss', or MMEngine leaves it out, got {loss_name!r}")
+            raise ValueError(
+                f"expected a loss_name that contains 'loss', since MMEngine trains on no others, got {loss_name!r}"
+            )
         if background_is_instance and not class_agnostic:
             warnings.warn(
                 'background_is_instance=True with class_agnostic=False: class by class the background is the only instance of '
@@ -143,7 +145,7 @@ class EmbeddingLoss(nn.Module):
         self.loss_weight, self.loss_name = loss_weight, loss_name
 
     def number(self, instance_map_NHW: Tensor, class_map_NHW: Tensor | None = None) -> BatchInstances:
-        """The instances of a batch as this loss sees them, for ``forward(.., instances=..)``."""
+        """Numbers the instances of a batch that count in this loss, for ``forward(.., instances=..)``."""
         return number_instances(instance_map_NHW, class_map_NHW, self.background_is_instance, self.class_agnostic)
 
 

@@ -1,4 +1,4 @@
-"""Margins that unit vectors can meet: how dissimilar N instances can be at once in D dimensions.
+"""Feasible margins of unit vectors: how dissimilar N instances can be at once in D dimensions.
 
 All margins are calibrated cosine similarities s = (1 + cos) / 2, from 0 (opposite) to 1 (equal).
 """
@@ -22,7 +22,7 @@ _TAMMES_COSINE = {
 
 
 def feasible_margin(num_instances: int, dims: int) -> float:
-    r"""The smallest margin that N instances in R^D can meet at once, where it is known exactly.
+    r"""The smallest margin that N instances in R^D can meet at once, if it is known exactly.
 
     A margin can be met if N unit vectors exist of which no two are more similar than it. The smallest such margin is
 
@@ -60,7 +60,7 @@ def feasible_margin(num_instances: int, dims: int) -> float:
 
 
 def margin_lower_bound(num_instances: int, dims: int) -> float:
-    """A margin below which N instances in R^D keep a loss: no arrangement meets a smaller one.
+    """A lower bound of the margins that N instances in R^D can meet: with a smaller margin the loss stays above zero.
 
     It is :func:`feasible_margin` where that is known, else that of the largest smaller N for which it is known: fewer
     instances never need a larger margin.

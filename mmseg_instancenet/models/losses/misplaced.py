@@ -1,10 +1,10 @@
-"""A line for a loss on embeddings that stands where a class loss belongs."""
+"""Error for a loss on embeddings that a config sets as the class loss."""
 
 from torch import nn
 
 
 def refuse_class_scores(loss: nn.Module, args: tuple, kwargs: dict) -> None:
-    """Stops a loss on embeddings that a decode head calls as its ``loss_decode``; a forward pre-hook of these losses.
+    """Forward pre-hook of losses on embeddings: raises an error if a decode head calls one as its ``loss_decode``.
 
     mmseg's heads give a class loss scores, labels, ``weight`` and ``ignore_index``, and no instance map.
 

@@ -1,4 +1,4 @@
-"""Sums over pairs of pixels: of one instance by its moments, of different instances block by block."""
+"""Sums over pairs of pixels: of the same instance from its moments, of different instances block by block."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# Rows and columns of a block. On a CPU a block of floats stays in the cache (1 MiB); a GPU wants few large kernels (64 MiB).
+# Rows and columns of a block. On a CPU a block of floats stays in the cache (1 MiB); a GPU needs few large kernels (64 MiB).
 _CPU_BLOCK = 512
 _GPU_BLOCK = 4096
 
 
 def instance_weights(count_K: Tensor, size_K: Tensor, image_K: Tensor, group_K: Tensor, variant: str) -> Tensor:
-    """w of each instance's pixels, the normaliser of its image included: the product of two is the weight of a pair.
+    """Weight of the pixels of each instance, divided by the normaliser of the image; the weight of a pair is the
+    product of two.
 
     count_K: pixels of each instance that enter. size_K: all its pixels.
     """
@@ -32,7 +33,7 @@ def instance_weights(count_K: Tensor, size_K: Tensor, image_K: Tensor, group_K: 
 
 
 def sizes_by_group(count_K: Tensor, group_K: Tensor) -> list[list[int]]:
-    """The instances' sizes, one list a group; equal numbers of ``group_K`` lie side by side."""
+    """The sizes of the instances, one list for each group; equal numbers of ``group_K`` must be adjacent."""
     _, instances_G = torch.unique_consecutive(group_K, return_counts=True)
     return [sizes.tolist() for sizes in count_K.cpu().split(instances_G.tolist())]
 
@@ -40,7 +41,7 @@ def sizes_by_group(count_K: Tensor, group_K: Tensor) -> list[list[int]]:
 def same_instance_sums(
     unit_PD: Tensor, has_direction_P: Tensor, instance_P: Tensor, count_K: Tensor, squared: bool
 ) -> Tensor:
-    r"""Sum over the pairs of each instance of 1 - s, or of 1 - s^2 if ``squared``, from its moments: (K,).
+    r"""Sum of 1 - s, or of 1 - s^2 if ``squared``, over the pairs of pixels of each instance, from its moments: (K,).
 
     With e = |x_i - x_j|^2 of unit vectors, s = 1 - e / 4. Around an instance's mean, y_i = x_i - mu and a_i = |y_i|^2 of
     its n vectors give
@@ -79,7 +80,7 @@ def same_instance_sums(
 def hinged_pair_sum(
     unit_PD: Tensor, weight_P: Tensor, group_sizes: Sequence[Sequence[int]], *, margin: float, squared: bool = False
 ) -> Tensor:
-    r"""Sum over the pairs of pixels of different instances of one group, both orders of a pair counted:
+    r"""Sum of the hinge over the pairs of pixels of different instances of one group, in both orders:
 
     .. math:: \sum_{i,j} w_i w_j [s_{ij} - \alpha]_+^p, \quad s_{ij} = (1 + x_i \cdot x_j) / 2
 
@@ -115,7 +116,7 @@ def hinged_pair_sum(
 
 
 class _HingedPairSum(torch.autograd.Function):
-    """See :func:`hinged_pair_sum`.
+    """Autograd function of :func:`hinged_pair_sum`: computes the sum and its gradient block by block.
 
     [s - alpha]+ = [cos - t]+ / 2 with t = 2 alpha - 1, and cos - t is the product of a = (x_i, -t) and b = (x_j, 1). With
     G_ij = 1{a_i b_j > 0} (p = 1) or [a_i b_j]+ (p = 2), both the sum, w_i w_j G_ij a_i b_j / 2^p, and its gradient
@@ -164,14 +165,15 @@ class _HingedPairSum(torch.autograd.Function):
 
 
 def _hinge_block(a_RE: Tensor, b_CE: Tensor, buffer: Tensor, squared: bool) -> Tensor:
-    """G of the class above for a block, (R, C), written into ``buffer``."""
+    """Hinge values G of :class:`_HingedPairSum` for one block, (R, C), written into ``buffer``."""
     block_RC = buffer[: len(a_RE) * len(b_CE)].view(len(a_RE), len(b_CE))
     torch.mm(a_RE, b_CE.T, out=block_RC)
     return block_RC.clamp_(min=0) if squared else block_RC.gt_(0)
 
 
 class _RowChunk(NamedTuple):
-    """Rows ``start`` to ``stop`` of the pair matrix, to be paired with the columns between the two other stops.
+    """Rows ``start`` to ``stop`` of the matrix of pairs, combined with the columns from ``stop_of_instance`` to
+    ``stop_of_group``.
 
     ``instances``: the sizes of the instances that the rows hold whole, if several; their pairs lie in the square on the
     diagonal.
@@ -185,7 +187,8 @@ class _RowChunk(NamedTuple):
 
 
 def _row_chunks(group_sizes: Sequence[Sequence[int]], side: int) -> Iterator[_RowChunk]:
-    """Chunks of at most ``side`` rows: part of one instance, or several whole ones, never parts of two.
+    """Splits rows into chunks of at most ``side``: a part of one instance, or several whole instances, never parts of
+    two.
 
     So no block off the diagonal holds a pair of one instance.
     """

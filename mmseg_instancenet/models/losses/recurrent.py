@@ -1,4 +1,4 @@
-"""A loss on embeddings through the loops of mean shift (Kong & Fowlkes 2018, section 3.3)."""
+"""A loss on embeddings through iterations of mean shift (Kong & Fowlkes 2018, section 3.3)."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from .misplaced import refuse_class_scores
 
 @MODELS.register_module()
 class RecurrentLoss(nn.Module):
-    r"""Unrolls loops of mean shift over the embeddings and applies a loss after each (Kong & Fowlkes 2018).
+    r"""Unrolls iterations of mean shift over the embeddings and applies a loss after each (Kong & Fowlkes 2018).
 
     .. math:: L = \sum_{t=0}^{T} \ell(X^{(t)}), \qquad X^{(0)} \text{ the network's embeddings},
 
@@ -73,15 +73,15 @@ class RecurrentLoss(nn.Module):
         self.grouping: Any = None if grouping is None else _with_loops(build_nested(grouping))
         if (foreground_only or max_pixels is not None) and getattr(self.loss, 'push_distance', None) is not None:
             raise ValueError(
-                'expected foreground_only=False and max_pixels=None with push_distance: a choice of pixels has no distances '
-                'in the image'
+                'expected foreground_only=False and max_pixels=None with push_distance, since selected pixels have no '
+                'positions in the image'
             )
         self.loops, self.every_loop = loops, every_loop
         self.foreground_only, self.max_pixels = foreground_only, max_pixels
         self._checked = False
 
     def set_grouper(self, grouper: nn.Module) -> None:
-        """Takes the model's grouper unless the config gave a ``grouping``; logs in which settings that differs from it.
+        """Uses the model's grouper unless the config gave a ``grouping``; logs the settings in which the two differ.
 
         Raises:
             TypeError: if the grouper is to be taken and has no loops.
@@ -101,24 +101,24 @@ class RecurrentLoss(nn.Module):
 
     @property
     def loss_name(self) -> str:
-        """The name of the loss."""
+        """The name of the inner loss, under which the total is logged."""
         return self.loss.loss_name
 
     def margins(self, embedding_dims: int) -> EmbeddingMargins:
-        """The margins of the loss."""
+        """The margins of the inner loss."""
         return self.loss.margins(embedding_dims)
 
     def forward(
         self, embeddings_NDHW: Tensor, instance_map_NHW: Tensor, class_map_NHW: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """Returns the sum over the loops under the loss's own name, and its parts for the log, ``<part>_<loop>``.
+        """Returns the sum over the iterations under the loss's own name, and its parts for the log, ``<part>_<loop>``.
 
         The class map may be left out where loss and grouping are ``class_agnostic``.
         """
         if self.grouping is None:
             raise ValueError(
                 "RecurrentLoss has no grouping: give it one, grouping=dict(type='MeanShiftGrouping', ...), or use it in an "
-                'EmbeddingSegmentor, which hands it its grouper'
+                'EmbeddingSegmentor, whose grouper it then uses'
             )
         class_map_NHW = class_map_or_one_class(
             instance_map_NHW, class_map_NHW, self.loss.class_agnostic and self.grouping.class_agnostic
@@ -146,17 +146,17 @@ class RecurrentLoss(nn.Module):
         return {self.loss_name: total, **results}
 
     def _counts(self, instance_map_NHW: Tensor, class_map_NHW: Tensor) -> Tensor:
-        """Marks the pixels of kernel and loss: (N, H, W) bool."""
+        """Marks the pixels that enter kernel and loss: (N, H, W) bool."""
         counts_NHW = (instance_map_NHW != IGNORED_INSTANCE) & (class_map_NHW != IGNORED_CLASS)
         return counts_NHW & (instance_map_NHW != BACKGROUND_INSTANCE) if self.foreground_only else counts_NHW
 
     def _regions(self, instance_map_NHW: Tensor, class_map_NHW: Tensor) -> Tensor:
-        """Regions whose pixels attract one another: numbers above 0; 0 attracts none."""
+        """Regions whose pixels attract one another: numbers above 0; 0 = pixels without attraction."""
         counts_NHW = self._counts(instance_map_NHW, class_map_NHW)
         return torch.where(counts_NHW, 1 if self.grouping.class_agnostic else class_map_NHW + 1, 0)
 
     def _choose(self, embeddings_NDHW: Tensor, *maps_NHW: Tensor) -> list[Tensor]:
-        """The pixels that count, at most ``max_pixels`` of them drawn at random, as images of one row.
+        """Selects the pixels that enter the loss, at most ``max_pixels`` of them drawn at random, as images of one row.
 
         Images with fewer pixels than others are filled up with ignored ones.
         """
@@ -165,7 +165,7 @@ class RecurrentLoss(nn.Module):
         order_NP = (~counts_NP).float()
         if self.max_pixels is not None and self.max_pixels < longest:
             longest = self.max_pixels
-            # Drawn on the CPU, so that every device draws alike.
+            # Drawn on the CPU, so that the sample is the same on every device.
             order_NP += torch.rand(order_NP.shape).to(order_NP.device)
         pixel_NM = order_NP.sort(dim=1, stable=True).indices[:, :longest]
         x_NDP = embeddings_NDHW.flatten(2)
@@ -176,7 +176,7 @@ class RecurrentLoss(nn.Module):
         return [chosen_NDM[:, :, None], instance_NM[:, None], class_NM[:, None]]
 
     def _warn_if_groups_merge(self, instance_map_NHW: Tensor, class_map_NHW: Tensor) -> None:
-        """Looks at the largest ratio of sizes of two instances that attract each other, if any in the map could be too large."""
+        """Warns if two instances that attract each other differ so much in size that they can merge."""
         if not self.grouping.reaches_far(instance_map_NHW[0].numel()):
             return
         instances = number_instances(instance_map_NHW, class_map_NHW, background_is_instance=True)
@@ -203,7 +203,7 @@ def _with_loops(grouping: nn.Module) -> nn.Module:
 
 
 def _settings(grouping: nn.Module) -> dict:
-    """The settings with which a grouper was built, for comparing two."""
+    """The settings of a grouper, for comparing two."""
     settings = {
         name: value for name, value in vars(grouping).items() if not name.startswith('_') and name != 'training'
     }

@@ -1,4 +1,4 @@
-"""Embeddings and the bandwidth of their clusters, learned by the IoU of soft masks (Neven et al., CVPR 2019).
+"""Loss that learns embeddings and the bandwidth of their clusters by the IoU of soft masks (Neven et al., CVPR 2019).
 
 Shapes: N images, H W map, K instances and P labelled pixels of one image, S pixels of instances among them, Q pairs of an
 instance and a pixel, B instances and R pairs of one block. Of the D values of a pixel the first E = D - 2 are its embedding.
@@ -59,7 +59,7 @@ def soft_mask_terms(
     et al. 2018). It moves embeddings, centers and bandwidths; in the seed term :math:`\phi` receives no gradient.
 
     Each term is averaged over the images of the batch. An image without instances has the seed term alone; one without labelled
-    pixels counts with 0. All classes are taken for one, so that an id is one instance whatever the classes of its pixels. The
+    pixels counts with 0. All classes are treated as one, so that an id is one instance whatever the classes of its pixels. The
     result always depends on ``embeddings_NDHW``, so that every parameter receives a gradient. Computed in float32 (float64 for
     float64 input), also under autocast.
 
@@ -73,7 +73,7 @@ def soft_mask_terms(
     Args:
         embeddings_NDHW: (N, D, H, W) floating point, D >= 3: embedding, bandwidth, logit of the seed.
         instance_map_NHW: (N, H, W) integers; 0 = background, 1 and above = instances with any gaps, -1 = ignore.
-        class_map_NHW: (N, H, W) integers, of which only 255 = ignore is looked at; may be left out.
+        class_map_NHW: (N, H, W) integers, of which only 255 = ignore is used; may be left out.
         foreground_weight: w.
 
     Raises:
@@ -113,7 +113,7 @@ def soft_mask_terms(
 
 
 def _terms_of_image(x_DP: Tensor, instance_P: Tensor, foreground_weight: float) -> SoftMaskTerms:
-    """The terms of one image from its labelled pixels and their instances, any numbers; -1 = background."""
+    """The terms of one image from its labelled pixels and their instances (any integers; -1 = background)."""
     seed_P = x_DP[-1].sigmoid()
     numbers, index_P = torch.unique(instance_P, return_inverse=True)
     has_background = bool(numbers[0] == -1)
@@ -145,7 +145,8 @@ def _terms_of_image(x_DP: Tensor, instance_P: Tensor, foreground_weight: float) 
 
 
 def _reached_pairs(x_EP: Tensor, index_P: Tensor, center_EK: Tensor, precision_K: Tensor) -> tuple[Tensor, Tensor]:
-    """Pixels and instances (Q,) of all pairs that count in a hinge: own pixels, and others that the soft mask reaches."""
+    """Pixels and instances (Q,) of all pairs that contribute to a hinge: an instance's own pixels, and others where its
+    soft mask is not negligible."""
     pixels, instances = [], []
     limit_K = -math.log(_NEGLIGIBLE) / precision_K
     for instance_B in torch.arange(center_EK.shape[1], device=x_EP.device).split(max(1, _BLOCK // x_EP.shape[1])):
@@ -186,7 +187,7 @@ def lovasz_hinges(mask_Q: Tensor, own_Q: Tensor, instance_Q: Tensor, size_K: Ten
     order_Q = torch.argsort(error_Q.detach(), descending=True)
     order_Q = order_Q[torch.argsort(instance_Q[order_Q], stable=True)]
     error_Q, own_Q, instance_Q = error_Q[order_Q], own_Q[order_Q], instance_Q[order_Q]
-    # Cumulative counts within each instance: those over everything less those before its first pair.
+    # Cumulative counts within each instance: those over all pairs minus those before its first pair.
     first_K = torch.searchsorted(instance_Q, torch.arange(len(size_K), device=mask_Q.device))
     own_before_Q = own_Q.cumsum(0)
     start_K = (own_before_Q - own_Q.long())[first_K]
@@ -247,7 +248,9 @@ class SoftMaskLoss(nn.Module):
             if not value >= 0:
                 raise ValueError(f'expected {name} >= 0, got {value}')
         if 'loss' not in loss_name:
-            raise ValueError(f"expected a loss_name that contains 'loss', or MMEngine leaves it out, got {loss_name!r}")
+            raise ValueError(
+                f"expected a loss_name that contains 'loss', since MMEngine trains on no others, got {loss_name!r}"
+            )
         self.overlap_weight, self.spread_weight, self.seed_weight = overlap_weight, spread_weight, seed_weight
         self.foreground_weight = foreground_weight
         self.loss_weight, self.loss_name = loss_weight, loss_name

@@ -45,7 +45,7 @@ def spherical_pair_terms(
         L_- &= \frac1P \sum_{i,j:\, y_i \neq y_j} w_i w_j [s_{ij} - \alpha]_+
 
     where P is the number of the image's pixels that enter and :math:`w_i` one over the size of pixel i's instance,
-    counted over the whole map. ``'released'`` is what the authors' code optimises:
+    counted over the whole map. ``'released'`` is the loss of the authors' code:
 
     .. math::
         L_+ &= \frac1W \sum_{i,j:\, y_i = y_j} w_i w_j (1 - s_{ij}^2) \\
@@ -69,20 +69,20 @@ def spherical_pair_terms(
     Args:
         embeddings_NDHW: (N, D, H, W) floating point of any length, D >= 2.
         instance_map_NHW: (N, H, W) integers; 0 = background, 1 and above = instances with any gaps, -1 = ignore.
-        class_map_NHW: (N, H, W) integers; 255 = ignore. Without it all instances are of one class, which ``class_agnostic``
-            has to say.
+        class_map_NHW: (N, H, W) integers; 255 = ignore. Without it all instances are of one class, and
+            ``class_agnostic`` must be True.
         margin: alpha, in [0, 1]: the similarity above which pixels of two instances are pushed apart. See
             :func:`~.margins.feasible_margin` for the smallest that can be met.
         variant: ``'paper'`` or ``'released'``.
         class_agnostic: treat all classes as one, so that all instances of an image are pushed apart.
         background_is_instance: count the background as an instance like any other (of class 0).
         sample_NHW: (N, H, W) bool, the pixels that enter; ``None`` for all. Ignored pixels never enter.
-        instances: of these maps, numbered as these settings ask, for a caller that evaluates the loss several times on them;
+        instances: of these maps, numbered by these settings, for a caller that evaluates the loss several times on them;
             counted here unless given.
 
     Raises:
         ValueError: if shapes or settings do not fit, or an embedding is not finite.
-        TypeError: if an argument is no tensor, or the class map is left out where classes are told apart.
+        TypeError: if an argument is no tensor, or the class map is missing and ``class_agnostic`` is False.
 
     Example:
         >>> embeddings = torch.tensor([[[[1.0, 1.0, 1.0]], [[0.0, 0.0, 1.0]]]])  # D = 2; directions 0, 0, 45 degrees
@@ -92,7 +92,9 @@ def spherical_pair_terms(
     check_embeddings(embeddings_NDHW, instance_map_NHW)
     num_images, dims, _, _ = embeddings_NDHW.shape
     if dims < 2:
-        raise ValueError(f'expected embeddings of D >= 2 values, whose directions can turn, got D = {dims}')
+        raise ValueError(
+            f'expected embeddings of D >= 2 values, since one value has only two directions, got D = {dims}'
+        )
     _check_settings(margin, variant)
     if sample_NHW is not None and (sample_NHW.dtype != torch.bool or sample_NHW.shape != instance_map_NHW.shape):
         raise ValueError(
@@ -141,7 +143,7 @@ def _check_settings(margin: float, variant: str) -> None:
 
 
 def _unit_vectors(x_PD: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows of length 1, and which of them have a direction: the others are 0, their gradient too."""
+    """Scales rows to length 1 and marks those with a direction; the others become 0, without gradient."""
     length_P = torch.linalg.vector_norm(x_PD.detach(), dim=1)
     if not torch.isfinite(length_P.sum()):
         raise ValueError(
@@ -229,7 +231,8 @@ class SphericalPairLoss(EmbeddingLoss):
         self._warned = False
 
     def resolve_margin(self, dims: int) -> float:
-        """The margin for embeddings of D = ``dims``; warns, once, if ``num_instances`` cannot meet the one that was given.
+        """The margin for embeddings of D = ``dims``; warns once if ``num_instances`` instances cannot all meet the
+        given margin.
 
         Raises:
             ValueError: if it has to be derived and no exact value is known.
@@ -249,11 +252,13 @@ class SphericalPairLoss(EmbeddingLoss):
         return self.margin
 
     def margins(self, embedding_dims: int) -> EmbeddingMargins:
-        """Distances that a loss of zero guarantees: instances are points, 1 - cos apart at least twice 1 - alpha."""
+        """Distances that a loss of zero guarantees: each instance is a point, and two of them are at least 2 (1 -
+        alpha) apart in 1 - cos."""
         return EmbeddingMargins('cosine', within=0.0, between=2 * (1 - self.resolve_margin(embedding_dims)))
 
     def _draw(self, instances: BatchInstances, shape: torch.Size) -> Tensor | None:
-        """Draws the pixels that enter, uniformly among those of an image that are not ignored: bool of the maps' shape.
+        """Draws the pixels that enter the loss, uniformly among the labelled pixels of an image: bool of the maps'
+        shape.
 
         ``None`` without ``sample_ratio`` and ``max_samples``: all enter. The draw is made by torch's global generator on the
         CPU, whatever the device of the maps, so that a seeded training repeats.

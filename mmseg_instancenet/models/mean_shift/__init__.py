@@ -1,4 +1,4 @@
-"""Mean shift of RecurrentLoss and MeanShiftGrouping: its iterations, and groups of the embeddings at the end."""
+"""Mean shift, shared by RecurrentLoss and MeanShiftGrouping: iterations, pruning of pairs, merging of modes."""
 
 from .iteration import mean_shift
 from .modes import merge_modes

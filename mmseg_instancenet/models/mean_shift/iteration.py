@@ -19,14 +19,14 @@ _NO_MASS = -1e30
 
 
 class KernelSettings(NamedTuple):
-    """Settings of an iteration of :func:`mean_shift`; see there."""
+    """Settings of an iteration of :func:`mean_shift`; explained there."""
 
     concentration: float
     kernel: Kernel = 'cosine'
     step_size: float = 1.0
 
     def check(self) -> None:
-        """Raises ValueError unless they are settings of a kernel."""
+        """Raises ValueError for invalid settings."""
         if not self.concentration > 0:
             raise ValueError(f'expected a concentration > 0, got {self.concentration}')
         if not 0 < self.step_size <= 1:
@@ -36,7 +36,7 @@ class KernelSettings(NamedTuple):
 
     @property
     def bandwidth(self) -> float:
-        r""":math:`1 / \sqrt\delta`, in units of the embedding."""
+        r"""Bandwidth of the kernel, :math:`1 / \sqrt\delta`, in units of the embedding."""
         return self.concentration**-0.5
 
 
@@ -75,7 +75,7 @@ def mean_shift(
         (N, P, D) embeddings, of unit length for ``'cosine'``; the first are the input's.
 
     Raises:
-        ValueError: with the first embeddings that are asked for, if a shape or a setting does not fit.
+        ValueError: at the first iteration, if a shape or a setting does not fit.
 
     Example:
         >>> x = torch.tensor([[[1.0, 0.0], [1.0, 0.1], [0.0, 1.0]]])
@@ -95,7 +95,7 @@ def mean_shift(
     x_NPD = prepare(x_NPD, kernel)
     log_mass_NP = None
     if mass_NP is not None:
-        # Where no pixel of an image counts, all do: a GPU's attention has no gradient where every logit is out of range.
+        # If no pixel of an image has mass, all of them get it: attention on a GPU has no gradient if every logit is out of range.
         counts_NP = (mass_NP > 0) | ~(mass_NP > 0).any(1, keepdim=True)
         log_mass_NP = torch.where(counts_NP, mass_NP.to(x_NPD).clamp(min=torch.finfo(x_NPD.dtype).tiny).log(), _NO_MASS)
     while True:
@@ -104,14 +104,14 @@ def mean_shift(
 
 
 def prepare(x: Tensor, kernel: Kernel) -> Tensor:
-    """Embeddings (.., D) as iterations expect them: in float32 or float64, and of unit length for the cosine kernel."""
+    """Prepares embeddings (.., D) for iterations: float32 or float64, and unit length for the cosine kernel."""
     if x.dtype != torch.float64:
         x = x.float()
     return unit_vectors(x, dim=-1) if kernel == 'cosine' else x
 
 
 def shift(query_NQD: Tensor, key_NPD: Tensor, log_mass_NP: Tensor | None, settings: KernelSettings) -> Tensor:
-    """One iteration: the queries (N, Q, D) after it.
+    """Computes one iteration of mean shift: the queries (N, Q, D) after it.
 
     Args:
         query_NQD, key_NPD: of :func:`prepare`; the keys attract the queries.
@@ -136,7 +136,7 @@ def kernel_mean(
     value_NPD = key_NPD
     bias_NP = None if log_mass_NP is None else log_mass_NP / concentration
     if kernel == 'norm':
-        # Only differences count: seen from the mean of the keys the products stay small, and so does their rounding.
+        # Only differences matter: relative to the mean of the keys the products stay small, and so do their rounding errors.
         origin_N1D = key_NPD.detach().mean(1, keepdim=True)
         query_NQD, key_NPD = query_NQD - origin_N1D, key_NPD - origin_N1D
         half_square_NP = key_NPD.square().sum(2) / 2
@@ -145,17 +145,17 @@ def kernel_mean(
         # The term of the logits that does not depend on the query: one more coordinate, which is 1 in every query.
         query_NQD = F.pad(query_NQD, (0, 1), value=1.0)
         key_NPD = torch.cat([key_NPD, bias_NP[..., None]], dim=2)
-    # The fused kernels require one width, a multiple of 4, and rows that lie together in memory, which those of a transposed map
-    # do not; otherwise PyTorch falls back to one that stores the matrix.
+    # The fused kernels require one width, a multiple of 4, and contiguous rows, unlike those of a transposed map; otherwise
+    # PyTorch falls back to a kernel that stores the matrix.
     width = -(-key_NPD.shape[2] // 4) * 4
     query_N1QW, key_N1PW = _filled(query_NQD, width), _filled(key_NPD, width)
-    # Where keys are their own values one copy of them is kept for the backward pass.
+    # If the values are the keys, only one copy of them is kept for the backward pass.
     value_N1PW = key_N1PW if value_NPD is key_NPD else _filled(value_NPD, width)
     mean_N1QW = F.scaled_dot_product_attention(query_N1QW, key_N1PW, value_N1PW, scale=concentration)
     return mean_N1QW[:, 0, :, :dims]
 
 
 def _filled(x_NPD: Tensor, width: int) -> Tensor:
-    """(N, 1, P, W), contiguous: zeros after the last coordinate, and an axis for attention's heads."""
+    """Extends coordinates to W values with zeros and adds an axis for attention's heads: (N, 1, P, W), contiguous."""
     missing = width - x_NPD.shape[2]
     return (F.pad(x_NPD, (0, missing)) if missing else x_NPD).contiguous()[:, None]

@@ -1,4 +1,4 @@
-"""From shifted embeddings to groups: embeddings that lie closer than the kernel resolves are one mode.
+"""Groups shifted embeddings: embeddings closer than the resolution of the kernel are one mode.
 
 Shapes besides those of ``structures``: C cells of a grid, B rows of a block.
 """
@@ -13,7 +13,7 @@ _BLOCK = 1 << 21
 
 
 def merge_modes(x_PD: Tensor, radius: float) -> Tensor:
-    """Groups embeddings into the connected components of the graph that joins what lies at most ``radius`` apart.
+    """Groups embeddings into the connected components of the graph that joins embeddings at most ``radius`` apart.
 
     The result does not depend on the order of the embeddings, and there is no limit to the number of groups. Embeddings
     that lie in one cell of a fine grid are first taken together, as those of a converged mean shift do; distances are
@@ -41,7 +41,7 @@ def merge_modes(x_PD: Tensor, radius: float) -> Tensor:
     if not radius > 0:
         raise ValueError(f'expected a radius > 0 in units of the embedding, got {radius}')
     check_finite(x_PD)
-    # In float64 and seen from their mean: far from 0, or at a small radius, squares in float32 round by more than it.
+    # In float64 and relative to their mean: far from 0 or at a small radius, the rounding of squares in float32 exceeds it.
     x_PD = x_PD.double()
     x_PD = x_PD - x_PD.mean(0)
     # The diagonal of a cell measures a sixteenth of the radius, and the mean of a cell is off by at most that.
@@ -51,7 +51,7 @@ def merge_modes(x_PD: Tensor, radius: float) -> Tensor:
 
 
 def merge_cells(x_PD: Tensor, mass_P: Tensor | None, cell: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Merges embeddings that lie in one cell of a grid: their mean by mass, with the sum of their masses, stands for them.
+    """Merges the embeddings in each cell of a grid into their mean, weighted by mass, with the sum of their masses.
 
     The cells are cubes, the middle of one of them at the origin: which one an embedding lies in depends on nothing but its own
     values. A kernel's sum over embeddings much closer together than its bandwidth is that of their mean, up to the square of
@@ -73,7 +73,7 @@ def merge_cells(x_PD: Tensor, mass_P: Tensor | None, cell: float) -> tuple[Tenso
         >>> mean.tolist(), mass.tolist(), cell_of_each.tolist()
         ([[0.1875], [5.0]], [4.0, 1.0], [0, 0, 1])
     """
-    # Numbers of cells stay floats: those of tiny cells have no integer.
+    # Numbers of cells stay floats: those of tiny cells do not fit an integer.
     _, cell_P = torch.unique((x_PD / cell + 0.5).floor_(), dim=0, return_inverse=True)
     count = int(cell_P.max()) + 1
     weight_P1 = x_PD.new_ones(len(x_PD), 1, dtype=torch.float64) if mass_P is None else mass_P[:, None].double()
@@ -84,7 +84,7 @@ def merge_cells(x_PD: Tensor, mass_P: Tensor | None, cell: float) -> tuple[Tenso
 
 
 def _components(x_CD: Tensor, radius: float) -> Tensor:
-    """Each point's smallest index of its connected component."""
+    """For each point the smallest index in its connected component."""
     count = len(x_CD)
     label_C = torch.arange(count, device=x_CD.device)
     while True:
@@ -94,7 +94,7 @@ def _components(x_CD: Tensor, radius: float) -> Tensor:
             near_BC = torch.cdist(x_CD[block], x_CD) <= radius
             near_BC[torch.arange(len(block), device=x_CD.device), block] = True  # whatever the rounding
             lowest_C[block] = torch.where(near_BC, label_C, count).amin(1)
-        # What a neighbour has learnt goes to the whole component so far, and then down to its root.
+        # The smallest number of a neighbour is passed to the whole component so far, then followed to its root.
         label_C = label_C.scatter_reduce(0, label_C, lowest_C, reduce='amin')[label_C]
         while True:
             root_C = label_C[label_C]
@@ -106,7 +106,7 @@ def _components(x_CD: Tensor, radius: float) -> Tensor:
 
 
 def number_groups(label_P: Tensor) -> Tensor:
-    """Labels 1, 2, .. in order of the first member."""
+    """Renumbers labels 1, 2, .. in the order in which they first occur."""
     _, index_N = torch.unique(label_P, return_inverse=True)
     count = int(index_N.max()) + 1
     position_N = torch.arange(len(label_P), device=label_P.device)

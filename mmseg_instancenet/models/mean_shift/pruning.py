@@ -39,7 +39,7 @@ _LARGEST_SHARE = 0.7
 
 
 class Neighbourhood(NamedTuple):
-    """Embeddings that share their keys, and these keys.
+    """A set of embeddings with a common set of keys.
 
     member_Q: indices of the embeddings, in any order; each embedding is a member of one neighbourhood.
     key_R: indices of the embeddings that attract them.
@@ -138,7 +138,7 @@ def neighbourhoods(
 
 
 def _dense_places(x_PD: Tensor, radius: float, hash_P: Tensor, is_outlier_P: Tensor) -> Tensor:
-    """Means of the embeddings within ``radius`` of where a sample of them is densest, (K, D)."""
+    """Mean embeddings at dense places: within ``radius`` of the samples with the most neighbours, (K, D)."""
     chance_P = hash_P.masked_fill(is_outlier_P, torch.iinfo(hash_P.dtype).max)
     sample_S = chance_P.topk(min(_SAMPLE, len(x_PD)), largest=False).indices
     x_SD, free_S = x_PD[sample_S], (~is_outlier_P[sample_S]).float()
@@ -155,7 +155,8 @@ def _dense_places(x_PD: Tensor, radius: float, hash_P: Tensor, is_outlier_P: Ten
 
 
 def _thin(index_Q: Tensor, log_mass_P: Tensor, hash_P: Tensor, max_keys: int) -> tuple[Tensor, Tensor]:
-    """Indices of the ``max_keys`` heaviest of some embeddings, and their log masses, scaled to the mass of all of them."""
+    """Indices of the ``max_keys`` embeddings with the largest mass, and their log masses, scaled to the total mass of
+    all."""
     if len(index_Q) <= max_keys:
         return index_Q, log_mass_P[index_Q]
     by_hash_Q = index_Q[hash_P[index_Q].argsort()]
@@ -170,7 +171,7 @@ def _neighbourhood(member_Q: Tensor, keys: list[tuple[Tensor, Tensor]]) -> Neigh
 
 
 def _hash(x_PD: Tensor) -> Tensor:
-    """A number for each embedding, as good as random, that does not depend on their order, (P,) int64.
+    """A pseudo-random number for each embedding, independent of their order, (P,) int64.
 
     It hashes the embedding's values and how many equal embeddings come before it; which of several equal ones gets which number
     makes no difference.
@@ -184,6 +185,6 @@ def _hash(x_PD: Tensor) -> Tensor:
 
 
 def _mix(number_P: Tensor) -> Tensor:
-    """Spreads a change of any bit over all bits."""
+    """Mixing step of a hash: each input bit affects all output bits."""
     number_P = (number_P ^ (number_P >> 31)) * -7046029254386353131
     return number_P ^ (number_P >> 29)

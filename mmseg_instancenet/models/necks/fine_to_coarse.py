@@ -1,4 +1,4 @@
-"""Order of the feature maps."""
+"""Neck that reverses the order of feature maps."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,8 @@ from torch import Tensor
 
 @MODELS.register_module()
 class FineToCoarse(BaseModule):
-    """Turns the feature maps round: mmseg's UNet returns the coarsest first, its decode heads expect the finest first."""
+    """Reverses the order of feature maps: mmseg's UNet returns the coarsest first, its decode heads expect the finest
+    first."""
 
     def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, ...]:
         return tuple(reversed(features))

@@ -1,4 +1,4 @@
-"""From groups on the map of the head to labels of the image's pixels."""
+"""Assigns the pixels of an image to groups that were found on the map of the head."""
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ def assign_pixels(
     rows: AxisCoverage,
     columns: AxisCoverage,
 ) -> Tensor:
-    """Assigns every pixel of the image to a group that was found on the head's map; none founds a group.
+    """Assigns every pixel of the image to a group that was found on the head's map; no new group is made.
 
     A pixel's embedding is interpolated bilinearly between the four cells around it, those that belong to a group of the
     pixel's own region alone. Between two objects that gives values which belong to neither, so the choice is
@@ -78,7 +78,8 @@ def _nearest_of_four(
     rows: AxisCoverage,
     columns: AxisCoverage,
 ) -> Tensor:
-    """The group, among those of the four cells around each of B pixels, whose mean is nearest, (B,); 0 where there is none."""
+    """The group with the nearest mean among the groups of the four cells around each of B pixels, (B,); 0 if the cells
+    have no group."""
     height, width = labels_hw.shape
     row_B, column_B = _rows_and_columns(pixel_B, columns)
     label_M, region_M, x_MD = labels_hw.reshape(-1), region_hw.reshape(-1), embeddings_Dhw.flatten(1).T
@@ -111,7 +112,7 @@ def _nearest_of_four(
 
 
 def _nearest_cell(labels_hw: Tensor, region_hw: Tensor, region_Q: Tensor, position_Q2: Tensor) -> Tensor:
-    """Group of the grouped cell of the same region that is nearest in the image; 0 where the region has none."""
+    """The group of the nearest grouped cell of the same region; 0 if the region has none."""
     label_Q = torch.zeros_like(region_Q)
     for region in region_Q.unique().tolist():
         cell_C2 = ((labels_hw > 0) & (region_hw == region)).nonzero()

@@ -1,4 +1,4 @@
-"""From the groups of an image to scored instances in mmdet's structures."""
+"""Builds scored instances in mmdet's structures from the groups of an image."""
 
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ def make_instances(
     votes: ClassVotes,
     instance_scorer: nn.Module | None = None,
 ) -> InstanceData:
-    r"""Scored instances of an image.
+    r"""Builds the scored instances of an image from its groups.
 
     An instance has the class that most of its pixels have. Its score is that of ``instance_scorer`` or, without one,
 
@@ -56,7 +56,7 @@ def make_instances(
 
 
 def drop_low_scores(instances: InstanceData, labels_HW: Tensor, score_thr: float = 0.0) -> tuple[InstanceData, Tensor]:
-    """The instances whose score reaches a cut, and their map.
+    """Drops the instances with scores below a cut, and renumbers their map.
 
     Args:
         instances: K instances with ``scores`` (K,).

@@ -1,4 +1,5 @@
-"""Joins the groups of several passes, whose embeddings cannot be compared, by their overlap on the image."""
+"""Joins the groups of several forward passes by their overlap on the image; embeddings of different passes cannot be
+compared."""
 
 import math
 from collections.abc import Sequence
@@ -7,12 +8,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-_SAME_OBJECT_IOU = 0.5
-"""Two groups are one object above this overlap: then no group can have two partners."""
+from ...structures import overlapping_groups
 
 
 class LabelledWindow(NamedTuple):
-    """The groups of one pass on its part of the image.
+    """The groups of one forward pass on its part of the image.
 
     labels_RS: (R, S) groups 1 .. K, 0 = none, of the pixels that the pass covers.
     score_K: of its groups.
@@ -35,7 +35,7 @@ class LabelledView(NamedTuple):
 
 
 def stitch_windows(windows: Sequence[LabelledWindow], size: tuple[int, int]) -> LabelledView:
-    """Stitches the windows of one view: a pixel belongs to the group of the window that has it nearest its middle.
+    """Stitches the windows of one view: each pixel takes its group from the window whose middle is nearest to it.
 
     A group that overlaps one of the windows before it enough is the same object (:func:`overlapping_groups`); its score is the
     mean of the scores of its parts.
@@ -48,7 +48,7 @@ def stitch_windows(windows: Sequence[LabelledWindow], size: tuple[int, int]) -> 
         if labels_RS.numel() == 0:
             continue
         name_K = match_or_add(united_HW[rows, columns], labels_RS, found)
-        # Groups that own no pixel of the image have no name there.
+        # Groups without a pixel of the image have no number there.
         parts.append((name_K[1:], score_K[: len(name_K) - 1]))
         found = max(found, int(name_K.max()))
         better_RS = weight_RS > weight_HW[rows, columns]
@@ -58,11 +58,11 @@ def stitch_windows(windows: Sequence[LabelledWindow], size: tuple[int, int]) -> 
 
 
 def unite_views(views: Sequence[LabelledView]) -> LabelledView:
-    """Unites the groups of several views of an image (flips, scales), of which none counts more than another.
+    """Unites the groups of several views of an image (flips, scales); all views have equal weight.
 
     Groups of different views that overlap enough are one object (:func:`match_views`). The score of an object is the sum of its
-    groups' scores over the number of views: a view that has not seen it counts 0. Objects of several views are kept; one that a
-    single view has seen is kept unless objects that are kept already, or have a higher score, cover more than half of it.
+    groups' scores over the number of views: a view without it counts 0. Objects of several views are kept; one that a
+    single view has found is kept unless objects that are kept already, or have a higher score, cover more than half of it.
     A pixel belongs to an object where at least half of the views have one that is kept there, and to the one whose groups
     there have the largest sum of scores, the earlier view's among equals.
 
@@ -97,13 +97,13 @@ def _kept_objects(objects: Sequence[Tensor], views_K: Tensor, score_K: Tensor) -
 
     Args:
         objects: of each view the objects (H, W), 0 = none.
-        views_K: (K + 1,) how many views have seen each.
+        views_K: (K + 1,) number of views that found each.
         score_K: (K + 1,).
     """
     kept_K = views_K > 1
     kept_K[0] = False
     covered_P = torch.stack([kept_K[object_HW] for object_HW in objects]).any(0).reshape(-1)
-    # The pixels of each object of a single view, which lie in one of the maps.
+    # The pixels of each object that a single view found; they are in one of the maps.
     single: dict[int, Tensor] = {}
     for object_HW in objects:
         pixel_P = (object_HW.reshape(-1) > 0).nonzero().squeeze(1)
@@ -123,50 +123,21 @@ def _kept_objects(objects: Sequence[Tensor], views_K: Tensor, score_K: Tensor) -
 
 
 def _mean_scores(parts: Sequence[tuple[Tensor, Tensor]], count: int) -> Tensor:
-    """Mean score of each of ``count`` united groups from the names (from 1) and scores of their parts, (K,)."""
+    """Mean score of each of ``count`` united groups, (K,), from the group numbers (from 1) and the scores of their
+    parts."""
     name_M, score_M = (torch.cat(values) for values in zip(*parts, strict=True))
     total_K = torch.zeros(count + 1, device=score_M.device).index_add_(0, name_M, score_M.float())
     return (total_K / torch.bincount(name_M, minlength=count + 1).clamp(min=1))[1:]
 
 
-class Overlaps(NamedTuple):
-    """Pairs of groups of two label maps whose IoU exceeds 1/2: ``label_Q``, ``reference_Q`` and ``iou_Q``. No group is in two."""
-
-    label_Q: Tensor
-    reference_Q: Tensor
-    iou_Q: Tensor
-
-
-def overlapping_groups(reference_HW: Tensor, labels_HW: Tensor) -> Overlaps:
-    """The pairs of groups of a label map and a reference that are one object.
-
-    Compared only where the reference covers the image.
-
-    Args:
-        reference_HW: (H, W) integers; -1 = not covered, 0 = no group, groups from 1.
-        labels_HW: (H, W) integers; 0 = no group, groups from 1.
-
-    Example:
-        >>> overlapping_groups(torch.tensor([[5, 5, 0, -1]]), torch.tensor([[1, 1, 2, 2]]))
-        Overlaps(label_Q=tensor([1]), reference_Q=tensor([5]), iou_Q=tensor([1.]))
-    """
-    covered_HW = reference_HW >= 0
-    reference_P, label_P = reference_HW[covered_HW], labels_HW[covered_HW]
-    span = int(reference_P.max()) + 1 if len(label_P) else 1
-    pair_Q, both_Q = torch.unique(label_P * span + reference_P, return_counts=True)
-    label_Q, reference_Q = torch.div(pair_Q, span, rounding_mode='floor'), pair_Q % span
-    either_Q = torch.bincount(label_P)[label_Q] + torch.bincount(reference_P)[reference_Q] - both_Q
-    same_Q = (label_Q > 0) & (reference_Q > 0) & (both_Q > _SAME_OBJECT_IOU * either_Q)
-    return Overlaps(label_Q[same_Q], reference_Q[same_Q], both_Q[same_Q] / either_Q[same_Q])
-
-
 def match_or_add(reference_HW: Tensor, labels_HW: Tensor, found: int) -> Tensor:
-    """The name of each group of a label map, (K + 1,): its partner in the reference, or a new name; entry 0 is 0.
+    """New number of each group of a label map, (K + 1,): that of its match in the reference, or a new one; entry 0 is
+    0.
 
     Args:
         reference_HW: (H, W) names, as in :func:`overlapping_groups`.
         labels_HW: (H, W) groups to be named.
-        found: the largest name so far; new names follow it.
+        found: the largest number so far; new numbers follow it.
     """
     name_K = torch.zeros(int(labels_HW.max()) + 1, dtype=torch.long, device=labels_HW.device)
     pairs = overlapping_groups(reference_HW, labels_HW)
@@ -175,7 +146,7 @@ def match_or_add(reference_HW: Tensor, labels_HW: Tensor, found: int) -> Tensor:
 
 
 def _name_the_rest(name_K: Tensor, found: int) -> Tensor:
-    """New names, after ``found``, for groups that have none (0)."""
+    """Gives groups without a number (0) new ones after ``found``, in place."""
     new_K = name_K == 0
     new_K[0] = False
     name_K[new_K] = found + torch.arange(1, int(new_K.sum()) + 1, device=name_K.device)
@@ -183,7 +154,8 @@ def _name_the_rest(name_K: Tensor, found: int) -> Tensor:
 
 
 def match_views(labels: Sequence[Tensor]) -> list[Tensor]:
-    """For each of several label maps of an image the object of each of its groups, (K + 1,); objects are numbered from 1.
+    """Numbers the objects in several label maps of one image from 1: for each map the object of each of its groups, (K
+    + 1,).
 
     View after view, groups and the objects of the views before are paired, the pair with the largest IoU first (with any one
     group of the object, above 1/2), and each is in one pair at most: an object has at most one group of a view.

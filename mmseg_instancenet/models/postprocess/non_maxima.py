@@ -7,14 +7,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 _RADIUS = 4
-"""Of the triangle filter before curvature is measured, in pixels: wider than the wriggles of a line, narrower than a corner."""
+"""Radius of the triangle filter before curvature is measured, in pixels: wider than the irregularities of a line, narrower
+than a corner."""
 
 _TOLERANCE = 1.01
-"""A pixel stays if it is within 1 % of its neighbours: of a flat top neither side goes."""
+"""A pixel is kept if it is within 1 % of its neighbours, so that a flat top is not suppressed from both sides."""
 
 
 def suppress_non_maxima(probability_HW: Tensor) -> Tensor:
-    """Keeps the crest of each ridge of a boundary map and sets the rest to 0.
+    """Keeps the ridge lines of a boundary map and sets all other pixels to 0.
 
     A pixel stays if its value is no smaller than those at a distance of one pixel on either side *across* the ridge: along the
     direction in which the map, smoothed, curves most. This is the non-maximum suppression that published boundary
@@ -49,14 +50,14 @@ def suppress_non_maxima(probability_HW: Tensor) -> Tensor:
 
 
 def _smooth(map_HW: Tensor) -> Tensor:
-    """Triangle filter along both axes, the border continued outside."""
+    """Triangle filter along both axes; the border is replicated outside."""
     weight = torch.cat([torch.arange(1, _RADIUS + 2), torch.arange(_RADIUS, 0, -1)]).to(map_HW) / (_RADIUS + 1) ** 2
     padded = F.pad(map_HW[None, None], (_RADIUS,) * 4, mode='replicate')
     return F.conv2d(F.conv2d(padded, weight[None, None, None, :]), weight[None, None, :, None])[0, 0]
 
 
 def _read(map_HW: Tensor, step_KHW2: Tensor) -> Tensor:
-    """The map, bilinearly, at each pixel plus each of K steps (right, down), in pixels: (K, H, W)."""
+    """Samples the map bilinearly at each pixel plus each of K offsets (right, down), in pixels: (K, H, W)."""
     height, width = map_HW.shape
     rows, columns = (torch.arange(length).to(map_HW) for length in (height, width))
     position_KHW2 = step_KHW2.clone()

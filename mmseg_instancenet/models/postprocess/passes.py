@@ -1,4 +1,4 @@
-"""One forward pass of the network over one image, and the class map that several passes give together."""
+"""The output of one forward pass for one image, and the average of the class maps of several passes."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,12 +13,12 @@ _BLOCK = 1 << 24
 
 
 class AxisCoverage(NamedTuple):
-    """The rows (or columns) of the image that a pass covers, and their places on its map.
+    """The rows (or columns) of the image that a forward pass covers, and their positions on its map.
 
     pixels: of the image.
     position_R: where each of the R rows lies on the map, in cells.
     inside_R: the same, moved to the centre of the last cell inside the image: nothing is read from the padding.
-    weight_R: grows from the border of a window to its middle, since an object that the border cuts is seen badly; 1 where the
+    weight_R: grows from the border of a window to its middle, since objects cut by the border are less certain; 1 where the
         pass covers the image from end to end.
     """
 
@@ -29,7 +29,8 @@ class AxisCoverage(NamedTuple):
 
 
 class NetworkPass(NamedTuple):
-    """Class scores (C, h', w') and embeddings (D, h, w) of one image, or one window of it, and where they lie.
+    """Class scores (C, h', w') and embeddings (D, h, w) of one image or one window of it, and their position on the
+    image.
 
     score_kind: 'logits' of a softmax over the classes, 'sigmoid' logits of each class, or 'probabilities'.
     """
@@ -40,36 +41,37 @@ class NetworkPass(NamedTuple):
     score_kind: str = 'logits'
 
     def under_cells(self, map_HW: Tensor, outside: int) -> Tensor:
-        """A map of the image, (H, W), read under each cell, (h, w); ``outside`` where a cell lies in the padding."""
+        """Samples a map of the image, (H, W), at each cell, (h, w); ``outside`` for cells in the padding."""
         (row_h, inside_h), (column_w, inside_w) = self._cells()
         value_hw = map_HW[row_h[:, None], column_w[None, :]]
         return torch.where(inside_h[:, None] & inside_w[None, :], value_hw, outside)
 
     def without_padding(self, map_hw: Tensor) -> Tensor:
-        """The cells (.., h', w') of a map (.., h, w) that lie on the image."""
+        """Crops a map (.., h, w) to the cells (.., h', w') on the image."""
         (_, inside_h), (_, inside_w) = self._cells()
         return map_hw[..., inside_h, :][..., inside_w]
 
     def on_image(self, *maps_HW: Tensor) -> list[Tensor]:
-        """The cells that lie on the image: their embeddings (D, h', w'), float32, and maps of the image under them, (h', w')."""
+        """Crops embeddings and maps to the cells on the image: embeddings (D, h', w'), float32, and the image's maps at
+        these cells, (h', w')."""
         maps_hw = [self.under_cells(map_HW, outside=0) for map_HW in maps_HW]
         return [self.without_padding(map_hw) for map_hw in (self.embeddings_Dhw.float(), *maps_hw)]
 
     def _cells(self) -> list[tuple[Tensor, Tensor]]:
-        """Row and column of the image under each row and column of cells, and whether there is one."""
+        """The image's row or column at each row and column of cells, and whether it lies inside the image."""
         return [
             self.placement.map_to_image(axis, length, self.embeddings_Dhw.device)
             for axis, length in enumerate(self.embeddings_Dhw.shape[1:])
         ]
 
     def upright_embeddings(self) -> Tensor:
-        """The embeddings without the padding and turned as the image is: (D, h', w'), for looking at."""
+        """The embeddings in the orientation of the image, without the padding: (D, h', w'), for display."""
         flipped_axes = [axis + 1 for axis in (0, 1) if self.placement.flipped[axis]]
         return self.without_padding(self.embeddings_Dhw).flip(flipped_axes)
 
     def coverage(self, axis: int, of_scores: bool = False) -> AxisCoverage:
-        """The rows (axis 0) or columns (axis 1) of the image that the pass covers, and where they lie on the map of embeddings,
-        or on that of scores."""
+        """The rows (axis 0) or columns (axis 1) of the image that the pass covers, and their positions on the map of
+        embeddings or of scores."""
         length = (self.scores_Chw if of_scores else self.embeddings_Dhw).shape[1 + axis]
         position_R, pixels = self.placement.image_to_map(axis, length, self.embeddings_Dhw.device)
         inside_R = self.placement.keep_inside(axis, length, position_R)
@@ -81,11 +83,11 @@ class NetworkPass(NamedTuple):
 
 
 View = Sequence[NetworkPass]
-"""The passes that cover the image once: one, or one a window."""
+"""The forward passes that cover the image once: one, or one for each window."""
 
 
 def average_classes(views: Sequence[View], image_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Class and its probability for each pixel of the image, averaged over all passes of all views.
+    """Class of each pixel of the image and its probability, averaged over all passes of all views.
 
     Scores are interpolated to the image, turned into log probabilities (:func:`log_probabilities`) and averaged: by
     :class:`AxisCoverage`'s weights within a view, alike over the views. In the logarithm a pass that is unsure does not outvote
@@ -117,7 +119,7 @@ def average_classes(views: Sequence[View], image_size: tuple[int, int]) -> tuple
                 total_RW[first - top : last - top, columns.pixels] += weight_RS
             sum_CRW += view_CRW / total_RW.clamp(min=torch.finfo(torch.float).tiny)
         mean_CRW = sum_CRW / len(views)
-        # The classes of a softmax share one probability.
+        # Classes of a softmax have probabilities that sum to 1.
         probability_CRW = mean_CRW.softmax(0) if kind == 'logits' else mean_CRW.exp()
         probability_HW[top:bottom], class_HW[top:bottom] = probability_CRW.max(0)
     return class_HW, probability_HW

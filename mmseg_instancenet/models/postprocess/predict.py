@@ -1,4 +1,4 @@
-"""From the outputs of the network for one image to its instances: the order of all steps.
+"""From the network outputs for one image to its instances: all steps in order.
 
 1. Regions: the pixels of one class, or of any class, that are grouped together.
 2. Each pass of the network (the whole image, a window, a flipped image) is grouped by its own embeddings; the statistics of
@@ -42,7 +42,7 @@ def predict_instances(
     instance_scorer: nn.Module | None = None,
     score_thr: float = 0.0,
 ) -> tuple[InstanceData, Tensor]:
-    """Scored instances of an image and their map.
+    """Computes the scored instances of an image and their map.
 
     Args:
         views: of the image; each covers it once.
@@ -70,7 +70,8 @@ def group_image(
     grouper: Grouper,
     group_scorer: nn.Module,
 ) -> ImageGroups:
-    """Steps 1 to 4: the groups of an image with their scores and classes; arguments as in :func:`predict_instances`."""
+    """Computes the groups of an image with their scores and classes (steps 1 to 4); for the arguments see
+    :func:`predict_instances`."""
     region_HW = grouper.regions(class_HW)
     labels_HW, score_K = unite_views(
         [
@@ -92,7 +93,7 @@ def group_image(
 def _label_window(
     network_pass: NetworkPass, region_HW: Tensor, grouper: Grouper, group_scorer: nn.Module
 ) -> LabelledWindow:
-    """Step 2 for one pass."""
+    """Finds the groups of one forward pass and assigns the pixels to them (step 2)."""
     embeddings_Dhw = grouper.prepare(network_pass.embeddings_Dhw)
     region_hw = network_pass.under_cells(region_HW, outside=0)
     labels_hw = grouper.group_map(embeddings_Dhw, region_hw)

@@ -1,4 +1,4 @@
-"""One ranked list of object proposals from the groups of several bandwidths."""
+"""Pools groups at several bandwidths into one ranked list of object proposals."""
 
 from collections.abc import Sequence
 
@@ -9,9 +9,9 @@ from pycocotools import mask as coco_mask
 def pool_proposals(
     masks_M: Sequence[dict], score_M: np.ndarray, source_M: np.ndarray, duplicate_iou: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    r"""Ranks the masks of several groupings of one image and leaves out near-duplicates.
+    r"""Ranks the masks of several groupings of one image and drops near-duplicates.
 
-    An object is what stays one group while the bandwidth changes. The rank of mask m is therefore
+    An object stays one group while the bandwidth changes. The rank of mask m is therefore
 
     .. math:: r_m = g_m \cdot \frac1B \sum_{b=1}^B \max_{j \in b} \mathrm{IoU}(m, j)
 

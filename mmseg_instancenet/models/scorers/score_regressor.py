@@ -1,4 +1,4 @@
-"""Scores of instances: a linear regressor on shape and agreement with the class map."""
+"""Scores of instances by a linear regressor on shape and agreement with the class map."""
 
 from typing import Any, NamedTuple
 
@@ -10,8 +10,11 @@ from ...structures import split_components
 
 
 class ClassVotes(NamedTuple):
-    """Of each of K groups: ``size_K``, its number of pixels; ``class_K``, the class that most of them have; ``share_K``, the
-    share of pixels that have it; ``agreement_K``, the mean probability of that class, pixels of other classes counting zero."""
+    """Majority votes for the classes of K groups.
+
+    ``size_K``: pixels of the group; ``class_K``: its most frequent class; ``share_K``: share of pixels of that class;
+    ``agreement_K``: mean probability of that class, pixels of other classes counting zero.
+    """
 
     size_K: Tensor
     class_K: Tensor
@@ -22,7 +25,7 @@ class ClassVotes(NamedTuple):
 def vote_classes(
     labels_HW: Tensor, class_HW: Tensor, probability_HW: Tensor, count: int, num_classes: int
 ) -> ClassVotes:
-    r"""Lets the pixels of each group vote for its class.
+    r"""Determines the class of each group by majority vote of its pixels.
 
     .. math:: a = \frac1{|S|} \sum_{i \in S, c_i = c} p_i
 
@@ -54,23 +57,24 @@ def vote_classes(
 
 
 FEATURES = ('score', 'group_score', 'agreement', 'class_share', 'area', 'side', 'connectedness', 'extent', 'border')
-"""What a :class:`ScoreRegressor` looks at, in the order of its weights; see :func:`instance_features`."""
+"""Features of a :class:`ScoreRegressor`, in the order of its weights; see :func:`instance_features`."""
 
 
 def simple_score(group_score_K: Tensor, votes: ClassVotes) -> Tensor:
-    """Score of instances without a regressor, (K,): that of the group in the embedding x agreement with the class map."""
+    """Score of instances without a regressor, (K,): score of the group in the embedding times agreement with the class
+    map."""
     return group_score_K * votes.agreement_K
 
 
 def instance_features(labels_HW: Tensor, box_K4: Tensor, group_score_K: Tensor, votes: ClassVotes) -> Tensor:
-    """Shape of the instances of an image, and agreement with the class map, each from 0 to 1.
+    """Features of the instances of an image, each from 0 to 1: shape, and agreement with the class map.
 
     - ``score``: :func:`simple_score`
     - ``group_score``: of the group in the embedding
     - ``agreement``: mean probability of its class, pixels of other classes counting zero
     - ``class_share``: share of its pixels that have its class
     - ``area``: share of the image that it covers
-    - ``side``: the square root of that; with both, what is too small and what is too large can score low
+    - ``side``: the square root of that; with both, instances that are too small or too large can score low
     - ``connectedness``: share of its largest 8-connected component
     - ``extent``: share of its box that it covers
     - ``border``: 1 if it touches the border of the image, else 0
@@ -109,7 +113,7 @@ def instance_features(labels_HW: Tensor, box_K4: Tensor, group_score_K: Tensor, 
 
 
 def _largest_components(labels_HW: Tensor, count: int) -> Tensor:
-    """Pixels of the largest component of each group, (K,)."""
+    """Number of pixels of the largest connected component of each group, (K,)."""
     part_P, label_P = split_components(labels_HW).reshape(-1), labels_HW.reshape(-1)
     size_J = torch.bincount(part_P)
     label_J = torch.zeros_like(size_J).index_put_((part_P,), label_P)
@@ -118,7 +122,7 @@ def _largest_components(labels_HW: Tensor, count: int) -> Tensor:
 
 
 def fit_ridge(features_MF: Tensor, target_M: Tensor, ridge: float = 1e-3) -> tuple[Tensor, Tensor]:
-    r"""Weights w and bias b of the linear regressor that minimises
+    r"""Weights w and bias b of the ridge regression that minimises
 
     .. math:: \frac1M \sum_m (y_m - w \cdot x_m - b)^2 + \lambda \sum_f (\sigma_f w_f)^2
 
@@ -152,9 +156,9 @@ def fit_ridge(features_MF: Tensor, target_M: Tensor, ridge: float = 1e-3) -> tup
     if not (x_MF.isfinite().all() and y_M.isfinite().all()):
         raise ValueError('expected finite features and targets, got NaN or infinity')
     mean_F, sigma_F = x_MF.mean(0), x_MF.std(0, correction=0)
-    varies_F = sigma_F > 1e-6  # float32 features that are all alike differ by their rounding
+    varies_F = sigma_F > 1e-6  # equal float32 features differ by their rounding
     z_MV = ((x_MF - mean_F) / sigma_F)[:, varies_F]
-    # Least squares with one more row a feature, whose target is a weight of 0: no square of the condition number.
+    # Least squares with an additional row for each feature, whose target is a weight of 0: the condition number is not squared.
     penalty_VV = torch.eye(z_MV.shape[1], dtype=z_MV.dtype) * (ridge * len(y_M)) ** 0.5
     rows_RV, y_R = torch.cat([z_MV, penalty_VV]), torch.cat([y_M - y_M.mean(), y_M.new_zeros(z_MV.shape[1])])
     weight_F = torch.zeros_like(mean_F)
@@ -164,7 +168,7 @@ def fit_ridge(features_MF: Tensor, target_M: Tensor, ridge: float = 1e-3) -> tup
 
 @MODELS.register_module()
 class ScoreRegressor(nn.Module):
-    """Scores instances by a linear regressor on :func:`instance_features`: the IoU that they are likely to have.
+    """Scores instances by a linear regressor on :func:`instance_features`, fitted to their IoU with the true object.
 
     ``tools/fit_scorer.py`` fits it on predictions for the training set and stores it in the checkpoint, in the buffers
     ``instance_scorer.weight`` (F,) and ``instance_scorer.bias``. Until then, and with a checkpoint that lacks them, all weights
@@ -185,17 +189,17 @@ class ScoreRegressor(nn.Module):
         return bool(self.weight.any())
 
     def forward(self, labels_HW: Tensor, box_K4: Tensor, group_score_K: Tensor, votes: ClassVotes) -> Tensor:
-        """Score of each instance, (K,); arguments as in :func:`instance_features`."""
+        """Score of each instance, (K,); for the arguments see :func:`instance_features`."""
         if not self.fitted:
             return simple_score(group_score_K, votes)
         return self.score(instance_features(labels_HW, box_K4, group_score_K, votes))
 
     def score(self, features_KF: Tensor) -> Tensor:
-        """The score of each row of features, (K,)."""
+        """Score of each row of features, (K,)."""
         return features_KF @ self.weight + self.bias
 
     def fit(self, features_MF: Tensor, target_M: Tensor, ridge: float = 1e-3) -> None:
-        """Takes weights and bias from :func:`fit_ridge`."""
+        """Sets weights and bias to the solution of :func:`fit_ridge`."""
         weight_F, bias = fit_ridge(features_MF, target_M, ridge)
         self.weight.copy_(weight_F)
         self.bias.copy_(bias)

@@ -34,5 +34,5 @@ class SeedScorer(nn.Module):
         """
         size_K = statistics.size_K
         label_P, seed_P = labels_hw.reshape(-1), embeddings_Dhw[-1].sigmoid().reshape(-1)
-        sum_L = seed_P.new_zeros(len(size_K) + 1).index_add_(0, label_P, seed_P)  # of the pixels without a group first
+        sum_L = seed_P.new_zeros(len(size_K) + 1).index_add_(0, label_P, seed_P)  # entry 0: pixels without a group
         return sum_L[1:] / size_K

@@ -53,7 +53,8 @@ def silhouette(
 
 @MODELS.register_module()
 class SilhouetteScorer(nn.Module):
-    r"""Scores the groups of a map by their :func:`silhouette` and, since a few pixels are easily alike, by their size.
+    r"""Scores the groups of a map by their :func:`silhouette`, lowered for small groups, whose silhouettes are often
+    high by chance.
 
     .. math:: g_k = s_k \frac{n_k}{n_k + n_0}
 
@@ -62,7 +63,7 @@ class SilhouetteScorer(nn.Module):
 
     Args:
         scale: see :func:`silhouette`; the push margin of the loss is a good value.
-        half_size: number of pixels of the map at which size halves the score; 0 looks at the silhouette alone.
+        half_size: number of pixels of the map at which size halves the score; 0 uses the silhouette alone.
     """
 
     def __init__(self, scale: float = 3.0, half_size: float = 8.0) -> None:

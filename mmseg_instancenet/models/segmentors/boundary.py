@@ -1,4 +1,4 @@
-"""The model for boundary detection."""
+"""The segmentor for boundary detection."""
 
 from typing import Any
 
@@ -40,8 +40,8 @@ class BoundarySegmentor(EncoderDecoder):
         unknown = set(self.test_cfg) - {'non_maximum_suppression'}
         if unknown:
             raise ValueError(
-                f'expected test_cfg with non_maximum_suppression at most, got {sorted(unknown)} as well; images are '
-                'seen as a whole'
+                f'expected test_cfg with non_maximum_suppression at most, got {sorted(unknown)} as well; the network '
+                'always gets whole images'
             )
 
     def predict(self, inputs: Tensor, data_samples: list[DetDataSample] | None = None) -> list[DetDataSample]:
@@ -63,7 +63,7 @@ class BoundarySegmentor(EncoderDecoder):
 
 
 def _on_image(map_Ehw: Tensor, meta: dict, input_size: tuple[int, int]) -> Tensor:
-    """The map at the image's original size, (E, H, W), read at its pixels and never from the padding."""
+    """Resamples the map at the pixels of the original image, (E, H, W); the padding is never read."""
     placement = MapPlacement.from_meta(meta, input_size)
     row_H, column_W = (
         placement.keep_inside(axis, length, placement.image_to_map(axis, length, map_Ehw.device)[0])

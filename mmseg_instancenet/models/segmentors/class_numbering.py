@@ -11,13 +11,13 @@ from ...structures import IGNORED_CLASS
 
 
 class ClassNumbering(NamedTuple):
-    """The classes of a class map with values 0 .. C - 1, 255 = ignore.
+    """The classes of a class map with values 0 .. C - 1, 255 = ignore: which are background, things and stuff.
 
     A *label* is the place of a class in the data set's list of classes, from 0. Where 0 is the background, class c of the map has
     the label c - 1; without a background (Cityscapes, ADE20K) the label c.
 
     background: whether 0 is the background.
-    thing_labels: labels of the classes whose objects are told apart; the others are stuff.
+    thing_labels: labels of the classes whose objects are separated; the others are stuff.
     num_labels: length of the data set's list of classes.
     """
 
@@ -27,7 +27,7 @@ class ClassNumbering(NamedTuple):
 
     @classmethod
     def of(cls, num_classes: int, background: bool, thing_classes: Sequence[int] | None) -> 'ClassNumbering':
-        """From a model's settings.
+        """Builds the numbering from a model's settings.
 
         Raises:
             ValueError: for a thing that is none of the labels, or is named twice.
@@ -43,17 +43,17 @@ class ClassNumbering(NamedTuple):
 
     @property
     def has_stuff(self) -> bool:
-        """Whether there are classes, besides the background, whose objects are not told apart."""
+        """Whether there are classes, besides the background, whose objects are not separated."""
         return len(self.thing_labels) < self.num_labels
 
     def is_thing(self, device: torch.device) -> Tensor:
-        """(C,) bool of the values of the class map."""
+        """Whether each value of the class map is a thing: (C,) bool."""
         thing_C = torch.zeros(self.num_labels + self.background, dtype=torch.bool, device=device)
         thing_C[[label + self.background for label in self.thing_labels]] = True
         return thing_C
 
     def things(self, class_map: Tensor) -> Tensor:
-        """The class map with label + 1 for things, 0 for all others, 255 for ignored pixels.
+        """The class map with label + 1 for things, 0 for all other classes, 255 for ignored pixels.
 
         Example:
             >>> ClassNumbering.of(3, background=False, thing_classes=[0, 2]).things(torch.tensor([0, 1, 2, 255]))
@@ -65,7 +65,7 @@ class ClassNumbering(NamedTuple):
         return torch.where(ignored, IGNORED_CLASS, label * self.is_thing(class_map.device)[value])
 
     def panoptic(self, class_HW: Tensor, instance_map_HW: Tensor, label_K: Tensor) -> Tensor:
-        """Things by instance and stuff by class, as mmdet's ``CocoPanopticMetric`` reads it.
+        """Panoptic map, in the form that mmdet's ``CocoPanopticMetric`` reads: an id for each thing, a class for stuff.
 
         Args:
             class_HW: (H, W) classes.

@@ -1,4 +1,4 @@
-"""The model: network, groups, scored instances."""
+"""The segmentor for instance segmentation: network, grouping, scored instances."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -61,15 +61,15 @@ class EmbeddingSegmentor(OneHeadOrCascade):
         embedding: settings of an :class:`EmbeddingBranch` beside the decode head (in a cascade the last head with a map of all
             pixels); ``None`` for a head with a branch of its own, such as :class:`EmbeddingHead`.
         grouper: config of a :class:`Grouper`; a ``RecurrentLoss`` without a ``grouping`` of its own trains through it.
-        group_scorer: config of what scores a group in the embedding; a :class:`SilhouetteScorer` unless given. A
+        group_scorer: config of the scorer of groups in the embedding; a :class:`SilhouetteScorer` unless given. A
             :class:`SeedScorer` only with a :class:`SeedGrouping`.
         data_preprocessor: config of the preprocessor; mmseg's ``SegDataPreProcessor``, which does not pad the instance map with
             the image, is replaced by :class:`InstanceMapDataPreprocessor` with the same settings.
-        instance_scorer: config of what scores an instance; see :class:`ScoreRegressor`, which is the simple formula of
+        instance_scorer: config of the scorer of instances; see :class:`ScoreRegressor`, which is the simple formula of
             :func:`make_instances` until ``tools/fit_scorer.py`` has fitted it.
         background: whether class 0 of the class map is the background and class k of the data set's list is k + 1, as
             ``MasksToMaps`` makes it. False for data whose classes begin at 0 (Cityscapes, ADE20K).
-        thing_classes: places, from 0, in the data set's list of classes, of those whose objects are told apart; all unless
+        thing_classes: places, from 0, in the data set's list of classes, of those whose objects are separated; all unless
             given. The others are stuff: they keep their class and are not grouped, and the prediction has ``pred_panoptic_seg``.
         **kwargs: of mmseg's ``EncoderDecoder`` or ``CascadeEncoderDecoder``.
 
@@ -104,13 +104,13 @@ class EmbeddingSegmentor(OneHeadOrCascade):
         self.group_scorer = MODELS.build(group_scorer or {'type': 'SilhouetteScorer'})
         if isinstance(self.group_scorer, SeedScorer) and not isinstance(self.grouper, SeedGrouping):
             raise ValueError(
-                'SeedScorer: expected a SeedGrouping as the grouper, or the last value of an embedding is no seed, got '
+                'SeedScorer: expected a SeedGrouping as the grouper, since others use no seeds in the embeddings, got '
                 f'{type(self.grouper).__name__}'
             )
         self.instance_scorer = MODELS.build(instance_scorer or {'type': 'ScoreRegressor'})
 
     def build_grouper(self, config: dict) -> Grouper:
-        """Builds a grouper and lets it look at the margins of the loss."""
+        """Builds a grouper and checks it against the margins of the loss."""
         grouper = MODELS.build(config)
         loss: Any = self.branch.loss_embedding
         if hasattr(loss, 'margins'):
@@ -134,7 +134,8 @@ class EmbeddingSegmentor(OneHeadOrCascade):
         super().init_weights()
 
     def loss(self, inputs: Tensor, data_samples: list[DetDataSample]) -> dict[str, Tensor]:
-        """mmseg's losses and those on the embeddings. The first call checks that heads, data and metrics agree."""
+        """mmseg's losses and those on the embeddings. The first call checks that classes of heads, data and metrics
+        agree."""
         if not self._classes_checked:
             self._check_classes(data_samples)
             self._check_metrics()
@@ -142,7 +143,7 @@ class EmbeddingSegmentor(OneHeadOrCascade):
         return super().loss(inputs, data_samples)
 
     def _check_classes(self, data_samples: Sequence[DetDataSample]) -> None:
-        # While MMEngine's runner trains, it keeps here what the training data say of themselves.
+        # During training, MMEngine's runner stores the meta information of the training data here.
         hub = MessageHub.get_current_instance()
         classes = classes_of(hub.get_info('dataset_meta', {}) if hub.get_info('loop_stage') == 'train' else {})
         if classes is not None:
@@ -157,7 +158,7 @@ class EmbeddingSegmentor(OneHeadOrCascade):
                 )
 
     def _check_metrics(self) -> None:
-        # While MMEngine's runner trains or tests, it keeps here the text of its config.
+        # During training and testing, MMEngine's runner stores the text of its config here.
         hub = MessageHub.get_current_instance()
         text = hub.get_info('cfg', '') if hub.get_info('loop_stage') else ''
         check_iou_metric(re.findall(r"type='(?:\w+\.)*(\w+Metric)'", text), self.background)
@@ -182,7 +183,8 @@ class EmbeddingSegmentor(OneHeadOrCascade):
         ]
 
     def views(self, inputs: Tensor, data_samples: Sequence[DetDataSample]) -> list[View]:
-        """Runs the network: for each image of the batch the passes (one, or one a window) that cover it."""
+        """Runs the network: for each image of the batch, the forward passes (one, or one for each window) that cover
+        it."""
         metas = [sample.metainfo for sample in data_samples]
         views: list[list[NetworkPass]] = [[] for _ in metas]
         for origin, window in self._windows(inputs):
@@ -198,7 +200,7 @@ class EmbeddingSegmentor(OneHeadOrCascade):
     def scores_and_embeddings(
         self, inputs: Tensor, metas: Sequence[dict], origin: tuple[int, int] = (0, 0)
     ) -> tuple[Tensor, Tensor]:
-        """One pass of the network over a batch, or over one window of it.
+        """One forward pass over a batch, or over one window of it: class scores and embeddings.
 
         Args:
             inputs: (N, 3, height, width).
@@ -214,7 +216,7 @@ class EmbeddingSegmentor(OneHeadOrCascade):
             if len(self.heads) == 1 and resizes_scores_only(self.decode_head):
                 scores_NChw = self.decode_head(self.extract_feat(inputs))
             else:
-                # What such heads do to their scores is mmseg's; they return them at the size of the input, by these names.
+                # mmseg processes the scores of such heads; these keys hold the size of its output, that of the input.
                 shape = dict(img_shape=torch.Size(size), pad_shape=size, batch_input_shape=size)
                 scores_NChw = self.encode_decode(inputs, [{**meta, **shape} for meta in metas])
         return scores_NChw, self.branch.embed(features, metas, size, origin)
@@ -235,11 +237,11 @@ class EmbeddingSegmentor(OneHeadOrCascade):
                 yield (top, left), inputs[:, :, top : top + height, left : left + width]
 
     def classify(self, data_sample: DetDataSample, views: Sequence[View], classes: str) -> tuple[Tensor, Tensor]:
-        """Class map (H, W) at the image's size and the probability (H, W) of each class, 1 for the ground truth's.
+        """Class map (H, W) at the image's size and its probability (H, W), which is 1 for the ground truth's classes.
 
         Args:
             data_sample: of the image.
-            views: of the image; not looked at for the ground truth.
+            views: of the image; not used for the ground truth.
             classes: 'predicted' or 'ground_truth'.
         """
         image_size = tuple(data_sample.metainfo['ori_shape'][:2])
@@ -248,7 +250,7 @@ class EmbeddingSegmentor(OneHeadOrCascade):
         return _true_classes(data_sample, image_size)
 
     def assemble(self, data_sample: DetDataSample, views: Sequence[View]) -> DetDataSample:
-        """Class map, groups and instances of one image from one or several views of it (flips, scales)."""
+        """Computes class map, groups and instances of one image from one or several views of it (flips, scales)."""
         class_HW, probability_HW = self.classify(data_sample, views, self.test_cfg.get('classes', 'predicted'))
         instances, instance_map_HW = self.find_instances(views, class_HW, probability_HW)
         background = {'background': self.background}
@@ -260,7 +262,7 @@ class EmbeddingSegmentor(OneHeadOrCascade):
         if self.class_numbering.has_stuff:
             panoptic_HW = self.class_numbering.panoptic(class_HW, instance_map_HW, instances.labels)
             data_sample.pred_panoptic_seg = PixelData(sem_seg=panoptic_HW[None])
-        data_sample.set_metainfo(background)  # metrics and visualizers that read class maps look here
+        data_sample.set_metainfo(background)  # metrics and visualizers of class maps read it
         data_sample.set_field(PixelData(data=instance_map_HW[None]), 'pred_instance_map', dtype=PixelData)
         first = views[0][0]
         rows, columns = (first.coverage(axis).pixels for axis in (0, 1))
@@ -274,7 +276,7 @@ class EmbeddingSegmentor(OneHeadOrCascade):
     def find_instances(
         self, views: Sequence[View], class_HW: Tensor, probability_HW: Tensor
     ) -> tuple[InstanceData, Tensor]:
-        """The instances of an image and their map (H, W), 0 = none, k = the k-th instance."""
+        """Finds the instances of an image and their map (H, W), 0 = none, k = the k-th instance."""
         return predict_instances(
             views,
             self.class_numbering.things(class_HW),
@@ -288,7 +290,7 @@ class EmbeddingSegmentor(OneHeadOrCascade):
 
 
 def _with_instance_maps(preprocessor: dict | nn.Module | None) -> dict | nn.Module | None:
-    """The preprocessor's config with our type in the place of mmseg's."""
+    """The preprocessor's config with this package's type instead of mmseg's."""
     if not isinstance(preprocessor, dict) or str(preprocessor.get('type')).split('.')[-1] != 'SegDataPreProcessor':
         return preprocessor
     print_log(
@@ -300,7 +302,7 @@ def _with_instance_maps(preprocessor: dict | nn.Module | None) -> dict | nn.Modu
 
 
 def _embedded_head(heads: Sequence[nn.Module]) -> nn.Module:
-    """The last head with a map of all pixels: PointRend's last one sees points alone."""
+    """The last head with a map of all pixels: PointRend's last head computes single points only."""
     for head in reversed(heads):
         if len(heads) == 1 or isinstance(getattr(head, 'conv_seg', None), nn.Module):
             return head
@@ -308,7 +310,7 @@ def _embedded_head(heads: Sequence[nn.Module]) -> nn.Module:
 
 
 def _checked_test_cfg(test_cfg: dict, any_key: bool) -> dict:
-    """The settings, ``crop_size`` and ``stride`` of windows as (height, width).
+    """Checks the test settings, and converts ``crop_size`` and ``stride`` of windows to (height, width).
 
     Raises ValueError for a key that nothing reads, a value that is not allowed, and windows without a size.
 
@@ -331,7 +333,7 @@ def _checked_test_cfg(test_cfg: dict, any_key: bool) -> dict:
     for crop, stride in zip(*sizes.values(), strict=True):
         if stride > crop:
             raise ValueError(
-                f'expected stride <= crop_size, or windows leave gaps, got stride {stride} and crop_size {crop}'
+                f'expected stride <= crop_size, so that windows leave no gaps, got stride {stride} and crop_size {crop}'
             )
     checked = test_cfg.copy()
     checked.update(sizes)
@@ -339,7 +341,7 @@ def _checked_test_cfg(test_cfg: dict, any_key: bool) -> dict:
 
 
 def _window_size(name: str, value: Any) -> tuple[int, int]:
-    """(height, width) from these two or from one integer for both."""
+    """(height, width) of a window from a pair, or from one integer for both."""
     sides = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value, value)
     if len(sides) != 2 or not all(
         isinstance(side, Integral) and not isinstance(side, bool) and int(side) > 0 for side in sides
@@ -352,7 +354,7 @@ def _window_size(name: str, value: Any) -> tuple[int, int]:
 
 
 def _window_starts(length: int, crop: int, stride: int) -> list[int]:
-    """The first pixels of windows: every ``stride``, the last moved back to end where the input ends."""
+    """The first pixel of each window: multiples of ``stride``; the last window is moved back to end at the border."""
     last = max(length - crop, 0)
     return [*range(0, last, stride), last]
 
@@ -367,6 +369,6 @@ def _true_classes(data_sample: DetDataSample, image_size: tuple[int, int]) -> tu
     if tuple(class_HW.shape) != image_size:
         raise ValueError(
             f'expected gt_sem_seg at the original size {image_size}, got {tuple(class_HW.shape)}: in the test pipeline '
-            'LoadInstanceMasks comes after the resize'
+            'put LoadInstanceMasks after the resize'
         )
     return class_HW, torch.ones(image_size, device=class_HW.device)

@@ -1,4 +1,4 @@
-"""mmseg's two segmentors under one name."""
+"""mmseg's two segmentors, for one head and for a cascade, as one class."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class OneHeadOrCascade(CascadeEncoderDecoder):
-    """mmseg's ``EncoderDecoder``, or its ``CascadeEncoderDecoder`` where ``decode_head`` is a list (OCRNet, PointRend).
+    """mmseg's ``EncoderDecoder``, or its ``CascadeEncoderDecoder`` for a list in ``decode_head`` (OCRNet, PointRend).
 
     Args:
         num_stages: of the cascade; the length of the list unless given.
@@ -21,11 +21,11 @@ class OneHeadOrCascade(CascadeEncoderDecoder):
 
     @property
     def heads(self) -> list[nn.Module]:
-        """The decode heads in the order in which they follow one another."""
+        """The decode heads in the order in which they run."""
         return list(self.decode_head) if isinstance(self.decode_head, nn.ModuleList) else [self.decode_head]
 
     def _mmsegs(self, cascade: bool) -> Any:
-        """The methods of the segmentor that mmseg has for one head, or for several."""
+        """Parent class with mmseg's methods for one head, or for a cascade."""
         return super() if cascade else super(CascadeEncoderDecoder, self)
 
     def _init_decode_head(self, decode_head: dict | Sequence[dict]) -> None:

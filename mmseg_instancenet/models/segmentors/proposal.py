@@ -1,4 +1,4 @@
-"""Class-agnostic object proposals: the groups of several bandwidths in one ranked list."""
+"""The segmentor for class-agnostic object proposals: groups of several bandwidths in one ranked list."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,7 +17,7 @@ from .embedding import EmbeddingSegmentor
 
 @MODELS.register_module()
 class ProposalSegmentor(EmbeddingSegmentor):
-    """Proposes the objects of an image, whatever their class (Kong & Fowlkes 2018, section 5.3).
+    """Proposes the objects of an image without regard to class (Kong & Fowlkes 2018, section 5.3).
 
     The image is grouped at several bandwidths; the groups are pooled, put in order and freed of near-duplicates by
     :func:`pool_proposals`, their own score being that of the group in the embedding x the agreement of its pixels that
@@ -31,7 +31,7 @@ class ProposalSegmentor(EmbeddingSegmentor):
         duplicate_iou: of two masks that overlap with more than this the lower ranked is left out.
         **kwargs: of :class:`EmbeddingSegmentor`; its ``instance_scorer`` is not used for ranking.
 
-    ``predict`` returns what the parent does. ``pred_instances`` are in order of falling score and have label 0; their masks
+    ``predict`` returns the same as the parent. ``pred_instances`` are in order of falling score and have label 0; their masks
     may overlap, and ``pred_instance_map`` shows the best one of each pixel. ``pred_sem_seg`` is 1 for any object.
     """
 
@@ -43,8 +43,8 @@ class ProposalSegmentor(EmbeddingSegmentor):
             raise ValueError('expected a grouper with class_agnostic=True: a proposal has no class')
         if self.test_cfg.get('score_thr'):
             raise ValueError(
-                f'expected no test_cfg.score_thr for proposals, got {self.test_cfg["score_thr"]}: they are a ranked list, of '
-                'which the first ones are taken'
+                f'expected no test_cfg.score_thr for proposals, got {self.test_cfg["score_thr"]}: take the first ones of the '
+                'ranked list instead'
             )
         if not 0 < duplicate_iou < 1:
             raise ValueError(f'expected duplicate_iou in (0, 1), got {duplicate_iou}')
@@ -52,14 +52,14 @@ class ProposalSegmentor(EmbeddingSegmentor):
         self.duplicate_iou = duplicate_iou
 
     def views(self, inputs: Tensor, data_samples: Sequence[DetDataSample]) -> list[View]:
-        """The parent's passes with two classes: background and object."""
+        """The forward passes of the parent class, with two classes: background and object."""
         return [
             [network_pass._replace(scores_Chw=self._object_scores(network_pass.scores_Chw)) for network_pass in view]
             for view in super().views(inputs, data_samples)
         ]
 
     def classify(self, data_sample: DetDataSample, views: Sequence[View], classes: str) -> tuple[Tensor, Tensor]:
-        """Objects (H, W), 0 = background, 1 = object, 255 = ignore, and the probability (H, W) that it is so."""
+        """Object map (H, W), 0 = background, 1 = object, 255 = ignore, and the probability (H, W) of that value."""
         class_HW, probability_HW = super().classify(data_sample, views, classes)
         if classes == 'ground_truth':
             class_HW = self.class_numbering.things(class_HW)
@@ -71,7 +71,7 @@ class ProposalSegmentor(EmbeddingSegmentor):
     def find_instances(
         self, views: Sequence[View], class_HW: Tensor, probability_HW: Tensor
     ) -> tuple[InstanceData, Tensor]:
-        """The proposals of an image, best first, and the best of each pixel (H, W), 0 = none."""
+        """Finds the proposals of an image, best first, and the best one at each pixel (H, W), 0 = none."""
         groupings = [
             group_image(views, class_HW, probability_HW, 2, grouper, self.group_scorer)
             for grouper in (self.grouper, *self.more_groupers)
@@ -97,13 +97,13 @@ class ProposalSegmentor(EmbeddingSegmentor):
 
 
 def object_scores(scores_Chw: Tensor, is_thing_C: Tensor) -> Tensor:
-    """Scores (2, h, w) of the best class that is no thing, and of the best thing: just where a class map of all C classes shows a
-    thing, things win."""
+    """Scores (2, h, w) of the best other class and of the best thing; things win exactly where the class map of all C
+    classes is a thing."""
     return torch.stack([scores_Chw[~is_thing_C].amax(0), scores_Chw[is_thing_C].amax(0)])
 
 
 def _best_of_each_pixel(labels: Sequence[Tensor], place_M: Tensor, count: int) -> Tensor:
-    """Number from 1 of the best placed proposal of each pixel, 0 = none.
+    """Rank (from 1) of the best proposal at each pixel, 0 = none.
 
     Args:
         labels: (H, W) label maps from which the M masks were made, one map after the other.

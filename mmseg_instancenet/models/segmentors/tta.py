@@ -1,4 +1,4 @@
-"""Test-time augmentation."""
+"""The segmentor for test-time augmentation."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,8 @@ from mmseg.registry import MODELS
 
 @MODELS.register_module()
 class EmbeddingTTAModel(BaseTTAModel):
-    """Test-time augmentation: class scores of the views are averaged, groups are found view by view and vote.
+    """Test-time augmentation: averages the class scores of the views, finds groups in each view and unites them by
+    votes.
 
     Wraps an :class:`EmbeddingSegmentor`; the config's ``tta_pipeline`` makes the views (flips, scales), see
     ``configs/_base_/datasets``.

@@ -1,4 +1,4 @@
-"""Random faults in a COCO json: none may crash or hang the process, or move an object without a word.
+"""Random faults in a COCO json: none may crash or hang the process, or move an object without a warning.
 
 From the root of the repository::
 
@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 import warnings
+from multiprocessing.context import BaseContext
 from pathlib import Path
 
 import cv2
@@ -36,6 +37,9 @@ from mmseg_instancenet.evaluation import CocoInstanceMetric
 
 SECONDS = 5
 """The longest that a case may take."""
+
+SPAWN = multiprocessing.get_context('spawn')
+"""A fork of this process may hang: torch has started threads in it."""
 
 PLACE = 'place'
 """A key of each annotation: its place in the file."""
@@ -278,7 +282,7 @@ LEAVES_OUT = {
 
 
 def compare_maps_and_metric(path: Path, normal: dict, names: list[str]) -> None:
-    """The maps that a training sees hold the objects, and detections that are the objects have AP 1."""
+    """Checks that the maps of a training hold the objects, and that detections equal to the objects have AP 1."""
     steps = [dict(type='LoadImageFromFile'), dict(type='LoadInstanceMasks'), dict(type='MasksToMaps')]
     settings = dict(ann_file=str(path), data_prefix=dict(img=str(path.parent)), metainfo=dict(classes=tuple(names)))
     dataset = CocoInstanceDataset(**settings, pipeline=steps, test_mode=True, strict=False, serialize_data=False)
@@ -332,12 +336,11 @@ def work(numbers: range, channel) -> None:
                 channel.send(('failed', f'{type(error).__name__}: {error}'))
 
 
-def fuzz(first: int, count: int) -> tuple[dict[str, int], list[str]]:
-    """Runs cases; returns the number of each outcome, and a line for each case that failed."""
+def fuzz(first: int, count: int, context: BaseContext = SPAWN) -> tuple[dict[str, int], list[str]]:
+    """Runs cases in processes of a context; returns the number of each outcome, and a line for each case that failed."""
     outcomes: dict[str, int] = {}
     failures = []
     number, end = first, first + count
-    context = multiprocessing.get_context('spawn')  # a fork of a process with torch's threads may hang
     while number < end:
         channel, sender = context.Pipe(duplex=False)
         process = context.Process(target=work, args=(range(number, end), sender), daemon=True)

@@ -2,13 +2,15 @@
 
 import os
 import time
+from functools import partial
 
 import fuzzer
 import pytest
+from programs import CONTEXT
 
 
 def test_no_random_fault_crashes_hangs_or_moves_an_object():
-    outcomes, failures = fuzzer.fuzz(0, 500)
+    outcomes, failures = fuzzer.fuzz(0, 500, CONTEXT)
     assert failures == []
     assert min(outcomes.get(name, 0) for name in ('read', 'mended', 'left out', 'refused')) > 20
 
@@ -18,28 +20,27 @@ def test_no_random_fault_crashes_hangs_or_moves_an_object():
     [('crash', 'the process ended with status 3'), ('hang', 'longer than 5 s'), ('error', 'KeyError: .a.')],
 )
 def test_the_fuzzer_finds_faults_of_the_reader(monkeypatch, fault, line):
-    monkeypatch.setenv('FUZZER_FAULT', fault)
-    monkeypatch.setattr(fuzzer, 'work', faulty_work)
-    outcomes, failures = fuzzer.fuzz(0, 4)
+    monkeypatch.setattr(fuzzer, 'work', partial(faulty_work, fault))
+    outcomes, failures = fuzzer.fuzz(0, 4, CONTEXT)
     assert outcomes == {'read': 3, 'failed': 1}
     (failure,) = failures
     assert failure.startswith('case 2: ') and line.replace('.a.', "'a'") in failure
 
 
-def faulty_work(numbers, channel):
+def faulty_work(fault, numbers, channel):
     """The loop of the fuzzer's process with a reader that fails at case 2."""
-    fuzzer.check = faulty_check
+    fuzzer.check = partial(faulty_check, fault)
     real_work(numbers, channel)
 
 
 real_work = fuzzer.work
 
 
-def faulty_check(number, folder):
+def faulty_check(fault, number, folder):
     if number == 2:
-        if os.environ['FUZZER_FAULT'] == 'crash':
+        if fault == 'crash':
             os._exit(3)
-        if os.environ['FUZZER_FAULT'] == 'hang':
+        if fault == 'hang':
             time.sleep(60)
         raise KeyError('a')
     return 'read'

@@ -1,4 +1,4 @@
-"""Sizes of objects, touching ones, and what is left of them on the embedding's map, against plain Python."""
+"""Sizes of objects, pairs that touch, and objects left on the embedding's map, against plain Python."""
 
 import itertools
 

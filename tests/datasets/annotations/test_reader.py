@@ -1,4 +1,4 @@
-"""Each kind of fault: mended to the annotations that are meant, or refused by name, and nothing else found."""
+"""Each kind of fault: mended to the intended annotations or refused with its name, and no other fault found."""
 
 import json
 import math
@@ -357,7 +357,7 @@ WHOLE = {
 )
 @pytest.mark.parametrize('strict', [True, False])
 def test_files_that_are_refused(check, number, strict, tmp_path):
-    """Not to be skipped: an image or a category stands for all of its annotations."""
+    """Images and categories cannot be skipped: all of their annotations depend on them."""
     content = small_set()
     WHOLE[check][number](content)
     path = write(tmp_path, content)

@@ -1,4 +1,4 @@
-"""``check_set``: each kind of fault is found once, and nothing else is."""
+"""``check_set``: each kind of fault is found once, and no other one."""
 
 import json
 import re
@@ -79,7 +79,7 @@ def test_all_faults_of_one_set_are_found_once_each(tmp_path):
 
 
 @pytest.mark.parametrize('name', [name for name, check in CHECKS.items() if check.decision is Decision.MENDED])
-def test_the_normal_form_has_nothing_to_mend(tmp_path, name):
+def test_the_normal_form_has_no_findings(tmp_path, name):
     data = SmallSet(tmp_path)
     FAULTS[name](data)
     clean = tmp_path / 'clean.json'
@@ -90,7 +90,7 @@ def test_the_normal_form_has_nothing_to_mend(tmp_path, name):
 
 
 @pytest.mark.parametrize('name', [name for name in FAULTS if CHECKS[name].can_be_skipped])
-def test_what_is_refused_in_another_class_stops_no_training(tmp_path, name):
+def test_faults_in_another_class_do_not_stop_a_training(tmp_path, name):
     """Apart from annotations that have no class."""
     data = SmallSet(tmp_path)
     data.content['categories'].append({'id': 3, 'name': 'cow'})
@@ -142,7 +142,7 @@ def test_both_sizes_of_an_image_of_another_size(tmp_path, size):
     ],
 )
 def test_images_with_an_orientation(tmp_path, orientation, stored, found):
-    """OpenCV turns what it loads, so an image that is stored as the json has it may come in another size."""
+    """OpenCV turns images on loading: an image that is stored in the json's size may be loaded in another one."""
     data = SmallSet(tmp_path)
     upside_down(data, orientation, stored)
     assert counts(check(data)) == found
@@ -244,7 +244,7 @@ def test_void_is_ignored_and_no_class(tmp_path):
     assert rows == [['void', '0', '1'], ['cat', '1', '0'], ['dog', '1', '0'], ['all', '2', '1']]
 
 
-def test_an_annotation_file_that_is_not_there(tmp_path):
+def test_a_missing_annotation_file(tmp_path):
     data = SmallSet(tmp_path)
     with pytest.raises(FileNotFoundError, match='nowhere.json; set data_root and ann_file'):
         check(data, ann_file='nowhere.json')

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from mask_cases import encode
 from pycocotools import mask as coco_mask
+from references.mask_cases import encode
 
 from mmseg_instancenet.evaluation.functional.mask_overlap import IOU_THRESHOLDS, mask_iou, match_greedily
 

@@ -1,4 +1,4 @@
-"""Void: found in a json, cut out of masks, and without a say in COCO's metrics."""
+"""Void: found in a json, removed from masks, and without effect on COCO's metrics."""
 
 import json
 from pathlib import Path
@@ -100,7 +100,7 @@ def coco_metrics(ann_file: Path, detections: list[tuple[int, float, np.ndarray]]
     return metric.evaluate(1)
 
 
-def test_coco_metrics_know_nothing_of_the_void(tmp_path):
+def test_coco_metrics_do_not_depend_on_the_void(tmp_path):
     """An object of 4 x 4 with a border of void to its right: reaching into the border must not cost, nor add."""
     thing, border = rectangle(2, 2, 6, 6), rectangle(2, 6, 6, 10)
     ann_file = write_json(tmp_path, [(1, thing), (255, border)])

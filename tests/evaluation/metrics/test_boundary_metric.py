@@ -1,4 +1,4 @@
-"""``BoundaryMetric``: counts by hand, toys for ODS, OIS and AP, and the official benchmark's own sample."""
+"""``BoundaryMetric``: counts by hand, small cases of ODS, OIS and AP, and the sample of the official benchmark."""
 
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 

@@ -1,4 +1,4 @@
-"""``CocoInstanceMetric`` against the official metrics and against results known beforehand."""
+"""``CocoInstanceMetric`` against the official metrics and against known results."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ OFFICIAL = {'mAP': 0.320, 'mAP_50': 0.562, 'mAP_75': 0.299, 'AR@100': 0.417}
 
 
 def prediction(image: dict, detections: list[dict], label_of: dict[int, int]) -> dict:
-    """A data sample as the evaluator hands it to a metric."""
+    """A data sample in the form in which a metric receives it."""
     masks = [dict(detection['segmentation']) for detection in detections]
     boxes = np.array([coco_mask.toBbox(mask) for mask in masks]).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
@@ -67,7 +67,7 @@ def test_official_metrics(fakesegm):
     assert metrics['segm_mAP_all'] == metrics['segm_mAP']
 
 
-def test_uncapped_evaluation_is_the_official_one_where_the_limit_does_not_bite(fakesegm, monkeypatch):
+def test_uncapped_evaluation_is_the_official_one_below_the_limit(fakesegm, monkeypatch):
     ann_file, samples = fakesegm
     monkeypatch.setattr(coco_metric, '_COCO_LIMIT', 0)  # so that the metric is computed on its own, not copied
     metric = CocoInstanceMetric(ann_file=str(ann_file), metric='segm')
@@ -77,7 +77,7 @@ def test_uncapped_evaluation_is_the_official_one_where_the_limit_does_not_bite(f
     assert metrics['segm_mAP_all'] == pytest.approx(OFFICIAL['mAP'], abs=0.0005)
 
 
-def test_uncapped_figure_does_not_depend_on_which_others_are_asked_for(fakesegm):
+def test_uncapped_ap_does_not_depend_on_the_requested_metrics(fakesegm):
     ann_file, samples = fakesegm
     metric = CocoInstanceMetric(ann_file=str(ann_file), metric='segm', metric_items=['mAP_50'])
     metric.dataset_meta = COCO_CLASSES
@@ -142,7 +142,7 @@ def sample_of(image: int, labels: np.ndarray, scores: np.ndarray) -> dict:
 NUCLEUS = {'classes': ('nucleus',)}
 
 
-def test_limit_of_100_hides_perfect_nuclei_and_the_uncapped_figure_does_not(tmp_path):
+def test_limit_of_100_lowers_the_ap_of_perfect_nuclei_and_the_uncapped_ap_is_1(tmp_path):
     labels = discs(10, 15)
     metric = CocoInstanceMetric(ann_file=str(write_truth(tmp_path, [labels])))
     metric.dataset_meta = NUCLEUS
@@ -152,7 +152,7 @@ def test_limit_of_100_hides_perfect_nuclei_and_the_uncapped_figure_does_not(tmp_
     assert metrics['segm_mAP_all'] == 1.0
 
 
-def test_uncapped_figure_of_an_imperfect_result(tmp_path):
+def test_uncapped_ap_of_an_imperfect_result(tmp_path):
     """Of 150 nuclei the 30 best scored are wrong (half a disc: IoU about 0.5), the other 120 perfect."""
     labels = discs(10, 15)
     found = labels.copy()

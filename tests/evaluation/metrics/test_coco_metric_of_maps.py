@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mask_cases import predict_rows
 from mmdet.structures.mask import BitmapMasks
 from mmengine.evaluator import Evaluator
 from mmengine.structures import InstanceData, PixelData
 from mmseg.structures import SegDataSample
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
+from references.mask_cases import predict_rows
 
 from mmseg_instancenet.datasets.transforms import masks_to_maps
 from mmseg_instancenet.evaluation import CocoInstanceMetric
@@ -149,7 +149,7 @@ def test_two_classes(tmp_path):
 
 
 def test_data_samples_of_mmseg():
-    """What mmseg's transforms pack, without an ``img_id``, as MMEngine's evaluator hands it on."""
+    """Samples packed by mmseg's transforms, without an ``img_id``, in the form in which a metric receives them."""
     evaluator = Evaluator([dict(type='CocoInstanceMetric', metric='segm', classwise=True)])
     evaluator.dataset_meta = {'classes': CLASSES}
     for sample in two_class_samples():
@@ -193,7 +193,7 @@ def test_ids_of_the_data_set_are_written(tmp_path):
     ]
 
 
-def test_no_ground_truth_is_said():
+def test_missing_ground_truth_is_reported():
     sample = two_class_samples()[0]
     del sample['gt_sem_seg']
     with pytest.raises(ValueError, match='neither an ann_file nor gt_sem_seg .*CocoInstanceDataset .*PackInstanceMaps'):

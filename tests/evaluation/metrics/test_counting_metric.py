@@ -33,7 +33,7 @@ def test_missing_truth_and_resized_truth_are_named():
     with pytest.raises(KeyError, match='MasksToMaps'):
         metric.process({}, [prediction_only])
     with pytest.raises(
-        ValueError, match=r'size \(1, 2\) of pred_instance_map.*got \(1, 3\).*LoadInstanceMasks comes after'
+        ValueError, match=r'size \(1, 2\) of pred_instance_map.*got \(1, 3\).*LoadInstanceMasks after the resize'
     ):
         metric.process({}, [sample([1, 1, 1], [1, 1])])
 

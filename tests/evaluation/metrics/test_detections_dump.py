@@ -1,4 +1,4 @@
-"""What ``tools/test.py --out`` writes."""
+"""The file that ``tools/test.py --out`` writes."""
 
 import pickle
 import subprocess

@@ -1,15 +1,15 @@
-"""Metrics of data sets that are joined: those of one file with all images, whatever the ids in each."""
+"""Metrics of joined data sets equal those of one file with all images, whatever the ids in each."""
 
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-from mask_cases import read_fakesegm
 from mmengine.config import Config
 from mmengine.evaluator import Evaluator
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
+from references.mask_cases import read_fakesegm
 
 from mmseg_instancenet.datasets.digits import write_digits
 from mmseg_instancenet.evaluation.functional.annotation_files import join

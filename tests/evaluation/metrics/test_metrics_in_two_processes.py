@@ -1,4 +1,5 @@
-"""Two processes that share a data set give the metrics of one, to the last digit. Run as a program, this file is the two."""
+"""Two processes that share a data set give the metrics of one, to the last digit. Run as a program, this file is both
+processes."""
 
 import json
 import os
@@ -10,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 import torch.multiprocessing
-from mask_cases import predict_rows, write_rows
 from mmengine.dataset import DefaultSampler
 from mmengine.evaluator import Evaluator
 from mmengine.registry import init_default_scope
+from references.mask_cases import predict_rows, write_rows
 
 from mmseg_instancenet.evaluation import CocoInstanceMetric
 
@@ -60,7 +61,7 @@ def write_truth(folder: Path) -> str:
 
 
 def data_sample(number: int) -> dict:
-    """What the metrics read of an image."""
+    """The entries of an image that the metrics read."""
     truth_W, predicted_W = label_rows(number)
     rng = np.random.default_rng(100 + number)
     # Three scores for all images: among equals it matters which image comes first.
@@ -113,7 +114,7 @@ def truth(tmp_path_factory) -> str:
 def two_ranks(truth) -> list[dict]:
     """For each rank, with and without rounding up: its images and the metrics that it has in the end."""
     directory = Path(truth).parent
-    tests = str(Path(__file__).resolve().parents[2])  # where mask_cases lies
+    tests = str(Path(__file__).resolve().parents[2])  # where references lies
     search = os.pathsep.join(filter(None, [tests, os.environ.get('PYTHONPATH')]))
     environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': '', 'PYTHONPATH': search}
     with open(directory / 'log.txt', 'w+') as log:

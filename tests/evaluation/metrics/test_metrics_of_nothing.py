@@ -1,4 +1,4 @@
-"""Every metric of no image, and of images in which there is nothing and nothing is found: a line in the log and a value."""
+"""Every metric without images, and on images without objects and detections: a line in the log and a value."""
 
 import logging
 import math
@@ -6,9 +6,9 @@ import math
 import numpy as np
 import pytest
 import torch
-from mask_cases import predict_rows, write_rows
 from mmengine.logging import MMLogger
 from mmseg.registry import METRICS
+from references.mask_cases import predict_rows, write_rows
 
 CLASSES = ('cat', 'dog')
 AP = [f'{kind}_{name}' for kind in ('segm', 'bbox') for name in ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')]
@@ -101,7 +101,7 @@ def test_images_without_objects_in_which_none_is_found(name, tmp_path, warned):
 
 
 def test_a_detection_where_there_is_no_object_gets_cocos_value(tmp_path):
-    """Beyond COCO's limit of a hundred the uncapped AP is computed apart, and says the same."""
+    """Beyond COCO's limit of a hundred the uncapped AP is computed separately, with the same value."""
     metric = build('CocoInstanceMetric', tmp_path)
     metric.process({}, [predict_rows(1, [(0, 0.5, '##........')] * 101)])
     assert metric.evaluate(1) == {f'coco/{key}': -1 for key in [*AP, 'segm_mAP_all']}

@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 import pytest
-from mask_cases import predict_rows, read_fakesegm, write_rows
 from mmseg.registry import METRICS
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+from references.mask_cases import predict_rows, read_fakesegm, write_rows
 
 from mmseg_instancenet.evaluation import ProposalRecallMetric
 from mmseg_instancenet.evaluation.functional.mask_overlap import IOU_THRESHOLDS

@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from mask_cases import predict_rows, read_fakesegm, write_rows
 from mmdet.structures import DetDataSample
 from mmengine.evaluator import Evaluator
 from mmengine.structures import InstanceData
@@ -13,6 +12,7 @@ from mmseg.registry import METRICS
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+from references.mask_cases import predict_rows, read_fakesegm, write_rows
 
 from mmseg_instancenet.evaluation import RegionAveragePrecisionMetric
 
@@ -143,7 +143,7 @@ def test_data_samples_of_the_runner(tmp_path):
     assert evaluator.evaluate(2) == {f'region/{key}': value for key, value in expected.items()}
 
 
-def test_void_counts_for_nobody(tmp_path):
+def test_void_is_excluded(tmp_path):
     """Without the void the first mask has IoU 1, with it 1/2; the second lies in the void alone and is no detection."""
     images = {1: [('cat', '####......'), ('void', '....####..', True)]}
     ann_file = write_rows(tmp_path, images, (*CLASSES, 'void'))
@@ -194,7 +194,7 @@ def test_no_masks_are_kept(tmp_path):
 
 
 def area_of_coco_matches(ann_file: str, samples: list[dict], thresholds: list[float]) -> dict[tuple[int, float], float]:
-    """AP^r from what ``COCOeval`` matched.
+    """AP^r from the matches of ``COCOeval``.
 
     COCO's greedy rule is Hariharan's: the best object among those still free. Made equal: COCO matches at the threshold
     itself, so it gets the next larger number; its limit of detections is lifted. Then the area is taken step by step

@@ -234,7 +234,7 @@ def test_initialisation():
     assert 0 < head.conv_seg.weight.abs().max() < 0.1
 
 
-def test_the_phase_is_what_was_set_whatever_is_frozen():
+def test_frozen_parameters_do_not_change_the_phase():
     head, label = build(), label_map()
     assert (
         build().phase == MODELS.build({'type': 'BoundaryHead', 'in_channels': (5,), 'in_index': (0,)}).phase == 'fusion'

@@ -33,7 +33,7 @@ HEADS = {
 
 
 class EmbeddingPSPHead(EmbeddingMixin, PSPHead):
-    """As the mixin's docstring says: any other head of mmseg."""
+    """Another head of mmseg with the mixin, as its docstring describes."""
 
 
 def build(name, **settings):
@@ -87,7 +87,7 @@ def run(head, inputs=None, metas=None, size=None, origin=(0, 0)):
 
 
 def record(module, arguments):
-    """Appends what enters a module."""
+    """Appends the input of a module to a list."""
     return module.register_forward_pre_hook(lambda _, inputs: arguments.append(inputs[0].detach().clone()))
 
 
@@ -317,7 +317,7 @@ def test_hidden_layer_of_the_embedding_branch():
 
 
 def recorded(head):
-    """Lists of what enters the class scores' and the embedding's convolution."""
+    """Lists of the inputs of the convolutions of class scores and embedding."""
     lists = ([], [])
     for module, arguments in zip((head.conv_seg, head.conv_embedding), lists, strict=True):
         record(module, arguments)
@@ -380,7 +380,7 @@ def test_each_image_of_a_batch_has_its_own_coordinates():
 
 
 def added_position(name, images=2, **settings):
-    """What ``pixels_per_unit`` adds to the embeddings: those of the head with it less those of the same head without."""
+    """The values that ``pixels_per_unit`` adds to the embeddings: difference of the same head with and without it."""
     plain, head = build(name).eval(), build(name, pixels_per_unit=2.5, **settings).eval()
     (plain_scores, before), (scores, after) = (run(m, features(images)) for m in (plain, head))
     assert torch.equal(scores, plain_scores)

@@ -145,12 +145,12 @@ def test_connected_components_baseline():
         (dict(background_groups=True, class_agnostic=True, connected=True), 'class_agnostic=True and connected=False'),
     ],
 )
-def test_settings_that_cannot_be_meant(settings, message):
+def test_invalid_settings(settings, message):
     with pytest.raises(ValueError, match=message):
         CenterGrouping(**settings)
 
 
-def test_embeddings_that_mean_nothing():
+def test_embeddings_that_are_not_finite_or_of_another_shape():
     embeddings = torch.zeros(2, 2, 2)
     embeddings[0, 0, 0] = float('nan')
     with pytest.raises(ValueError, match='finite embeddings.*1 of'):
@@ -306,7 +306,7 @@ def test_just_outside_the_range_there_are_counterexamples(distance, shift):
     assert merged and all(min(labels[2:]) < 2 for labels in merged)
 
 
-def test_threshold_decides_about_a_pixel_on_the_rim():
+def test_threshold_decides_about_a_pixel_on_the_border():
     x = torch.tensor([[0.0], [1.0]])
     assert group_by_centers(x, 1.0, shift=False).unique().numel() == 1
     assert group_by_centers(x, 0.999, shift=False).unique().numel() == 2
@@ -338,7 +338,7 @@ def scattered(count, dims=2, seed=0):
 
 @pytest.mark.parametrize('connected', [False, True])
 def test_scattered_embeddings_make_a_bounded_number_of_groups_and_one_warning(connected):
-    """As a diverged training leaves them: unbounded, nearly every pixel would be a group."""
+    """Embeddings of a diverged training: without a limit, nearly every pixel would be a group."""
     x_Dhw, ones = scattered(900), torch.ones(30, 30, dtype=torch.long)
     assert int(CenterGrouping(threshold=0.2, connected=connected)(x_Dhw, ones).max()) > 600
     grouper = CenterGrouping(threshold=0.2, connected=connected, max_groups=20)

@@ -1,4 +1,4 @@
-"""Groupers that are given no class map, or a mask in its place."""
+"""Groupers without a class map, or with a mask instead."""
 
 import pytest
 import torch

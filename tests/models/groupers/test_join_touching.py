@@ -1,4 +1,4 @@
-"""Small groups of connected grouping join what they touch: against loops over pixels and groups."""
+"""Connected grouping: small groups join groups that they touch, against loops over pixels and groups."""
 
 import math
 import warnings
@@ -74,7 +74,8 @@ def without_gaps(labels, keep):
 
 
 def plain_connected(x, labels, region, min_size=1, max_groups=10**6, max_instances=10**6, norm=2):
-    """What follows on the groups of each region, which have numbers of their own: components, joining, the largest."""
+    """The steps after the grouping of each region, whose groups are numbered separately: components, joining, the
+    largest."""
     parts = components(labels)
     sizes = {label: int((parts == label).sum()) for label in np.unique(parts[parts > 0])}
     keep = sorted((label for label in sizes if sizes[label] >= min_size), key=lambda label: (-sizes[label], label))
@@ -97,7 +98,7 @@ def random_scene(seed, size=(13, 17), values=4, dims=3):
 
 
 def by_value(x, region):
-    """Of each region, groups of equal first values, numbered on from region to region."""
+    """Groups of equal first values in each region, numbered on from region to region."""
     labels = np.zeros(region.shape, int)
     for part, value in sorted(set(zip(region[region > 0], x[0][region > 0], strict=True))):
         labels[(x[0] == value) & (region == part)] = labels.max() + 1
@@ -149,7 +150,7 @@ def test_connected_grouping_against_loops(seed, min_size, device):
 
 
 @pytest.mark.parametrize('settings', [{'max_groups': 5}, {'max_groups': 4, 'min_size': 3}, {'max_groups': 1}])
-def test_groups_beyond_the_largest_join_what_they_touch(settings):
+def test_groups_beyond_the_largest_join_groups_that_they_touch(settings):
     x, region = random_scene(1)
     grouper = GroupByValue(connected=True, **settings)
     with pytest.warns(
@@ -165,7 +166,7 @@ def test_groups_beyond_the_largest_join_what_they_touch(settings):
 
 
 @pytest.mark.parametrize('min_size', [1, 2])
-def test_pixels_that_the_grouping_did_not_come_to_join_what_they_touch(min_size):
+def test_ungrouped_pixels_join_groups_that_they_touch(min_size):
     """Center grouping stops after ``max_groups`` groups of a region; the pixels that are left have none."""
     x = np.random.default_rng(0).normal(size=(2, 14, 15)).astype(np.float32) * 10
     region = np.ones((14, 15), int)
@@ -221,7 +222,7 @@ def test_a_chain_between_two_groups_is_divided_by_means_and_steps():
     assert grouper(x, ones).tolist() == [[1] * 4 + [2] * 5]
 
 
-def test_what_touches_nothing_is_dropped():
+def test_small_groups_that_touch_no_other_are_dropped():
     x = torch.tensor([[[1.0, 1, 0, 2, 3], [1, 1, 0, 0, 0], [0, 0, 4, 0, 6], [7, 0, 0, 0, 0]]])
     classes = (x[0] > 0).long()
     assert GroupByValue(connected=True, min_size=2)(x, classes).tolist() == [
@@ -304,7 +305,7 @@ def test_without_connected_each_pixel_joins_the_nearest_mean_wherever_it_lies(se
 
 
 def test_components_of_a_class_touch_nothing():
-    """The baseline of connected components drops what is small, as no two of one class touch."""
+    """The baseline of connected components drops small ones, as no two of one class touch."""
     classes = torch.from_numpy(random_scene(4)[1]) * torch.from_numpy(np.random.default_rng(0).integers(0, 2, (13, 17)))
     result = ClassGrouping(connected=True, min_size=6)(torch.full((2, 13, 17), math.nan), classes).numpy()
     parts = components(classes.numpy())

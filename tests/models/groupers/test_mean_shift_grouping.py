@@ -1,4 +1,4 @@
-"""Mean-shift grouping: the iterations, the groups, and the warning where they swallow one another."""
+"""Mean-shift grouping: iterations, groups, and the warning about groups that merge."""
 
 import math
 import warnings
@@ -7,10 +7,10 @@ from itertools import pairwise
 import pytest
 import torch
 import torch.nn.functional as F
-from dense_mean_shift import blobs, clusters, dense_loops, take
 from devices import slack
 from mmseg.registry import MODELS
-from peak_memory import peak_memory
+from references.dense_mean_shift import blobs, clusters, dense_loops, take
+from references.peak_memory import peak_memory
 from sklearn.metrics import adjusted_rand_score
 
 from mmseg_instancenet.models import DiscriminativeLoss, MeanShiftGrouping
@@ -62,7 +62,7 @@ def test_smoke():
         (dict(tolerance=-0.1), 'tolerance >= 0 bandwidths, got -0.1'),
     ],
 )
-def test_settings_that_cannot_be_meant(settings, message):
+def test_invalid_settings(settings, message):
     with pytest.raises(ValueError, match=message):
         MeanShiftGrouping(**settings)
     with pytest.raises(ValueError, match=message):
@@ -86,7 +86,7 @@ def test_settings_of_every_grouper(settings, message):
         MeanShiftGrouping(**settings)
 
 
-def test_embeddings_that_mean_nothing():
+def test_embeddings_that_are_not_finite_or_of_another_shape():
     ones = torch.ones(2, 2, dtype=torch.long)
     for value in (float('nan'), float('inf'), 1e30):  # the square of the last is infinite in float32
         embeddings = torch.ones(2, 2, 2)
@@ -107,7 +107,7 @@ def test_a_large_background_and_five_small_groups_stay_six_over_forty_loops(conc
     assert int(labels.max()) == 6 and same_groups(labels, true)
 
 
-def test_at_the_texts_concentration_the_background_swallows_them():
+def test_at_the_texts_concentration_the_background_absorbs_them():
     x, true = large_background()
     assert int(group_by_mean_shift(x, 6, max_loops=40, tolerance=0).max()) == 1
     # A bandwidth of 1 / sqrt(6) of right angles: the groups would be told apart, had they not been moved.
@@ -175,7 +175,7 @@ def test_a_hundred_and_fifty_groups_whatever_the_order_of_the_pixels():
 @pytest.mark.parametrize('kernel', ['cosine', 'norm'])
 @pytest.mark.parametrize('concentration', [10, 40])
 @pytest.mark.parametrize('seed', range(3))
-def test_groups_are_components_of_what_the_loops_leave(concentration, kernel, seed, device):
+def test_groups_are_components_of_the_shifted_embeddings(concentration, kernel, seed, device):
     """Against dense loops with the same stop and the whole graph, on blobs that partly merge."""
     from scipy.sparse.csgraph import connected_components
 
@@ -212,7 +212,7 @@ def test_tolerance_and_max_loops_end_the_loops(monkeypatch):
 @pytest.mark.parametrize('kernel', ['cosine', 'norm'])
 @pytest.mark.parametrize('dims', [3, 16])
 def test_shortcuts_for_many_embeddings_change_no_group(monkeypatch, dims, kernel):
-    """Against the same function without them, of which a test above says that its groups are those of the dense loops."""
+    """Against the same function without them, which a test above compares with dense loops."""
     x, true = clusters(3000, dims)
     settings = dict(kernel=kernel, max_loops=30)
     exact = group_by_mean_shift(x, 100, **settings)
@@ -343,7 +343,7 @@ def test_a_map_of_one_cell(kernel):
 
 
 def test_two_squares_and_a_background_whose_map_errs():
-    """The embedding says where the objects end; what the class map gets wrong changes no group."""
+    """The embedding decides the boundaries of the objects; errors of the class map change no group."""
     instances = torch.zeros(12, 16, dtype=torch.long)
     instances[2:8, 2:8], instances[4:10, 9:15] = 1, 2
     torch.manual_seed(0)

@@ -145,7 +145,7 @@ def test_at_most_so_many_groups_are_found(max_groups):
 
 @pytest.mark.parametrize('connected', [False, True])
 def test_scattered_seeds_make_a_bounded_number_of_groups_and_one_warning(connected):
-    """As an untrained network leaves them: unbounded, nearly every pixel would be a group."""
+    """Seeds of an untrained network: without a limit, nearly every pixel would be a group."""
     x_Dhw = torch.randn(4, 30, 30, generator=torch.Generator().manual_seed(0))
     x_Dhw[:2], x_Dhw[3] = x_Dhw[:2] * 100, x_Dhw[3].abs() + 0.1
     ones = torch.ones(30, 30, dtype=torch.long)
@@ -197,7 +197,7 @@ def test_thresholds_lie_between_0_and_1(name, value):
         group_by_seeds(torch.zeros(2, 3), **{name: value})
 
 
-def test_values_that_mean_nothing():
+def test_values_that_are_not_finite_or_of_another_shape():
     with pytest.raises(ValueError, match=r'embedding, bandwidth and seed, got \(5, 2\)'):
         group_by_seeds(torch.zeros(5, 2))
     with pytest.raises(ValueError, match=r'embedding, bandwidth and seed, got \(5,\)'):

@@ -210,7 +210,7 @@ def test_a_config_of_mmseg_needs_another_name_alone(name, tmp_path):
         (BalancedLogisticLoss, dict(avg_non_ignore=False), 'avg_non_ignore=True, got False'),
     ],
 )
-def test_words_that_cannot_hold(loss, settings, message):
+def test_unsupported_settings(loss, settings, message):
     with pytest.raises(ValueError, match=f'{loss.__name__} .*{message}'):
         loss(**settings)
 

@@ -1,4 +1,4 @@
-"""Losses on embeddings that are given no class map: all instances are of one class."""
+"""Losses on embeddings without a class map: all instances are of one class."""
 
 import pytest
 import torch
@@ -64,13 +64,13 @@ def test_value_by_hand():
     ],
     ids=['discriminative', 'spherical', 'grouping of recurrent', 'loss of recurrent'],
 )
-def test_where_classes_are_told_apart_a_class_map_is_needed(config):
+def test_a_loss_with_classes_needs_a_class_map(config):
     with pytest.raises(TypeError, match=r'expected a class map \(N, H, W\) .* got None: .* class_agnostic=True'):
         MODELS.build(config)(*batch())
 
 
 @pytest.mark.parametrize('config', LOSSES.values(), ids=LOSSES)
-def test_as_loss_decode_of_a_head_it_says_where_it_belongs(config):
+def test_as_loss_decode_of_a_head_it_raises_an_error_with_the_right_place(config):
     head = MODELS.build(dict(type='FCNHead', in_channels=3, channels=4, num_convs=1, num_classes=3, loss_decode=config))
     samples = [SegDataSample(gt_sem_seg=PixelData(data=torch.zeros(1, 6, 7, dtype=torch.long)))] * 2
     message = (

@@ -108,7 +108,7 @@ def test_errors():
         (129, 64, 'D >= 65'),
     ],
 )
-def test_refuses_what_is_not_known(count, dims, message):
+def test_unknown_margins_are_refused(count, dims, message):
     with pytest.raises(ValueError, match=message):
         feasible_margin(count, dims)
     needed = -(-count // 2)

@@ -1,12 +1,12 @@
-"""The loss through loops of mean shift against the plain loss on loops of the dense reference."""
+"""The loss through iterations of mean shift, against the plain loss on iterations of the dense reference."""
 
 import warnings
 
 import pytest
 import torch
-from dense_mean_shift import dense_loops
 from mmengine.model import BaseModel
 from mmseg.registry import MODELS
+from references.dense_mean_shift import dense_loops
 from torch import nn
 
 from mmseg_instancenet.models import CenterGrouping, MeanShiftGrouping, RecurrentLoss
@@ -110,7 +110,7 @@ def test_smoke(name):
         (dict(grouping=dict(max_loops=0)), ValueError, 'max_loops >= 1'),
     ],
 )
-def test_settings_that_cannot_be_meant(settings, error, message):
+def test_invalid_settings(settings, error, message):
     with pytest.raises(error, match=message):
         build(**settings)
 
@@ -213,7 +213,7 @@ def test_foreground_only_is_the_loss_on_the_foreground_alone(name):
 
 
 class Spy(nn.Module):
-    """Stands for a loss: keeps what it is given."""
+    """A loss that only records its arguments."""
 
     loss_name, class_agnostic = 'loss_embedding', False
 
@@ -322,7 +322,7 @@ def test_the_real_losses_take_the_numbers_as_they_are(name, monkeypatch):
 
 
 def test_samples_of_the_pair_loss(device):
-    """Its own draws, in their order, on dense loops over all pixels: the kernel does not look at the sample."""
+    """The loss draws its own samples, in order, on dense loops over all pixels: the kernel does not use the sample."""
     embeddings, ids, classes = batch()
     loss = build(loss=dict(sample_ratio=0.4), loops=2)
     torch.manual_seed(5)
@@ -365,7 +365,7 @@ def test_nothing_to_do_is_zero_and_touches_the_embeddings(name, content, max_pix
     assert torch.isfinite(alone) and torch.isfinite(one.grad).all()
 
 
-def test_an_image_of_nothing_beside_others():
+def test_an_empty_image_among_others():
     embeddings, ids, classes = batch()
     ids[1], classes[1] = -1, 255
     together = build()(embeddings, ids, classes)['loss_embedding']

@@ -9,7 +9,7 @@ import torch
 from devices import gradcheck
 from mmengine.model import BaseModel
 from mmseg.registry import MODELS
-from peak_memory import peak_memory
+from references.peak_memory import peak_memory
 
 from mmseg_instancenet.models.losses import SphericalPairLoss, feasible_margin, pair_blocks, spherical_pair_terms
 from mmseg_instancenet.models.losses.pair_blocks import hinged_pair_sum
@@ -562,7 +562,7 @@ def test_draw_repeats_with_the_seed_and_is_uniform():
     torch.testing.assert_close(frequency, torch.full_like(frequency, 0.3), rtol=0, atol=0.07)
 
 
-def test_forward_draws_what_draw_draws():
+def test_forward_uses_the_drawn_pixels():
     x, ids, classes = random_batch()
     loss = SphericalPairLoss(sample_ratio=0.5, max_samples=12, variant='released')
     torch.manual_seed(3)

@@ -72,7 +72,7 @@ def test_equals_connected_components(dims, spread, seed, device):
 
 @pytest.mark.parametrize('seed', range(3))
 def test_many_points_to_a_mode(seed):
-    """As mean shift leaves them: points that all but coincide, many to a cell."""
+    """Points after mean shift: nearly equal, many in each cell."""
     rng = np.random.default_rng(seed)
     modes = away_from_the_radius(rng, 60, 4, 1.0, 1.6)
     of_mode = rng.integers(60, size=600)
@@ -139,7 +139,7 @@ def test_dense_strokes_and_gaps_near_the_radius(seed):
 @pytest.mark.parametrize(('gap', 'groups'), [(0.875, 1), (1.125, 2)])
 @pytest.mark.parametrize('behind', [0.0, 0.03, 0.1, 0.2])
 def test_many_points_behind_the_one_that_decides(gap, groups, behind):
-    """Two points at 7/8 or 9/8 of the radius, a hundred behind each: no mean of a cell may stand for the two."""
+    """Two points at 7/8 or 9/8 of the radius, a hundred behind each: the mean of a cell must not replace the two."""
     for place in np.linspace(0, 1, 40):
         left, right = np.append(np.full(100, place - behind), place), np.append(np.full(100, place + behind), place)
         x = torch.from_numpy(np.concatenate([left, right + gap]))[:, None] + 10

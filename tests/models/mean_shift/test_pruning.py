@@ -1,10 +1,10 @@
-"""Pruning: no pair within reach is ever skipped, and what is skipped does not depend on the order."""
+"""Pruning: no pair within reach is skipped, and the skipped pairs do not depend on the order."""
 
 import math
 
 import pytest
 import torch
-from dense_mean_shift import blobs, clusters
+from references.dense_mean_shift import blobs, clusters
 
 from mmseg_instancenet.models.mean_shift.pruning import neighbourhoods, reach_of
 
@@ -35,7 +35,7 @@ def prune(x, log_mass=None, reach=REACH, max_keys=None, is_outlier=None):
 
 
 def keys_of(parts, count):
-    """Which embedding is a key of which, (P, P) bool, from the indices alone."""
+    """Whether each embedding is a key of each other one, (P, P) bool, from the indices alone."""
     seen, is_key = torch.zeros(count, dtype=torch.long), torch.zeros(count, count, dtype=torch.bool)
     for part in parts:
         seen[part.member_Q] += 1
@@ -63,7 +63,7 @@ def test_every_pair_within_reach_is_kept(name):
         assert distance[cluster.member_Q][:, cluster.member_Q].max() <= 0.4 + 1e-4
 
 
-def test_nothing_where_nothing_would_be_gained():
+def test_no_pruning_if_it_would_not_save_time():
     scattered = torch.randn(600, 32, generator=torch.Generator().manual_seed(0))
     assert prune(scattered) == []
     assert prune(torch.ones(600, 4)) == []

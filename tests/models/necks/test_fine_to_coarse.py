@@ -1,4 +1,4 @@
-"""The neck that turns feature maps round."""
+"""The neck that reverses the order of feature maps."""
 
 import torch
 from mmseg.registry import MODELS

@@ -1,11 +1,11 @@
-"""How the image's pixels join the groups of the head's map, against loops over the pixels."""
+"""Assignment of the image's pixels to the groups of the head's map, against loops over the pixels."""
 
 import math
 
 import numpy as np
 import pytest
 import torch
-from peak_memory import peak_memory
+from references.peak_memory import peak_memory
 from scipy import ndimage
 
 from mmseg_instancenet.models.groupers import CenterGrouping
@@ -79,7 +79,7 @@ def allowed_labels(x_Dhw, labels_hw, region_hw, region_HW, placement) -> dict[tu
             if near:
                 distance = {label: np.linalg.norm(sum_D / weight - center[label]) for label in near}
             else:
-                # Either position: see test_nearest_cell_of_a_pixel_on_the_rim.
+                # Either position: see test_nearest_cell_of_a_pixel_on_the_border.
                 result[row, column] = set()
                 for position in ((true_v, true_u), (v, u)):
                     gap = {}
@@ -162,7 +162,7 @@ def test_a_flipped_map_labels_the_image_as_the_map_itself_does(flipped):
 
 
 @pytest.mark.parametrize('flip', [False, True], ids=['left', 'right'])
-def test_nearest_cell_of_a_pixel_on_the_rim(flip):
+def test_nearest_cell_of_a_pixel_on_the_border(flip):
     """The pixel lies at (0.375, 0.125) on the map: 1.19 from the centre of group 1's cell, 1.38 from group 2's."""
     labels_hw, region_HW = torch.zeros(4, 4, dtype=torch.long), torch.zeros(16, 16, dtype=torch.long)
     labels_hw[1, 0], labels_hw[0, 1], region_HW[1, 0] = 1, 2, 1
@@ -186,7 +186,7 @@ def test_embeddings_of_cells_without_a_group_do_not_matter():
 
 
 def test_pixel_on_the_centre_of_a_cell_joins_the_group_of_this_cell():
-    """Its other neighbours have no weight, even where the mean of one of their groups is nearer."""
+    """Its other neighbours have no weight, even if the mean of one of their groups is nearer."""
     x_Dhw = torch.tensor([[[0.0, 10.0, 10.0]]])  # the middle cell is like group 2, but belongs to group 1 (mean 5)
     labels_hw = torch.tensor([[1, 1, 2]])
     ones = torch.ones_like(labels_hw)
@@ -297,7 +297,7 @@ def iou(a: np.ndarray, b: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize('third', [False, True])
-def test_touching_squares_are_two_groups_without_a_rim(third):
+def test_touching_squares_are_two_groups_without_a_group_between(third):
     objects = touching_squares(third)
     region_HW = torch.from_numpy((objects > 0).astype(np.int64))
     region_hw = torch.from_numpy((at_cells(objects) > 0).astype(np.int64))
@@ -318,8 +318,8 @@ def test_touching_squares_are_two_groups_without_a_rim(third):
     assert len(set(found[squares].tolist())) == 2, 'a group of its own along the border'
 
 
-def test_the_rim_would_be_captured_without_the_restriction_to_near_cells():
-    """That the test above can fail: on the border the nearest of all centres is the third object's."""
+def test_the_border_would_join_the_third_object_without_the_restriction_to_near_cells():
+    """Shows that the test above can fail: on the border the nearest of all centres is the third object's."""
     objects = touching_squares(True)
     x_Dhw = torch.from_numpy(EMBEDDINGS[at_cells(objects)]).permute(2, 0, 1).float()
     x_DHW = torch.nn.functional.interpolate(x_Dhw[None], size=(SIDE, SIDE), mode='bilinear')[0].numpy()
@@ -329,7 +329,7 @@ def test_the_rim_would_be_captured_without_the_restriction_to_near_cells():
 
 
 def test_padded_image_ignores_what_lies_under_the_padding():
-    """Cells under the padding belong to other groups; at most the pixels next to them can see one."""
+    """Cells under the padding belong to other groups; at most the pixels next to them are affected."""
     labels_hw = torch.tensor([[1, 1, 2, 2], [1, 1, 2, 2]])
     x_Dhw = labels_hw[None].float()
     placement = MapPlacement(image_size=(8, 8), resized_size=(8, 8), input_size=(8, 16))

@@ -8,9 +8,9 @@ from mmseg_instancenet.models.postprocess.merge import (
     LabelledView,
     match_or_add,
     match_views,
-    overlapping_groups,
     unite_views,
 )
+from mmseg_instancenet.structures import overlapping_groups
 
 
 def plain_match(reference, labels):
@@ -54,7 +54,7 @@ def unite(*views):
     return labels_HW[0].tolist(), score_K.tolist()
 
 
-def test_the_surer_of_two_views_decides_where_they_disagree():
+def test_the_view_with_the_higher_score_decides_if_two_disagree():
     """Two objects in the first view, one in the second, none of which overlaps another by more than half."""
     two, one = [1, 1, 1, 2, 2, 2], [1] * 6
     assert unite(view(two, 0.9, 0.8), view(one, 0.6)) == (two, pytest.approx([0.45, 0.4, 0.3]))

@@ -1,4 +1,4 @@
-"""The score of an instance against loops over its pixels, and the regressor against weights that are known."""
+"""The score of an instance against loops over its pixels, and the regressor against known weights."""
 
 import numpy as np
 import pytest
@@ -69,7 +69,7 @@ def test_smoke():
 
 
 def reorder(image):
-    """As make_instances takes them."""
+    """The arguments in the order of make_instances."""
     labels, classes, probability, group_score = image
     return labels, group_score, vote_classes(labels, classes, probability, len(group_score), 4)
 
@@ -85,7 +85,7 @@ def reorder(image):
         (torch.rand(5, 2), torch.rand(5), -1, 'ridge >= 0, got -1'),
     ],
 )
-def test_what_cannot_be_fitted(features, target, ridge, message):
+def test_input_that_cannot_be_fitted(features, target, ridge, message):
     with pytest.raises(ValueError, match=message):
         fit_ridge(features, target, ridge)
 
@@ -186,7 +186,7 @@ def test_no_instance_has_no_score():
     assert make_instances(*reorder((empty.long(), empty.long(), empty, torch.zeros(0))), regressor).scores.shape == (0,)
 
 
-def test_the_weights_travel_with_the_model():
+def test_the_weights_are_in_the_models_state():
     model = nn.ModuleDict({'instance_scorer': ScoreRegressor(), 'head': nn.Linear(2, 2)})
     model['instance_scorer'].fit(torch.rand(20, len(FEATURES)), torch.rand(20))
     state = model.state_dict()
@@ -198,7 +198,7 @@ def test_the_weights_travel_with_the_model():
     assert torch.equal(other['instance_scorer'].bias, state['instance_scorer.bias'])
 
 
-def test_a_checkpoint_without_a_regressor_is_whole(caplog):
+def test_a_checkpoint_without_a_regressor_is_valid(caplog):
     model = nn.ModuleDict({'instance_scorer': ScoreRegressor(), 'head': nn.Linear(2, 2)})
     old = {name: value for name, value in model.state_dict().items() if name.startswith('head')}
     assert not model.load_state_dict(old, strict=True).missing_keys
@@ -207,7 +207,7 @@ def test_a_checkpoint_without_a_regressor_is_whole(caplog):
     assert not model['instance_scorer'].fitted
 
 
-def test_half_a_regressor_is_damaged():
+def test_an_incomplete_regressor_is_refused():
     model = nn.ModuleDict({'instance_scorer': ScoreRegressor()})
     with pytest.raises(RuntimeError, match='instance_scorer.bias'):
         model.load_state_dict({'instance_scorer.weight': torch.zeros(len(FEATURES))})

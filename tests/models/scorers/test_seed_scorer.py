@@ -31,7 +31,7 @@ def test_no_group():
     assert SeedScorer()(x_Dhw, empty, group_statistics(x_Dhw[:1], empty, empty)).tolist() == []
 
 
-def test_a_silhouette_looks_at_the_compared_values_alone():
+def test_a_silhouette_uses_the_compared_values_only():
     """With bandwidths and seeds that differ within a group it is that of the same embeddings without them."""
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(3).repeat_interleave(4).view(2, 6)

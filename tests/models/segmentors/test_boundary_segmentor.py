@@ -116,7 +116,7 @@ def test_a_batch_of_unequal_images_at_their_original_sizes():
         assert result is samples[index]
 
 
-def test_non_maximum_suppression_is_the_default_and_can_be_left_away():
+def test_non_maximum_suppression_is_the_default_and_can_be_switched_off():
     plain, thinned = known_network(non_maximum_suppression=False), known_network()
     inputs = torch.randn(1, 3, 16, 24, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
@@ -126,7 +126,7 @@ def test_non_maximum_suppression_is_the_default_and_can_be_left_away():
     assert (result == 0).any()
 
 
-def test_an_image_does_not_see_the_padding_of_its_batch():
+def test_the_padding_of_a_batch_changes_no_image():
     model = build(test_cfg={'non_maximum_suppression': False}).eval()
     images = [torch.randint(256, size, dtype=torch.uint8) for size in ((3, 32, 32), (3, 32, 56))]
 
@@ -167,7 +167,7 @@ def test_gradient_reaches_every_stage_in_both_phases():
 
 @pytest.fixture(autouse=True)
 def safe_loaders(monkeypatch):
-    """Ours in the place of MMEngine's, for the length of a test."""
+    """Replaces MMEngine's loaders by ours for one test."""
     monkeypatch.setattr(CheckpointLoader, '_schemes', dict(CheckpointLoader._schemes))
     register_safe_loaders()
 

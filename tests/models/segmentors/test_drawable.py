@@ -1,4 +1,4 @@
-"""mmdet's and mmseg's visualizers draw our results: real runs with their hooks, and beside results in mmdet's own form."""
+"""mmdet's and mmseg's visualizers draw our results: in runs with their hooks, and as they draw mmdet's own form."""
 
 import pickle
 from pathlib import Path
@@ -106,8 +106,8 @@ def test_predicted_classes_and_few_instances_are_drawn_too(hook, digits, tmp_pat
 
 @pytest.mark.parametrize('background', [True, False, None])
 @pytest.mark.parametrize('palette', [2, 4, None])
-def test_mmsegs_visualizer_draws_other_models_as_ever(background, palette):
-    """It names a background only where a sample says that there is one."""
+def test_mmsegs_visualizer_draws_other_models_unchanged(background, palette):
+    """It names a background only for samples that have one."""
     if palette != 4 and not background:
         return  # mmseg itself needs a colour for each class
     class_map = torch.arange(60)[None, :, None].expand(1, 60, 90) // 15 % (4 + bool(background))

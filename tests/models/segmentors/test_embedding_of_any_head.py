@@ -1,4 +1,4 @@
-"""The four-line form: an embedding branch beside any decode head of mmseg."""
+"""An embedding branch for any decode head of mmseg, by four lines of a config."""
 
 import copy
 import pickle
@@ -117,7 +117,7 @@ def test_the_head_is_mmsegs_to_the_last_bit():
         assert torch.equal(found.pred_sem_seg.data[0], class_map)
 
 
-def test_a_copy_of_the_model_listens_to_itself():
+def test_a_copy_of_the_model_uses_its_own_features():
     """The moving average of the weights is a copy, and a model may be pickled."""
     model = build(FCN, embedding=dict(dims=3, loss=LOSS)).eval()
     for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):

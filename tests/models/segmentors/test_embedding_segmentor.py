@@ -39,8 +39,8 @@ def sample(size, truth=None, **meta):
 
 
 def known_network(model, table):
-    """Lets the network return what `table` says for the pixels that it sees: (C + D, H, W) of the whole image as
-    channels of the input. The head's map has the input's size."""
+    """Makes the network return `table` at the pixels of its input: (C + D, H, W) of the whole image as channels of the
+    input. The head's map has the input's size."""
     model.scores_and_embeddings = lambda inputs, metas, origin=(0, 0): inputs.tensor_split([4], dim=1)
     return torch.from_numpy(table).float()
 
@@ -100,7 +100,7 @@ def test_windows_give_the_same_instances_though_each_has_embeddings_of_its_own(c
     ('crop', 'stride', 'sizes'),
     [(16, 8, [(16, 16), (8, 8)]), ([16, 24], 8, [(16, 24), (8, 8)]), (32, (16, 4), [(32, 32), (16, 4)])],
 )
-def test_an_integer_stands_for_both_sides_of_a_window(crop, stride, sizes):
+def test_an_integer_sets_both_sides_of_a_window(crop, stride, sizes):
     settings = dict(mode='slide', crop_size=crop, stride=stride, score_thr=0.25)
     starts = []
     for model in (build(test_cfg=settings), build(test_cfg=dict(mode='slide', crop_size=sizes[0], stride=sizes[1]))):
@@ -135,7 +135,7 @@ def test_test_cfg_is_checked_when_the_model_is_built(settings, message):
         build(test_cfg=settings)
 
 
-def test_flipped_views_vote_and_their_embeddings_never_meet():
+def test_flipped_views_vote_and_their_embeddings_are_not_compared():
     model = build().eval()
     table, classes, instances = two_squares()
     known_network(model, table)
@@ -152,7 +152,7 @@ def test_flipped_views_vote_and_their_embeddings_never_meet():
 
 @pytest.mark.parametrize('way', ['whole', 'slide', 'tta'])
 def test_a_score_cut_drops_instances_from_the_list_and_the_map(way):
-    """The large square scores highest, whichever way the network sees it; the others go."""
+    """The large square scores highest in each orientation; the others are dropped."""
     model = build(test_cfg=dict(mode='slide', crop_size=(16, 24), stride=(8, 4)) if way == 'slide' else {}).eval()
     table, _, instances = two_squares()
     inputs = known_network(model, table)
@@ -347,7 +347,7 @@ def background_table(wrong_classes=True):
 
 
 @pytest.mark.parametrize('grouper', BACKGROUND_GROUPERS, ids=lambda grouper: grouper['type'])
-def test_groups_of_the_background_are_dropped_and_objects_end_where_the_embedding_says(grouper):
+def test_groups_of_the_background_are_dropped_and_objects_end_where_the_embedding_changes(grouper):
     model = build().eval()
     model.grouper = MODELS.build(grouper)
     table, classes, instances = background_table()
@@ -403,7 +403,7 @@ def watch(grouper, monkeypatch):
 
 
 def test_padding_is_no_background(monkeypatch):
-    """Embeddings of the padding bridge those of two objects: had they a say, the two would be one group."""
+    """Embeddings of the padding lie between those of two objects: if they entered, the two would be one group."""
     model = build().eval()
     model.grouper = MeanShiftGrouping(class_agnostic=True, background_groups=True, max_loops=1)
     table, _, instances = background_table()
@@ -492,7 +492,7 @@ def test_one_option_sets_the_grouping_of_training_and_testing():
     assert not any('grouping' in name or 'grouper' in name for name in model.state_dict())
 
 
-def test_the_grouper_knows_the_margins_of_a_recurrent_loss():
+def test_the_grouper_gets_the_margins_of_a_recurrent_loss():
     head, grouping = recurrent_head(6)
     model = MODELS.build(
         dict(
@@ -511,7 +511,7 @@ def test_the_grouper_knows_the_margins_of_a_recurrent_loss():
         model.predict(known_network(model, table)[None], [sample((24, 32))])
 
 
-def test_the_box_of_the_embeddings_is_the_part_of_the_image_that_the_first_pass_saw():
+def test_the_box_of_the_embeddings_is_the_part_of_the_image_of_the_first_pass():
     table, _, _ = two_squares()
     for settings, box in (
         ({}, (0, 0, 24, 32)),

@@ -1,4 +1,4 @@
-"""Pooled proposals against loops over masks, and the segmentor on a network whose output is known."""
+"""Pooled proposals against loops over masks, and the segmentor on a network with known output."""
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ def build(kind='ProposalSegmentor', num_classes=4, **settings):
 
 
 def known(model):
-    """Lets the network return the input: class scores and embeddings as channels, (C + D, H, W)."""
+    """Makes the network return its input: class scores and embeddings as channels, (C + D, H, W)."""
     model.scores_and_embeddings = lambda inputs, metas, origin: inputs.tensor_split([model.num_classes], dim=1)
     return model
 
@@ -145,7 +145,7 @@ def test_pooling_one_grouping_keeps_its_order_by_score():
     assert ranks.tolist() == pytest.approx([0.9, 0.9, 0.5, 0.2])
 
 
-def test_an_object_is_what_the_class_map_calls_one():
+def test_objects_are_the_things_of_the_class_map():
     scores = torch.randn(5, 6, 7) * 3
     of_objects = object_scores(scores, torch.tensor([False, True, True, True, True]))
     assert torch.equal(of_objects.argmax(0), (scores.argmax(0) > 0).long())

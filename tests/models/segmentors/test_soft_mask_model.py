@@ -102,7 +102,7 @@ def test_pixels_join_by_position_whatever_the_bandwidths_and_seeds(scorer):
         assert instances.scores.tolist() == pytest.approx([expected[1], expected[2]], abs=1e-6)
 
 
-def test_seeds_need_a_loss_and_a_grouper_that_have_them():
+def test_seeds_need_a_loss_and_a_grouper_with_seeds():
     with pytest.raises(
         ValueError, match='SeedGrouping: expected a loss that trains bandwidths and seeds, SoftMaskLoss'
     ):

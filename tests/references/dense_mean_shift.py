@@ -4,7 +4,7 @@ import torch
 
 
 def dense_loops(x_ND, concentration, loops, kernel='cosine', step_size=1.0, mass_N=None):
-    """The embeddings before the first loop and after each, (N, D) float64, with the (N, N) kernel matrix in sight."""
+    """Yields the embeddings after 0, 1, 2, .. iterations, (N, D) float64, by the whole (N, N) kernel matrix."""
     x = x_ND.double()
     mass = torch.ones(len(x), dtype=torch.float64) if mass_N is None else mass_N.double()
     if kernel == 'cosine':

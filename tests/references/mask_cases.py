@@ -42,7 +42,7 @@ def write_rows(
 
 
 def predict_rows(image_id: int, detections: Sequence[tuple[int, float, str]], size: tuple[int, int] = (1, 10)) -> dict:
-    """A data sample as the evaluator hands it to a metric; a detection is (label, score, mask)."""
+    """A data sample in the form in which a metric receives it; a detection is (label, score, mask)."""
     return {
         'img_id': image_id,
         'ori_shape': size,

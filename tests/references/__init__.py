@@ -1,0 +1,1 @@
+"""Plain implementations and small cases that tests compare with."""
