@@ -3,6 +3,7 @@
 Each process is a fork of one that has imported the package and done nothing else (multiprocessing's ``forkserver``).
 """
 
+import gc
 import multiprocessing
 import os
 import runpy
@@ -53,6 +54,7 @@ def _run(arguments: list[str], cwd: str, log: str) -> None:
     for stream in (1, 2):
         os.dup2(descriptor, stream)
     os.chdir(cwd)
+    gc.freeze()  # the imported modules need no garbage collection
     warnings.simplefilter('ignore')
     torch.set_num_threads(1)
     if arguments[0] == '-m':

@@ -9,10 +9,10 @@ stored beside the checkpoint and used with it from then on.
     python tools/test.py CONFIG CHECKPOINT      # with the settings that were found
 
 It writes ``CHECKPOINT_tuned.json`` beside the checkpoint, with the settings, and ``CHECKPOINT_tuned.png`` with the curves.
-tools/test.py, tools/predict.py, InstanceInferencer, init_model, tools/fit_scorer.py, tools/ship_model.py and
-tools/analysis/grouping_tables.py read the json and use its settings in place of the config's. They leave out those that
-``--cfg-options`` gives, and all of them where the config has ``use_tuned_settings = False``. tune.py itself begins with the
-config's settings, and replaces the json.
+tools/test.py, tools/predict.py, InstanceInferencer, init_model, tools/fit_scorer.py, tools/ship_model.py,
+tools/analysis/grouping_tables.py and tools/analysis/error_budget.py read the json and use its settings in place of the
+config's. They leave out those that ``--cfg-options`` gives, and all of them where the config has ``use_tuned_settings = False``.
+tune.py itself begins with the config's settings, and replaces the json.
 
 The images are those of ``tune_dataloader`` of the config, which is written as ``test_dataloader`` is: a training that keeps some
 images of the training set back gives it their ``indices``. A config without it is tuned on images that the network was trained
@@ -30,7 +30,7 @@ beside a cliff.
 class:
     accuracy_50    TP / (TP + FP + FN) at an IoU of 0.5, AP* of cell counting
     f1_50          2 TP / (2 TP + FP + FN) at an IoU of 0.5
-    mean_accuracy  its mean over the IoU 0.5:0.05:0.95
+    mean_accuracy  mean of TP / (TP + FP + FN) over the IoU 0.5:0.05:0.95
     count_error    mean over the images of |predicted - true number of objects|
     AP             COCO's AP without the limit of 100 instances an image, segm_mAP_all of CocoInstanceMetric. A cut of the scores
                    can only lower it: score_thr is set to 0.

@@ -9,8 +9,9 @@ from mmengine.registry import init_default_scope
 from torch import nn
 
 from ..datasets.transforms import NormalizePercentiles
+from ..outputs import ImageWindows, contrast_limits
 from .analysis_run import images_of
-from .image_alone import image_steps, run_on_image
+from .image_alone import check_parts_alike, image_steps, run_on_image
 
 
 class ImageInput:
@@ -28,9 +29,13 @@ class ImageInput:
         self.load, *self.others = image_steps(images_of(config.test_dataloader.dataset)['pipeline'])
         self.channels = _input_channels(model)
 
-    def __call__(self, image: str | Path | np.ndarray) -> dict:
+    def __call__(self, image: str | Path | np.ndarray, entries: dict | None = None) -> dict:
         """Prepares an image: ``inputs``, a tensor (C, H, W), and ``data_samples``, the sample with the meta
         information.
+
+        Args:
+            image: file or array.
+            entries: of :meth:`entries_of_parts`, for a part of an image.
 
         Raises:
             ValueError: if the file is no whole image, or the image does not fit the pipeline or the network.
@@ -46,7 +51,7 @@ class ImageInput:
         shape, dtype = results['img'].shape, results['img'].dtype
         if self.channels is not None and shape[2:] in ((), (1,)):
             results['img'] = np.repeat(np.atleast_3d(results['img']), self.channels, axis=2)
-        packed = run_on_image(self.others, results)
+        packed = run_on_image(self.others, {**results, **(entries or {})})
         if self.channels not in (None, len(packed['inputs'])):
             raise ValueError(
                 f'{path or "image"}: expected (H, W, {self.channels}) for this network or (H, W) grey, got {shape} {dtype}: '
@@ -54,6 +59,25 @@ class ImageInput:
             )
         packed['data_samples'].set_metainfo(dict(img_path=path))
         return packed
+
+    def entries_of_parts(self, image: ImageWindows) -> dict:
+        """Entries with which the steps treat the parts of an image as they treat the whole image: its contrast.
+
+        Raises:
+            ValueError: if a step gives a part other values than the whole image.
+        """
+        steps = self.others[:-1]  # without the one that packs the image
+        channels = self.channels or (image.shape[2] if len(image.shape) == 3 else 1)
+        check_parts_alike(steps, channels)
+        places = [place for place, step in enumerate(steps) if isinstance(step, NormalizePercentiles)]
+        if not places:
+            return {}
+        if places != [0]:
+            raise ValueError(
+                'expected NormalizePercentiles as the first step after the loading of the image, got '
+                f'{[type(step).__name__ for step in steps]}: segment the image without tiles'
+            )
+        return {'contrast_limits': contrast_limits(image, steps[0].low, steps[0].high, steps[0].per_channel)}
 
     def _as_loaded(self, array: np.ndarray) -> np.ndarray:
         """Converts an array to the type that the loading step would return; raises ValueError if that is impossible."""

@@ -1,6 +1,8 @@
 """Inference on images, for Python programs and ``tools/predict.py``."""
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,8 @@ from torch import nn
 
 from ..engine import register_safe_loaders
 from ..models import BoundarySegmentor
-from ..outputs import InstanceResult
-from ..visualization import draw_instances, read_for_display
+from ..outputs import InstanceResult, open_windows, read_pixels, segment_tiled
+from ..visualization import draw_instances, pixels_for_display
 from .image_input import ImageInput
 from .image_lists import Image, is_one_image, list_images
 from .model_files import config_and_checkpoint, read_config
@@ -73,7 +75,9 @@ class InstanceInferencer(BaseInferencer):
 
     def _init_model(self, cfg: Config, weights: str, device: str = 'cpu') -> nn.Module:
         register_safe_loaders()
-        return init_mmseg_model(cfg, weights, device)  # not ours: cfg has the tuned settings already, and the user's
+        with warnings.catch_warnings():
+            warnings.filterwarnings('ignore', module=r'mmseg\.')  # advice for who writes a model
+            return init_mmseg_model(cfg, weights, device)  # cfg has the tuned settings, and the user's, already
 
     def _init_pipeline(self, cfg: Config) -> ImageInput:
         return ImageInput(self.model, cfg)
@@ -84,7 +88,9 @@ class InstanceInferencer(BaseInferencer):
     def _init_visualizer(self, cfg: Config) -> None:
         """Returns no visualizer: :meth:`visualize` draws without one."""
 
-    def __call__(self, images: Image | Sequence[Image], batch_size: int = 1) -> InstanceResult | list[InstanceResult]:
+    def __call__(
+        self, images: Image | Sequence[Image], batch_size: int = 1, tile: int | None = None
+    ) -> InstanceResult | list[InstanceResult]:
         """Returns the result of an image, or the results of several in their order.
 
         Args:
@@ -92,28 +98,46 @@ class InstanceInferencer(BaseInferencer):
                 ``'plates/**/*.tif'``, or a list of all of these: a list of results. Arrays are (H, W, C) with the channels
                 of the network, in BGR as OpenCV reads them, or (H, W) grey; see :func:`segment_image` for their types.
             batch_size: images that go through the network at once; those of one size alone are put together, so that the
-                results do not depend on it.
+                results are the same up to rounding.
+            tile: greatest height and width, in pixels, of the parts in which an image is segmented, so that memory depends
+                on the part instead of the image (:func:`segment_tiled`); ``None`` for whole images. A TIFF is read part by
+                part where its kind allows it (:func:`open_windows`).
 
         Raises:
             FileNotFoundError: if there is no such file, or none in a folder or for a pattern.
             ValueError: if a file is no whole image, or an image does not fit the pipeline or the network.
         """
-        results = list(self.stream(list_images(images), batch_size))
+        results = list(self.stream(list_images(images), batch_size, tile))
         return results[0] if is_one_image(images) else results
 
     def stream(
-        self, images: Iterable[str | np.ndarray], batch_size: int = 1, on_error: OnError | None = None
+        self,
+        images: Iterable[str | np.ndarray],
+        batch_size: int = 1,
+        tile: int | None = None,
+        on_error: OnError | None = None,
     ) -> Iterator[InstanceResult]:
         """Yields the results one after the other, so that memory does not grow with the number of images.
 
         Args:
             images: files or arrays, as :func:`list_images` lists them.
-            batch_size: see :meth:`__call__`.
+            batch_size, tile: see :meth:`__call__`. With ``tile`` the images go through the network one by one.
             on_error: called with an image that cannot be read and the error (ValueError or OSError); the image is left out.
                 Unless given, the error is raised.
         """
-        for chosen, batch in self.preprocess(images, batch_size, on_error=on_error):
-            yield from self.postprocess(self.forward(batch), [], images=chosen)
+        if tile is None:
+            for chosen, batch in self.preprocess(images, batch_size, on_error=on_error):
+                yield from self.postprocess(self.forward(batch), [], images=chosen)
+            return
+        for image in images:
+            try:
+                result = self._segment_tiled(image, tile)
+            except (ValueError, OSError) as error:
+                if on_error is None:
+                    raise
+                on_error(image, error)
+                continue
+            yield result
 
     def preprocess(
         self, inputs: Iterable[str | np.ndarray], batch_size: int = 1, on_error: OnError | None = None, **kwargs: Any
@@ -158,6 +182,25 @@ class InstanceInferencer(BaseInferencer):
 
     def visualize(self, inputs: Sequence[str | np.ndarray], preds: Sequence[InstanceResult], **kwargs: Any) -> list:
         """Draws the instances over their images, each in its own colour: (H, W, 3) uint8 in RGB."""
-        return [
-            draw_instances(read_for_display(image), result.labels) for image, result in zip(inputs, preds, strict=True)
-        ]
+        drawn = []
+        for image, result in zip(inputs, preds, strict=True):
+            pixels_HWC = read_pixels(image) if isinstance(image, str) else _in_rgb(image)
+            drawn.append(draw_instances(pixels_for_display(pixels_HWC), result.labels))
+        return drawn
+
+    def _segment_tiled(self, image: str | np.ndarray, tile: int) -> InstanceResult:
+        windows = open_windows(image, self.pipeline.load) if isinstance(image, str) else image
+        entries = self.pipeline.entries_of_parts(windows)
+
+        def segment(part: np.ndarray) -> InstanceResult:
+            packed = self.pipeline(part, entries)
+            (result,) = self.postprocess(self.forward(self.collate_fn([packed])), [], images=[part])
+            return result
+
+        return replace(segment_tiled(segment, windows, tile), path=image if isinstance(image, str) else None)
+
+
+def _in_rgb(image: np.ndarray) -> np.ndarray:
+    """An array as the network gets it, with colours in the order red, green, blue."""
+    image = np.atleast_3d(image)
+    return image[..., ::-1] if image.shape[2] == 3 else image

@@ -9,6 +9,7 @@ from mmdet.structures import DetDataSample
 
 from ..datasets.transforms.load_masks import crops_of
 from ..structures import MaskCrop, RunLengthMasks
+from .outlines import Polygon, mask_outlines
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,11 @@ class InstanceResult:
         return [self.class_names[index] for index in self.class_indices]
 
     @cached_property
+    def decimal_scores(self) -> list[float]:
+        """The scores for files of text: the shortest decimal numbers that are these float32, .9 instead of .8999999761581421."""
+        return self.scores.astype(np.float32).astype(str).astype(float).tolist()
+
+    @cached_property
     def crops(self) -> list[MaskCrop]:
         """The masks, each cropped to its box."""
         return crops_of(self.masks)
@@ -92,3 +98,8 @@ class InstanceResult:
             row_P, column_P = crop.mask_hw.nonzero()
             centroid_2[:] = crop.left + column_P.mean(), crop.top + row_P.mean()
         return centroid_K2
+
+    @cached_property
+    def outlines(self) -> list[list[Polygon]]:
+        """The pieces of each mask as polygons with holes, along the edges of the pixels; see :func:`mask_outlines`."""
+        return mask_outlines(self.crops)

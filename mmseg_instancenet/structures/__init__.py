@@ -8,7 +8,7 @@ that uses them. ``x_PD`` is pixels by embedding, ``mean_KD`` groups by embedding
 
 from .boxed_masks import BoxedMasks, MaskCrop
 from .class_counts import check_class_counts, check_iou_metric, classes_of
-from .contrast import check_percentiles, normalize_percentiles
+from .contrast import check_percentiles, normalize_percentiles, percentile_limits, stretch_contrast
 from .drawable import ClassMap, RunLengthMasks
 from .embeddings import (
     MIN_LENGTH,
@@ -24,7 +24,7 @@ from .embeddings import (
     unit_vectors,
     zero_loss,
 )
-from .image_files import decode_image
+from .image_files import decode_image, decode_tiff, is_tiff, tiff_sizes
 from .labels import (
     BACKGROUND_INSTANCE,
     IGNORED_CLASS,
@@ -36,6 +36,8 @@ from .labels import (
     split_components,
 )
 from .masks import labels_to_boxes, labels_to_rle, point_boxes
+from .overlaps import Covers, Overlaps, covering_groups, overlapping_groups
+from .part_percentiles import percentile_limits_of_parts
 from .placement import MapPlacement, bilinear_neighbours, image_coordinates, input_size, map_size, sample_bilinear
 
 __all__ = [
@@ -47,35 +49,45 @@ __all__ = [
     'VOID',
     'BoxedMasks',
     'ClassMap',
+    'Covers',
     'Distance',
     'EmbeddingMargins',
     'GroupStatistics',
     'MaskCrop',
     'MapPlacement',
+    'Overlaps',
     'bandwidth_precision',
     'bilinear_neighbours',
     'check_class_counts',
     'check_iou_metric',
     'classes_of',
+    'covering_groups',
     'check_embeddings',
     'check_finite',
     'check_percentiles',
     'check_tensors',
     'decode_image',
+    'decode_tiff',
     'group_means',
     'group_statistics',
     'image_coordinates',
     'input_size',
+    'is_tiff',
     'labels_to_boxes',
     'labels_to_rle',
     'map_size',
     'mask_ignored',
     'normalize_percentiles',
+    'overlapping_groups',
+    'percentile_limits',
+    'percentile_limits_of_parts',
     'point_boxes',
     'renumber',
     'resize_labels',
     'sample_bilinear',
     'split_components',
+    'stretch_contrast',
+    'tiff_sizes',
     'unit_vectors',
     'zero_loss',
 ]

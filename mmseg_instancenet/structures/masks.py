@@ -7,11 +7,14 @@ import torch
 from pycocotools import mask as coco_mask
 from torch import Tensor
 
+_BLOCK = 1 << 20
+"""A label map is walked through in blocks of columns of this many pixels."""
+
 
 def labels_to_rle(labels_HW: np.ndarray, count: int) -> list[dict]:
     """COCO run-length masks of the groups 1 .. count of a label map, in one pass over it.
 
-    Memory is linear in the pixels; no mask of the image's size is made.
+    Memory is linear in the runs, with a block of a million pixels; nothing of the image's size is made.
 
     Args:
         labels_HW: (H, W) integers, 0 = no group.
@@ -25,10 +28,8 @@ def labels_to_rle(labels_HW: np.ndarray, count: int) -> list[dict]:
         [2, 2]
     """
     height, width = labels_HW.shape
-    column_major = labels_HW.T.reshape(-1)
-    start = np.flatnonzero(np.diff(column_major, prepend=-1))
-    stop = np.append(start[1:], column_major.size)
-    label = column_major[start]
+    start, label = _column_major_runs(labels_HW)
+    stop = np.append(start[1:], labels_HW.size)
     order = np.argsort(label, kind='stable')
     first = np.searchsorted(label[order], np.arange(1, count + 2))
     masks = []
@@ -36,11 +37,29 @@ def labels_to_rle(labels_HW: np.ndarray, count: int) -> list[dict]:
         runs = order[begin:end]
         # Lengths of the runs in turn outside and inside the mask.
         edges = np.stack([start[runs], stop[runs]], axis=1).reshape(-1)
-        if len(edges) == 0 or edges[-1] < column_major.size:
-            edges = np.append(edges, column_major.size)
+        if len(edges) == 0 or edges[-1] < labels_HW.size:
+            edges = np.append(edges, labels_HW.size)
         counts = np.diff(edges, prepend=0)
         masks.append(coco_mask.frPyObjects({'size': [height, width], 'counts': counts.tolist()}, height, width))
     return masks
+
+
+def _column_major_runs(labels_HW: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The runs of equal labels in column-major order: where each starts, (R,) int64, and its label (R,)."""
+    height, width = labels_HW.shape
+    starts, labels = [np.zeros(0, np.int64)], [labels_HW.reshape(-1)[:0]]
+    columns = max(1, _BLOCK // max(height, 1))
+    last = None
+    for left in range(0, width if height else 0, columns):
+        block_P = labels_HW[:, left : left + columns].T.reshape(-1)
+        changes_P = np.ones(len(block_P), bool)
+        np.not_equal(block_P[1:], block_P[:-1], out=changes_P[1:])
+        changes_P[0] = last is None or block_P[0] != last
+        last = block_P[-1]
+        start_R = np.flatnonzero(changes_P)
+        starts.append(start_R + left * height)
+        labels.append(block_P[start_R])
+    return np.concatenate(starts), np.concatenate(labels)
 
 
 def labels_to_boxes(labels_HW: Tensor, count: int) -> Tensor:

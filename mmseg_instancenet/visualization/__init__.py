@@ -1,8 +1,17 @@
 from .background_visualizer import BackgroundVisualizer
+from .crops import draw_crop
 from .curves import plot_curves
-from .drawing import class_map_to_color, draw_instances, embeddings_to_color, panel, read_for_display
+from .drawing import (
+    class_map_to_color,
+    draw_instances,
+    embeddings_to_color,
+    panel,
+    pixels_for_display,
+    read_for_display,
+)
 from .output_paths import OutputPaths
 from .panel_hook import PanelHook
+from .training_sample import draw_sample
 
 __all__ = [
     'BackgroundVisualizer',
@@ -10,8 +19,11 @@ __all__ = [
     'PanelHook',
     'class_map_to_color',
     'embeddings_to_color',
+    'draw_crop',
     'draw_instances',
+    'draw_sample',
     'panel',
+    'pixels_for_display',
     'plot_curves',
     'read_for_display',
 ]

@@ -59,10 +59,7 @@ def class_map_to_color(class_map_HW: np.ndarray, palette: Sequence[Sequence[int]
 
 
 def read_for_display(path: str | Path) -> np.ndarray:
-    """Reads an image file of any depth, with a contrast suitable for display: (H, W, 3) uint8 in RGB.
-
-    Images of more than 8 bits, and those whose brightest pixels (99.8 %) stay below half of the range, are stretched as
-    :func:`normalize_percentiles` does it: microscopes use a small part of the range. Others stay as they are.
+    """Reads an image file of any depth for display: (H, W, 3) uint8 in RGB; see :func:`pixels_for_display`.
 
     Raises:
         ValueError: if OpenCV cannot read the file.
@@ -70,9 +67,33 @@ def read_for_display(path: str | Path) -> np.ndarray:
     image_HW3 = decode_image(get(path), cv2.IMREAD_COLOR)
     if image_HW3 is None:
         raise ValueError(f'expected an image that OpenCV can read, got {path}: save it as PNG or TIFF')
+    return pixels_for_display(image_HW3[..., ::-1])
+
+
+def pixels_for_display(pixels_HWC: np.ndarray) -> np.ndarray:
+    """The pixels of an image with a contrast for the eye: (H, W, 3) uint8 in RGB.
+
+    Images of more than 8 bits, and those whose brightest pixels (99.8 %) stay below half of the range, are stretched as
+    :func:`normalize_percentiles` does it: microscopes use a small part of the range. Others stay as they are.
+
+    Args:
+        pixels_HWC: (H, W, C) of any depth. One channel is grey; of two the third colour is black; of more than three the first
+            three are taken.
+
+    Raises:
+        ValueError: if there is no pixel, or floating point with NaN or infinity.
+
+    Example:
+        >>> pixels_for_display(np.array([[[0], [200]]], np.uint8)).tolist()
+        [[[0, 0, 0], [200, 200, 200]]]
+    """
+    channels = pixels_HWC.shape[2]
+    image_HW3 = np.repeat(pixels_HWC, 3, axis=2) if channels == 1 else pixels_HWC[..., :3]
+    if channels == 2:
+        image_HW3 = np.concatenate([image_HW3, np.zeros_like(image_HW3[..., :1])], axis=2)
     if image_HW3.dtype != np.uint8 or np.percentile(image_HW3, 99.8) < 128:
         image_HW3 = (255 * normalize_percentiles(image_HW3)).round().astype(np.uint8)
-    return np.ascontiguousarray(image_HW3[..., ::-1])
+    return np.ascontiguousarray(image_HW3)
 
 
 def draw_instances(image_HW3: np.ndarray, instance_map_HW: np.ndarray, alpha: float = 0.55) -> np.ndarray:

@@ -7,12 +7,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import tifffile
 import torch
 from golden import small
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 from mmseg_configs import needs_mmsegs_configs
+from pycocotools import mask as coco_mask
 
 from mmseg_instancenet import InstanceInferencer
 from mmseg_instancenet.apis import example_image, init_model, list_images, segment_image
@@ -195,3 +197,30 @@ def test_a_training_by_its_folder(tmp_path):
     by_folder = InstanceInferencer(tmp_path, device='cpu')
     assert by_folder.checkpoint == str(checkpoint)
     assert np.array_equal(by_folder(image).labels, InstanceInferencer(config, checkpoint, device='cpu')(image).labels)
+
+
+# Tiles
+
+
+def test_an_image_in_tiles(nuclei, tmp_path):
+    """Nearly all nuclei of the image, whether it is a file that is read by parts or an array."""
+    image = cv2.imread(str(example_image()))
+    whole = nuclei(image)
+    tifffile.imwrite(tmp_path / 'image.tif', image[..., ::-1], tile=(64, 64), photometric='rgb')
+    of_file, of_array = nuclei(tmp_path / 'image.tif', tile=192), nuclei(image, tile=192)
+    assert np.array_equal(of_file.labels, of_array.labels)
+    assert of_file.path == str(tmp_path / 'image.tif') and of_file.class_names == ('nucleus',)
+    iou_KK = coco_mask.iou(list(whole.masks), list(of_array.masks), [0] * len(of_array))
+    assert (iou_KK.max(axis=1) > 0.9).mean() > 0.9 and abs(len(of_array) - len(whole)) <= 3
+    in_one_tile = nuclei(image, tile=256)
+    assert np.array_equal(in_one_tile.labels, whole.labels) and np.array_equal(in_one_tile.scores, whole.scores)
+
+
+def test_tiles_of_a_model_that_resizes_its_images_are_refused(tmp_path):
+    config, checkpoint = write_model('instancenet_r50_coco', tmp_path)
+    inferencer = InstanceInferencer(config, checkpoint, device='cpu')
+    with pytest.raises(ValueError, match='treat a tile as they treat the whole image, got ResizeLongerSide'):
+        inferencer(draw(200, 200), tile=192)
+    failed = []
+    assert list(inferencer.stream([draw(200, 200)], tile=192, on_error=lambda image, error: failed.append(error))) == []
+    assert len(failed) == 1

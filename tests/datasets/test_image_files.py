@@ -6,6 +6,7 @@ import cv2
 import mmcv
 import numpy as np
 import pytest
+import tifffile
 from mmcv.transforms import LoadImageFromFile as MMCVLoadImageFromFile
 from mmengine.dataset import Compose
 from PIL import Image
@@ -228,3 +229,19 @@ def test_a_file_that_is_no_image_is_named(tmp_path, name):
 def test_settings_that_do_not_fit(settings, message):
     with pytest.raises(ValueError, match=message):
         LoadImageFromFile(**settings)
+
+
+@pytest.mark.parametrize('dtype', ['uint16', 'float32'])
+@pytest.mark.parametrize('settings', [{}, {'compression': 'zlib', 'rowsperstrip': 5}, {'tile': (16, 16)}])
+def test_planes_of_more_than_eight_bits(dtype, settings, tmp_path):
+    """OpenCV takes the planes for rows of pixels."""
+    rgb = np.random.default_rng(0).integers(0, 65536, (21, 34, 3)).astype(dtype)
+    path = tmp_path / 'planes.tif'
+    tifffile.imwrite(path, rgb.transpose(2, 0, 1), photometric='rgb', planarconfig='separate', **settings)
+    np.testing.assert_array_equal(load(path, color_type=3), rgb[..., ::-1])
+    np.testing.assert_array_equal(load(path, color_type='unchanged'), rgb[..., ::-1])
+    found = load(path, max_value=65535, to_float32=True)
+    np.testing.assert_allclose(found, rgb[..., ::-1] * (255 / 65535), rtol=1e-5)
+    path.write_bytes(path.read_bytes()[:3000])
+    with pytest.raises(ValueError, match='planes.tif: expected an image that cv2 reads'):
+        load(path, color_type=3)

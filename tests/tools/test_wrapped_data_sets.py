@@ -122,6 +122,33 @@ def test_perfect_embeddings_of_a_wrapped_set(trained, capsys, kind):
     assert 'own size                                 AP 1.000  uncapped 1.000' in capsys.readouterr().out
 
 
+@pytest.mark.parametrize('kind', [None, *WRAPPERS[:3]])
+def test_the_error_budget_of_a_wrapped_set(trained, plain, kind):
+    loader = Config.fromfile(trained['config']).test_dataloader
+    if kind:
+        loader.dataset = wrapped(kind, loader.dataset, 6)
+    config, out = (
+        config_with(trained, f'budget {kind}', dict(test_dataloader=loader)),
+        trained['folder'] / f'out {kind}',
+    )
+    work_dir = trained['folder'] / 'budget'
+    run(
+        'analysis/error_budget.py',
+        config,
+        trained['checkpoint'],
+        '--work-dir',
+        work_dir,
+        '--out',
+        out,
+        '--resamples',
+        1,
+    )
+    report = json.loads((out / 'budget.json').read_text())
+    assert report['images'] == 6 and report['objects'] > 6
+    assert report['measures']['AP']['value'] == pytest.approx(plain[False]['coco/segm_mAP_all'], abs=6e-4)
+    assert report['measures']['AP*']['value'] == pytest.approx(plain[False]['counting/mean_accuracy'])
+
+
 @pytest.fixture(scope='module')
 def tuned(trained):
     return tune(trained, trained['config'])

@@ -14,6 +14,7 @@ from mmseg_instancenet.visualization import (
     draw_instances,
     embeddings_to_color,
     panel,
+    pixels_for_display,
     read_for_display,
 )
 from mmseg_instancenet.visualization.drawing import distinct_color
@@ -191,3 +192,13 @@ def test_dark_and_deep_images_are_stretched_for_display_and_others_are_not(tmp_p
     (tmp_path / 'empty.png').write_bytes(b'')
     with pytest.raises(ValueError, match=r'expected an image that OpenCV can read, got .*empty\.png'):
         read_for_display(tmp_path / 'empty.png')
+
+
+@pytest.mark.parametrize('channels, taken', [(1, [0, 0, 0]), (2, [0, 1, None]), (3, [0, 1, 2]), (5, [0, 1, 2])])
+def test_channels_that_are_shown(channels, taken):
+    pixels = np.random.default_rng(channels).integers(0, 256, (9, 8, channels)).astype(np.uint8)
+    expected = [np.zeros((9, 8)) if channel is None else pixels[..., channel] for channel in taken]
+    np.testing.assert_array_equal(pixels_for_display(pixels), np.stack(expected, axis=2))
+    deep = pixels.astype(np.uint16) * 16  # 12 bits, stretched
+    shown = pixels_for_display(deep)
+    assert shown.dtype == np.uint8 and shown.min() == 0 and shown.max() == 255

@@ -9,7 +9,7 @@ from mmcv.transforms import LoadImageFromFile as MMCVLoadImageFromFile
 from mmengine.fileio import get
 from mmseg.registry import TRANSFORMS
 
-from ...structures import decode_image
+from ...structures import decode_image, decode_tiff, is_tiff
 
 _FORMS = {
     'color': cv2.IMREAD_COLOR,
@@ -44,7 +44,7 @@ class LoadImageFromFile(MMCVLoadImageFromFile):
     Args:
         max_value: the value that becomes 255: 4095 for 12 bits, 65535 for 16, 1.0 for floating point from 0 to 1.
         **kwargs: mmcv's ``color_type`` ('color' unless given), ``to_float32``, ``imdecode_backend`` ('cv2'; 'tifffile' reads any
-            number of channels), ``backend_args`` and ``ignore_empty``.
+            number of channels, see :func:`decode_tiff`), ``backend_args`` and ``ignore_empty``.
 
     Raises:
         ValueError: for a file that is no whole image, or has more than 8 bits and no rule for them; it names the file.
@@ -84,8 +84,6 @@ class LoadImageFromFile(MMCVLoadImageFromFile):
             if self.ignore_empty:
                 return None
             raise
-        if self.to_float32:
-            image = image.astype(np.float32)
         results.update(img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2])
         return results
 
@@ -105,13 +103,34 @@ class LoadImageFromFile(MMCVLoadImageFromFile):
             )
         if image.dtype == bool:  # one bit, by pillow and tifffile
             image = image.astype(np.uint8) * 255
-        return image if image.dtype == np.uint8 or self.keeps_values else self._in_eight_bits(image, path)
+        return self.in_range(image, path)
+
+    def in_range(self, image: np.ndarray, path: str) -> np.ndarray:
+        """The values that the step gives for those that a file holds: the rules for more than 8 bits, and ``to_float32``.
+
+        Args:
+            image: of any shape; a part of an image gives the part of the result.
+            path: for errors.
+
+        Raises:
+            ValueError: if there is no rule for the values; it names the file.
+        """
+        if image.dtype != np.uint8 and not self.keeps_values:
+            image = self._in_eight_bits(image, path)
+        return image.astype(np.float32) if self.to_float32 else image
+
+    @property
+    def color_form(self) -> int:
+        """``color_type`` as OpenCV's number."""
+        return self._form
 
     def _decode(self, content: bytes) -> np.ndarray | None:
         if self.imdecode_backend in ('cv2', 'pillow'):
             image = decode_image(content, self._form)
             if self.imdecode_backend == 'cv2' or (image is not None and image.dtype != np.uint8):
                 return image  # pillow cuts more than 8 bits off, in most of its forms
+        if self.imdecode_backend == 'tifffile' and is_tiff(content):
+            return decode_tiff(content)
         return mmcv.imfrombytes(content, flag=self.color_type, backend=self.imdecode_backend)
 
     def _in_eight_bits(self, image: np.ndarray, path: str) -> np.ndarray:

@@ -4,7 +4,7 @@ images."""
 from mmcv.transforms import BaseTransform
 from mmseg.registry import TRANSFORMS
 
-from ...structures import check_percentiles, normalize_percentiles
+from ...structures import check_percentiles, normalize_percentiles, stretch_contrast
 
 
 @TRANSFORMS.register_module()
@@ -21,7 +21,10 @@ class NormalizePercentiles(BaseTransform):
     - ``color_type='unchanged'``: the values of the file, (H, W) of a grey file, for a network of one channel, and four
       channels of a file with transparency. ``imdecode_backend='tifffile'`` reads any number of channels.
 
-    Required and changed key: img.
+    A part of a large image gets the contrast of the whole: where ``contrast_limits`` is given, those two values are mapped to 0
+    and 1 instead of the percentiles of the part.
+
+    Required and changed key: img. Optional key: contrast_limits, of :func:`percentile_limits`.
 
     Args:
         low, high, per_channel: of :func:`normalize_percentiles`.
@@ -32,8 +35,12 @@ class NormalizePercentiles(BaseTransform):
         self.low, self.high, self.per_channel = low, high, per_channel
 
     def transform(self, results: dict) -> dict:
+        limits = results.get('contrast_limits')
         try:
-            results['img'] = normalize_percentiles(results['img'], self.low, self.high, self.per_channel)
+            if limits is None:
+                results['img'] = normalize_percentiles(results['img'], self.low, self.high, self.per_channel)
+            else:
+                results['img'] = stretch_contrast(results['img'], *limits)
         except ValueError as error:
             raise ValueError(f'{results.get("img_path") or "image"}: {error}') from error
         return results

@@ -141,15 +141,43 @@ def count_splits_and_merges(overlap: LabelOverlap) -> tuple[int, int]:
         >>> count_splits_and_merges(label_overlap(np.array([[1, 1, 1, 0, 2, 3]]), np.array([[1, 1, 2, 0, 3, 3]])))
         (1, 1)
     """
-    splits = _owners_of_several(overlap.truth_Q, overlap.prediction_Q, overlap.pixels_Q, overlap.prediction_area_K)
-    merges = _owners_of_several(overlap.prediction_Q, overlap.truth_Q, overlap.pixels_Q, overlap.truth_area_G)
-    return splits, merges
+    truth_of_K = owners(overlap.prediction_Q, overlap.truth_Q, overlap.pixels_Q, overlap.prediction_area_K)
+    prediction_of_G = owners(overlap.truth_Q, overlap.prediction_Q, overlap.pixels_Q, overlap.truth_area_G)
+    return len(owners_of_several(truth_of_K)), len(owners_of_several(prediction_of_G))
 
 
-def _owners_of_several(owner_Q: np.ndarray, part_Q: np.ndarray, pixels_Q: np.ndarray, part_area: np.ndarray) -> int:
+def owners(part_Q: np.ndarray, owner_Q: np.ndarray, pixels_Q: np.ndarray, part_area: np.ndarray) -> np.ndarray:
+    """The mask of another set that has most of the pixels of each mask.
+
+    Args:
+        part_Q, owner_Q: numbers, from 0, of the two masks of each pair that shares pixels.
+        pixels_Q: pixels that they share.
+        part_area: pixels of each mask of the first set.
+
+    Returns:
+        (parts,) int64, number of the owner; -1 where the background has as many pixels as the best owner, or more. Among equals
+        the lower number comes first.
+
+    Example:
+        >>> owners(np.array([0, 0, 1]), np.array([0, 1, 1]), np.array([2, 1, 1]), np.array([3, 2]))
+        array([ 0, -1])
+    """
     background = part_area - np.bincount(part_Q, pixels_Q, len(part_area))
     order_Q = np.lexsort((owner_Q, -pixels_Q, part_Q))
     _, first = np.unique(part_Q[order_Q], return_index=True)
     largest_Q = order_Q[first]
     belongs_Q = pixels_Q[largest_Q] > background[part_Q[largest_Q]]
-    return int((np.bincount(owner_Q[largest_Q][belongs_Q]) >= 2).sum())
+    owner = np.full(len(part_area), -1)
+    owner[part_Q[largest_Q][belongs_Q]] = owner_Q[largest_Q][belongs_Q]
+    return owner
+
+
+def owners_of_several(owner: np.ndarray) -> np.ndarray:
+    """The owners to which two parts or more belong, in their order; ``owner`` as :func:`owners` returns it.
+
+    Example:
+        >>> owners_of_several(np.array([2, -1, 0, 2, -1]))
+        array([2])
+    """
+    numbers, counts = np.unique(owner[owner >= 0], return_counts=True)
+    return numbers[counts >= 2]

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from .label_overlap import LabelOverlap
+
 IOU_THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 """0.5, 0.55, .. 0.95: COCO and StarDist average over these. Written out, since 0.55 + 0.05 is not 0.6 in binary."""
 
@@ -37,6 +39,28 @@ def mask_iou(masks_K: Sequence[dict], objects_G: Sequence[dict], crowd: bool = F
     if not masks_K or not objects_G:
         return np.zeros((len(masks_K), len(objects_G)))
     return coco_mask.iou(list(masks_K), list(objects_G), [int(crowd)] * len(objects_G))
+
+
+def mask_overlap(objects_G: Sequence[dict], masks_K: Sequence[dict]) -> LabelOverlap:
+    """The table of overlaps of two sets of masks, for the measures on label maps; masks of one set may overlap each other.
+
+    Memory: (K, G) float64.
+
+    Args:
+        objects_G, masks_K: run-length encoded masks of one image; either may be empty.
+
+    Raises:
+        ValueError: if the masks are not all of one size.
+
+    Example:
+        >>> left, all_of_it = (coco_mask.encode(np.asfortranarray([row], np.uint8)) for row in ([1, 0], [1, 1]))
+        >>> mask_overlap([left], [all_of_it]).pixels_Q
+        array([1])
+    """
+    area_G, area_K = (np.array([coco_mask.area(mask) for mask in masks], np.int64) for masks in (objects_G, masks_K))
+    pixels_KG = np.rint(mask_iou(masks_K, objects_G, crowd=True) * area_K[:, None]).astype(np.int64)
+    prediction_Q, truth_Q = np.nonzero(pixels_KG)
+    return LabelOverlap(area_G, area_K, truth_Q, prediction_Q, pixels_KG[prediction_Q, truth_Q])
 
 
 def match_greedily(iou_KG: np.ndarray, thresholds_T: Sequence[float] | np.ndarray) -> np.ndarray:

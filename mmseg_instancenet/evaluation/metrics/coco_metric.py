@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmdet.datasets.api_wrappers import COCO, COCOeval
+from mmdet.datasets.api_wrappers import COCO
 from mmdet.evaluation import CocoMetric
 from mmengine.fileio import dump, load
 from mmengine.logging import MMLogger
@@ -14,6 +14,7 @@ from mmseg.registry import METRICS
 from pycocotools import mask as coco_mask
 
 from ..functional.annotation_files import AnnotationFiles, join
+from ..functional.coco_ap import match_images, mean_ap
 from ..functional.map_objects import MapObjects, map_objects
 from ..functional.void import remove_void
 
@@ -178,16 +179,8 @@ class CocoInstanceMetric(CocoMetric):
     def _mean_ap_of_all(self) -> float:
         for detection in self._uncapped:
             detection.pop('bbox')  # else COCO takes the box's area for the mask's
-        evaluation = COCOeval(self._coco_api, self._coco_api.loadRes(self._uncapped), 'segm')
-        parameters = evaluation.params
-        parameters.catIds, parameters.imgIds, parameters.iouThrs = self.cat_ids, self.img_ids, self.iou_thrs
-        parameters.areaRng, parameters.areaRngLbl = parameters.areaRng[:1], parameters.areaRngLbl[:1]
-        parameters.maxDets = [len(self._uncapped)]
-        evaluation.evaluate()
-        evaluation.accumulate()
-        precision = evaluation.eval['precision']
-        known = precision > -1
-        return round(float(np.mean(precision[known])), 3) if known.any() else -1.0
+        detections = self._coco_api.loadRes(self._uncapped)
+        return round(mean_ap(match_images(self._coco_api, detections, self.cat_ids, self.img_ids, self.iou_thrs)), 3)
 
 
 def _with_objects(sample: dict, objects: MapObjects) -> dict:

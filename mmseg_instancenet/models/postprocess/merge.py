@@ -8,8 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-_SAME_OBJECT_IOU = 0.5
-"""Two groups are one object above this overlap: then no group can have two partners."""
+from ...structures import overlapping_groups
 
 
 class LabelledWindow(NamedTuple):
@@ -129,38 +128,6 @@ def _mean_scores(parts: Sequence[tuple[Tensor, Tensor]], count: int) -> Tensor:
     name_M, score_M = (torch.cat(values) for values in zip(*parts, strict=True))
     total_K = torch.zeros(count + 1, device=score_M.device).index_add_(0, name_M, score_M.float())
     return (total_K / torch.bincount(name_M, minlength=count + 1).clamp(min=1))[1:]
-
-
-class Overlaps(NamedTuple):
-    """Pairs of groups of two label maps with an IoU above 1/2: ``label_Q``, ``reference_Q`` and ``iou_Q``. No group is
-    in two pairs."""
-
-    label_Q: Tensor
-    reference_Q: Tensor
-    iou_Q: Tensor
-
-
-def overlapping_groups(reference_HW: Tensor, labels_HW: Tensor) -> Overlaps:
-    """The pairs of groups of a label map and a reference with an IoU above 1/2, which count as one object.
-
-    Compared only where the reference covers the image.
-
-    Args:
-        reference_HW: (H, W) integers; -1 = not covered, 0 = no group, groups from 1.
-        labels_HW: (H, W) integers; 0 = no group, groups from 1.
-
-    Example:
-        >>> overlapping_groups(torch.tensor([[5, 5, 0, -1]]), torch.tensor([[1, 1, 2, 2]]))
-        Overlaps(label_Q=tensor([1]), reference_Q=tensor([5]), iou_Q=tensor([1.]))
-    """
-    covered_HW = reference_HW >= 0
-    reference_P, label_P = reference_HW[covered_HW], labels_HW[covered_HW]
-    span = int(reference_P.max()) + 1 if len(label_P) else 1
-    pair_Q, both_Q = torch.unique(label_P * span + reference_P, return_counts=True)
-    label_Q, reference_Q = torch.div(pair_Q, span, rounding_mode='floor'), pair_Q % span
-    either_Q = torch.bincount(label_P)[label_Q] + torch.bincount(reference_P)[reference_Q] - both_Q
-    same_Q = (label_Q > 0) & (reference_Q > 0) & (both_Q > _SAME_OBJECT_IOU * either_Q)
-    return Overlaps(label_Q[same_Q], reference_Q[same_Q], both_Q[same_Q] / either_Q[same_Q])
 
 
 def match_or_add(reference_HW: Tensor, labels_HW: Tensor, found: int) -> Tensor:

@@ -47,6 +47,14 @@ def test_run_lengths_are_those_of_pycocotools(labels, count, dtype):
         np.testing.assert_array_equal(coco_mask.iou(masks, everything, [0]), coco_mask.iou(references, everything, [0]))
 
 
+@pytest.mark.parametrize('labels, count', label_maps().values(), ids=label_maps().keys())
+@pytest.mark.parametrize('block', [1, 40])
+def test_blocks_of_the_walk_make_no_difference(labels, count, block, monkeypatch):
+    expected = labels_to_rle(labels, count)
+    monkeypatch.setattr('mmseg_instancenet.structures.masks._BLOCK', block)
+    assert labels_to_rle(labels, count) == expected
+
+
 def test_run_lengths_of_a_transposed_view():
     labels = np.random.default_rng(1).integers(0, 3, (11, 6))
     for index, mask in enumerate(labels_to_rle(labels.T, 2), 1):

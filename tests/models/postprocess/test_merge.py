@@ -8,9 +8,9 @@ from mmseg_instancenet.models.postprocess.merge import (
     LabelledView,
     match_or_add,
     match_views,
-    overlapping_groups,
     unite_views,
 )
+from mmseg_instancenet.structures import overlapping_groups
 
 
 def plain_match(reference, labels):

@@ -1,0 +1,59 @@
+"""Parts of an image around some of its objects."""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from .drawing import draw_instances, panel
+
+_MARGIN = 16
+"""Pixels, at least, around the part that is looked at."""
+
+
+def draw_crop(
+    image_HW3: np.ndarray, maps: dict[str, np.ndarray], box: tuple[int, int, int, int], height: int = 256
+) -> np.ndarray:
+    """A part of an image beside the same part of its instance maps, with a frame around the place that is meant: RGB.
+
+    The part is a square with the frame in its middle, which reaches beyond the frame's longer side by half of it and 16 pixels at
+    least. At the border of the image it is moved inside; of an image that is smaller it is the whole height or width.
+
+    Args:
+        image_HW3: (H, W, 3) uint8 in RGB.
+        maps: instance maps (H, W) by title; 0 = none, -1 = ignored; see :func:`draw_instances`.
+        box: (left, top, right, bottom) of the frame in pixels, right and bottom exclusive.
+        height: of the drawing in pixels, without the line of the titles.
+
+    Example:
+        >>> draw_crop(np.zeros((90, 90, 3), np.uint8), {'truth': np.ones((90, 90), int)}, (20, 10, 30, 20), height=84).shape
+        (108, 172, 3)
+    """
+    left, top, right, bottom = box
+    longer = max(right - left, bottom - top)
+    side = longer + 2 * max(_MARGIN, longer // 2)
+    rows = _window(top, bottom, side, image_HW3.shape[0])
+    columns = _window(left, right, side, image_HW3.shape[1])
+    parts: Sequence[np.ndarray] = [
+        image_HW3[rows, columns],
+        *(draw_instances(image_HW3[rows, columns], map_HW[rows, columns]) for map_HW in maps.values()),
+    ]
+    framed = []
+    for part in parts:
+        scale = height / part.shape[0]
+        size = (max(1, round(part.shape[1] * scale)), height)
+        large = cv2.resize(part, size, interpolation=cv2.INTER_NEAREST if scale > 1 else cv2.INTER_AREA)
+        first, last = (
+            (round((x - columns.start) * scale), round((y - rows.start) * scale))
+            for x, y in ((left, top), (right, bottom))
+        )
+        cv2.rectangle(large, first, last, (0, 0, 0), 3)  # a white line alone is lost on a bright image
+        framed.append(cv2.rectangle(large, first, last, (255, 255, 255), 1))
+    return panel(framed, ['input', *maps], height)
+
+
+def _window(start: int, stop: int, side: int, length: int) -> slice:
+    """``side`` pixels around start .. stop, moved into an axis of ``length`` pixels."""
+    side = min(side, length)
+    first = min(max((start + stop - side) // 2, 0), length - side)
+    return slice(first, first + side)
