@@ -170,13 +170,13 @@ def check_same_settings(stored: Path, config: Config) -> None:
     different = config_differences(effective_settings(before), effective_settings(now))
     if different:
         raise SystemExit(
-            f'{stored.parent}: expected the settings with which this run began, got others: {show(different)}. Take another '
-            f'--out, or remove {stored.parent.parent}'
+            f'{stored.parent}: expected the settings with which this run began, got others: {", ".join(show(different))}. '
+            f'Take another --out, or remove {stored.parent.parent}'
         )
 
 
-def show(differences: dict[str, tuple[Any, Any]]) -> str:
-    return ', '.join(f'`{name}`: {before!r} -> {after!r}' for name, (before, after) in differences.items())
+def show(differences: dict[str, tuple[Any, Any]]) -> list[str]:
+    return [f'`{name}`: {before!r} -> {after!r}' for name, (before, after) in differences.items()]
 
 
 class Jobs:
@@ -336,7 +336,8 @@ def write_tables(args: argparse.Namespace, configs: dict[str, Config], failed: d
     for path, name in zip(args.configs, configs, strict=True):
         lines = [f'{path}; seeds {", ".join(map(str, records[name])) or "none"}']
         if name != baseline:
-            lines += [f'differs from `{baseline}` in {show(differences[name]) or "nothing"}']
+            lines += [f'settings that differ from `{baseline}`: {len(differences[name])}']
+            lines += [f'  {line}' for line in show(differences[name])]
         starts = [start for one in records[name].values() for start in one['starts']]
         lines += [f'commit {text}' for text in dict.fromkeys(start['commit'] or 'unknown' for start in starts)]
         lines += dict.fromkeys(

@@ -208,7 +208,8 @@ def markdown_table(rows: Sequence[Row], minutes: Mapping[str, float], notes: Map
     Args:
         rows: of :func:`summarize`.
         minutes: for each config that has a run.
-        notes: for each config the lines that stand below the table: its settings, seeds and versions.
+        notes: for each config the lines of a list below the table: its settings, seeds and versions. A line that begins with two
+            spaces belongs to the line before it.
 
     Example:
         >>> rows = summarize({'base': {0: {'AP': 0.5}, 1: {'AP': 0.75}}, 'other': {0: {'AP': 0.625}}}, ['AP'])
@@ -240,8 +241,13 @@ def markdown_table(rows: Sequence[Row], minutes: Mapping[str, float], notes: Map
     lines = [line.replace('|  |', '| |').replace('|  |', '| |') for line in lines]
     lines += ['', *(f'- {line}' for line in METHOD)]
     for config, of_config in notes.items():
-        lines += ['', f'`{config}`', '', *(f'- {note}' for note in of_config)]
+        lines += ['', f'`{config}`', '', *(_list_item(note) for note in of_config)]
     return '\n'.join(lines) + '\n'
+
+
+def _list_item(note: str) -> str:
+    text = note.lstrip()
+    return f'{note[: len(note) - len(text)]}- {text}'
 
 
 def _with_deviation(mean: str, deviation: float | None) -> str:
