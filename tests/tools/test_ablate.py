@@ -207,13 +207,20 @@ def test_the_notes_have_settings_commit_and_versions(done):
 
 
 def test_more_seeds_are_added_and_equal_seeds_give_equal_metrics(done, folder, ablation, tmp_path):
-    """A run in another folder, without an interruption, is equal to the last digit."""
-    found = ablation.run(folder, ['other'], [1], tmp_path / 'again', '--metric', AP)
-    assert record(tmp_path / 'again', 'other', 1)['metrics'] == record(done[0], 'other', 1)['metrics']
-    assert found['other', AP][:3] == ['1', f'{record(done[0], "other", 1)["metrics"][AP]:.4g}', 'baseline']
-    shutil.copytree(done[0] / 'other/seed_0', tmp_path / 'again/other/seed_0')
-    found = ablation.run(folder, ['other'], [0], tmp_path / 'again', '--metric', AP)
-    assert ablation.calls == [] and found['other', AP][0] == '2'
+    """Runs in another folder, two at a time, are equal to the last digit."""
+    names, again = ('base', 'other'), tmp_path / 'again'
+    found = ablation.run(folder, names, [1], again, '--metric', AP, '--jobs', '2')
+    assert sorted(ablation.calls) == sorted(
+        (tool, name, 'seed_1') for name in names for tool in ('train.py', 'test.py')
+    )
+    metrics = {name: record(done[0], name, 1)['metrics'] for name in names}
+    assert {name: record(again, name, 1)['metrics'] for name in names} == metrics
+    difference = f'{metrics["other"][AP] - metrics["base"][AP]:+.3g}'
+    assert found['other', AP][:5] == ['1', f'{metrics["other"][AP]:.4g}', difference, '1', '']
+    for name in names:
+        shutil.copytree(done[0] / name / 'seed_0', again / name / 'seed_0')
+    found = ablation.run(folder, names, [0], again, '--metric', AP)
+    assert ablation.calls == [] and found['other', AP][:-1] == table(done[0])['other', AP][:-1]
 
 
 def test_changed_settings_are_refused(done, folder, ablation):
