@@ -3,7 +3,8 @@
 import warnings
 from collections.abc import Sequence
 
-from mmcv.transforms import BaseTransform, LoadAnnotations
+import numpy as np
+from mmcv.transforms import BaseTransform, Compose, LoadAnnotations
 from mmdet.datasets.transforms import FilterAnnotations
 from mmengine.registry import TRANSFORMS
 
@@ -13,7 +14,9 @@ from ..datasets.transforms import (
     LoadBSDSBoundaries,
     LoadInstanceIds,
     MasksToMaps,
+    NormalizePercentiles,
 )
+from ..structures import percentile_limits
 
 _OF_ANNOTATIONS = (
     LoadAnnotations,  # mmseg's and mmdet's are kinds of it
@@ -79,3 +82,39 @@ class _MissingEntry(KeyError):
 class _ImageAlone(dict):
     def __missing__(self, key: str) -> None:
         raise _MissingEntry(key)
+
+
+def check_parts_alike(steps: Sequence[BaseTransform], channels: int) -> None:
+    """Raises ValueError if a step gives a part of an image other values than the whole image has there.
+
+    Such a step, a resize to a fixed size for example, makes the instances of a tile (:func:`segment_tiled`) others than those of
+    the whole image. Each step is tried on noise of 96 x 128 pixels and on its upper left 64 x 64. The pixels at the seam are not
+    compared, since a resize by a fixed factor mixes them with their neighbours. ``NormalizePercentiles`` gets the contrast of
+    the whole image for both (:func:`contrast_limits`).
+
+    Args:
+        steps: of :func:`image_steps`, without the first one, which loads the image, and the last one, which packs it.
+        channels: of the images that they get.
+    """
+    whole = np.random.default_rng(0).integers(0, 256, (96, 128, channels)).astype(np.uint8)
+    results = [_loaded(whole), _loaded(whole[:64, :64])]
+    for step in steps:
+        if isinstance(step, NormalizePercentiles):
+            limits = percentile_limits(results[0]['img'], step.low, step.high, step.per_channel)
+            results = [{**result, 'contrast_limits': limits} for result in results]
+        # A step of annotations is left out, as in every run, unless it is the last one.
+        results = [run_on_image([step, Compose([])], result) for result in results]
+        image, part = (result['img'] for result in results)
+        scales = [np.divide(image.shape[:2], (96, 128)), np.divide(part.shape[:2], (64, 64))]
+        inner = tuple(slice(0, max(1, side - side // 4)) for side in part.shape[:2])
+        if not np.allclose(*scales) or not np.allclose(image[inner], part[inner], atol=1e-6 * np.abs(image).max()):
+            raise ValueError(
+                f'expected a test pipeline whose steps treat a tile as they treat the whole image, got {type(step).__name__}: '
+                f'of 96 x 128 pixels it makes {image.shape[0]} x {image.shape[1]}, of their upper left 64 x 64 '
+                f'{part.shape[0]} x {part.shape[1]}, or other values. Segment the image without tiles, or change the step: a '
+                'resize by a scale_factor does not depend on the size of the image'
+            )
+
+
+def _loaded(image: np.ndarray) -> dict:
+    return dict(img=image, img_path=None, img_id=0, img_shape=image.shape[:2], ori_shape=image.shape[:2])
