@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from peak_memory import peak_memory
+from references.peak_memory import peak_memory
 
 from mmseg_instancenet.models import CenterGrouping, ClassGrouping, MeanShiftGrouping
 from mmseg_instancenet.models.groupers import SeedGrouping, group_by_seeds
