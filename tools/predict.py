@@ -86,16 +86,19 @@ def main() -> None:
     failed = write_results(inferencer, folder, mine, args)
     for line in failed:
         print(line, file=sys.stderr)
-    left = sum(not folder.is_done(image) for image in images) - len(failed)
-    if left > 0:
-        print(f'{len(mine) - len(failed)} images done; {left} are with the other processes, or failed there')
-    finish(folder, args.out)
+    missing = len(folder.missing())
+    if missing:
+        print(f'{args.out}: the other processes have {missing} images to do; the last one writes the tables')
+    else:
+        num_failed = folder.finish()
+        print(f'{args.out}: results' + (f'; failed.csv names {num_failed} images that failed' if num_failed else ''))
     raise SystemExit(bool(failed))
 
 
 def process_number() -> tuple[int, int]:
     """The number of this process and of all, of torchrun or of slurm; 0 and 1 for a process alone."""
-    for rank, world_size in (('RANK', 'WORLD_SIZE'), ('SLURM_PROCID', 'SLURM_NTASKS')):
+    # srun sets the number of tasks of its step. SLURM_NTASKS is also set in a batch script, which is one process.
+    for rank, world_size in (('RANK', 'WORLD_SIZE'), ('SLURM_PROCID', 'SLURM_STEP_NUM_TASKS')):
         if rank in os.environ and world_size in os.environ:
             return int(os.environ[rank]), int(os.environ[world_size])
     return 0, 1
@@ -146,16 +149,6 @@ def write_results(
     if bar is not None:
         print()
     return failed
-
-
-def finish(folder: PredictionFolder, out: Path) -> None:
-    """Writes the tables, unless other processes are still at work: the last one writes them."""
-    try:
-        num_failed = folder.finish()
-    except ValueError as error:
-        print(error)
-        return
-    print(f'{out}: results' + (f'; failed.csv names {num_failed} images that failed' if num_failed else ''))
 
 
 if __name__ == '__main__':
