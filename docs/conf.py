@@ -38,6 +38,8 @@ napoleon_use_ivar = True  # attributes as a list, as arguments are
 html_theme = 'furo'
 html_title = f'mmseg_instancenet {version}'
 html_math_renderer = 'mathml'
+html_static_path = ['site.css']
+html_css_files = ['site.css']
 html_show_sphinx = False
 
 # README.md is the first page; this is added below it on the site alone.
@@ -46,6 +48,7 @@ NAVIGATION = """
 :hidden:
 :caption: Use
 Get started <self>
+docs/your_images
 docs/annotations
 docs/predict
 docs/nuclei
@@ -114,10 +117,11 @@ def write_inline_formula(translator, node) -> None:
 
 
 def write_formula(translator, node) -> None:
-    """Writes a formula of one line, or of several that are aligned at &."""
-    text = node.astext()
-    if '&' in text:
-        text = rf'\begin{{aligned}}{text}\end{{aligned}}'
+    """Writes a formula. Lines with & outside of an environment are aligned there, as Sphinx's other renderers do it."""
+    # latex2mathml has align*, which is no environment of a formula in LaTeX and on GitHub, in place of aligned.
+    text = node.astext().replace('{aligned}', '{align*}')
+    if '&' in text and '\\begin' not in text:
+        text = rf'\begin{{align*}}{text}\end{{align*}}'
     translator.body.append(f'<div class="math">{convert(text, display="block")}</div>')
     raise SkipNode
 

@@ -32,8 +32,8 @@ def bandwidth_precision(bandwidth: Tensor) -> Tensor:
 def unit_vectors(x: Tensor, dim: int) -> Tensor:
     r"""Scales vectors to length 1, :math:`x / |x|`; a vector shorter than 1e-12 becomes 0.
 
-    The gradient of :math:`x / |x|` grows with :math:`1 / |x|`; a vector without direction receives none, or a single pixel at 0 would
-    outweigh all others by a factor of 1e12.
+    The gradient of :math:`x / |x|` grows with :math:`1 / |x|`; a vector without direction receives none, or a single
+    pixel at 0 would outweigh all others by a factor of 1e12.
 
     Args:
         x: floating point, of any shape.
