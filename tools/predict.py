@@ -35,6 +35,9 @@ from mmseg_instancenet.outputs import DEFAULT_FORMATS, FORMATS, PredictionFolder
 FEW = 20
 """Up to so many images each gets a line with its count; more get a bar with the time that is left."""
 
+STEPS = 200
+"""Steps of the bar, at most: a log file keeps every one."""
+
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -129,12 +132,19 @@ def write_results(
         print(f'{len(images) - len(todo)} of {len(images)} images are done already')
     failed = []
     bar = ProgressBar(len(todo), file=sys.stdout) if len(todo) > FEW else None
+    images_a_step = -(-len(todo) // STEPS)
+    done = 0
+
+    def advance() -> None:
+        nonlocal done
+        done += 1
+        if bar is not None and (done % images_a_step == 0 or done == len(todo)):
+            bar.update(done - bar.completed)
 
     def fail(image: str, error: Exception) -> None:
         folder.fail(image, error)
         failed.append(str(error) if image in str(error) else f'{image}: {error}')
-        if bar is not None:
-            bar.update()
+        advance()
 
     for result in inferencer.stream(todo, args.batch_size, args.tile, on_error=fail):
         try:
@@ -142,10 +152,9 @@ def write_results(
         except (OSError, ValueError) as error:
             fail(result.path, error)
             continue
-        if bar is not None:
-            bar.update()
-        else:
+        if bar is None:
             print(f'{result.path}: {len(result)} objects', flush=True)
+        advance()
     if bar is not None:
         print()
     return failed
