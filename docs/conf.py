@@ -51,6 +51,7 @@ Get started <self>
 docs/your_images
 docs/annotations
 docs/predict
+docs/large_images
 docs/nuclei
 docs/people
 docs/mmseg_configs
@@ -64,6 +65,7 @@ docs/faq
 docs/methods
 docs/choosing
 docs/evaluation
+docs/ablations
 docs/error_budget
 docs/results
 ```
