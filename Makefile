@@ -64,7 +64,7 @@ format: env
 docs: env
 	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements/docs.txt
 	rm -rf work_dirs/site
-	$(PY) -m sphinx --fresh-env --fail-on-warning --keep-going --quiet -c docs . work_dirs/site
+	$(PY) -m sphinx -q -E -W --keep-going -c docs . work_dirs/site
 	@echo "the site: work_dirs/site/index.html"
 
 bench: env
