@@ -4,6 +4,7 @@
 # make zoo    every combination of network and head in the zoo of mmseg as an instance segmenter, about eight minutes
 # make fuzz   20000 random faults in an annotation file: none may crash, hang or move an object, about five minutes
 # make lint   ruff and mypy, as the pre-commit file and CI run them
+# make docs   the documentation as a site, in work_dirs/site; a warning is an error
 # make bench  environment, then speed and memory against the alternatives: tables on the screen, the rest in work_dirs/benchmarks
 # make test WORKERS=8      in eight processes instead of two, each with about 1.5 GB
 # PYTHON=python3.13 make ... chooses the interpreter (3.10 to 3.14)
@@ -18,7 +19,7 @@ PY := $(VENV)/bin/python
 DIGITS := work_dirs/instancenet_digits
 NUCLEI := mmseg_instancenet/shipped_models/nuclei_example.png
 
-.PHONY: env demo test coverage zoo fuzz lint format bench
+.PHONY: env demo test coverage zoo fuzz lint format docs bench
 
 env:
 	@bash tools/make_environment.sh $(STACK)
@@ -58,6 +59,13 @@ lint: env
 format: env
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
+
+# From nothing, since Sphinx leaves pages of files that are gone.
+docs: env
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements/docs.txt
+	rm -rf work_dirs/site
+	$(PY) -m sphinx -q -E -W --keep-going -c docs . work_dirs/site
+	@echo "the site: work_dirs/site/index.html"
 
 bench: env
 	$(PY) -m benchmarks

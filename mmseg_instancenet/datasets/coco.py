@@ -33,7 +33,7 @@ class CocoInstanceDataset(CocoDataset):
 
     Args:
         strict: False leaves out annotations that cannot be mended, and gives their number.
-        *args, **kwargs: of mmdet's ``CocoDataset``.
+        **kwargs: of mmdet's ``CocoDataset``.
     """
 
     def __init__(self, *args: Any, strict: bool = True, **kwargs: Any) -> None:

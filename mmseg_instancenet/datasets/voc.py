@@ -23,8 +23,9 @@ CLASSES = VOCDataset.METAINFO['classes']
 class LabelMaps(NamedTuple):
     """Class map and object map of an image, two (H, W) integer maps.
 
-    classes: 0 = background, 1 .. 20 = VOC's classes, 255 = void.
-    objects: 0 = none, 1 and above = the objects, 255 = void.
+    Attributes:
+        classes: 0 = background, 1 .. 20 = VOC's classes, 255 = void.
+        objects: 0 = none, 1 and above = the objects, 255 = void.
     """
 
     classes: np.ndarray

@@ -10,8 +10,9 @@ as in the whole image; cells in other places would give slightly other objects."
 class TileSpan(NamedTuple):
     """A tile along one axis, in pixels of the image.
 
-    start, stop: of the window that the network gets.
-    core_start, core_stop: of the part that no other tile has; the cores of all tiles cover the axis once.
+    Attributes:
+        start, stop: of the window that the network gets.
+        core_start, core_stop: of the part that no other tile has; the cores of all tiles cover the axis once.
     """
 
     start: int

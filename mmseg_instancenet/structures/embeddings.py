@@ -32,8 +32,8 @@ def bandwidth_precision(bandwidth: Tensor) -> Tensor:
 def unit_vectors(x: Tensor, dim: int) -> Tensor:
     r"""Scales vectors to length 1, :math:`x / |x|`; a vector shorter than 1e-12 becomes 0.
 
-    The gradient of x / |x| grows with 1 / \|x\|; a vector without direction receives none, or a single pixel at 0 would
-    outweigh all others by a factor of 1e12.
+    The gradient of :math:`x / |x|` grows with :math:`1 / |x|`; a vector without direction receives none, or a single
+    pixel at 0 would outweigh all others by a factor of 1e12.
 
     Args:
         x: floating point, of any shape.
@@ -93,9 +93,10 @@ def group_statistics(
 class EmbeddingMargins(NamedTuple):
     """Distances within an instance and between instances that a loss of zero guarantees.
 
-    distance: 'norm' for a norm of the difference, 'cosine' for 1 - cos of the angle.
-    within: the largest distance of a pixel to the mean of its instance.
-    between: the smallest distance between the means of two instances.
+    Attributes:
+        distance: 'norm' for a norm of the difference, 'cosine' for 1 - cos of the angle.
+        within: the largest distance of a pixel to the mean of its instance.
+        between: the smallest distance between the means of two instances.
     """
 
     distance: Literal['norm', 'cosine']

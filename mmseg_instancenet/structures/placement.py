@@ -30,11 +30,12 @@ def map_size(x: Tensor) -> tuple[int, int]:
 class MapPlacement(NamedTuple):
     """Position of a head's map on the image.
 
-    image_size: (height, width) of the image.
-    resized_size: (height, width) of the resized image inside the input, without padding.
-    input_size: (height, width) of the network's input: the padded image or one window of it.
-    origin: (row, column) of the window's first pixel in the padded input; (0, 0) without windows.
-    flipped: (vertically, horizontally).
+    Attributes:
+        image_size: (height, width) of the image.
+        resized_size: (height, width) of the resized image inside the input, without padding.
+        input_size: (height, width) of the network's input: the padded image or one window of it.
+        origin: (row, column) of the window's first pixel in the padded input; (0, 0) without windows.
+        flipped: (vertically, horizontally).
     """
 
     image_size: tuple[int, int]

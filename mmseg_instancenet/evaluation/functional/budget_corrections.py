@@ -24,11 +24,12 @@ LOWEST_IOU = 0.1
 class TrueObjects(NamedTuple):
     """The ground truth of an image; masks are run-length encoded.
 
-    masks_G: each with a pixel; they may overlap.
-    label_G: (G,) integers, classes from 0.
-    drawable_G: of each object the mask that a perfect network would give at the resolution of the head's map; ``None`` for an
-        object that this map cannot hold.
-    crowds_J, crowd_label_J: regions of many objects, and their classes.
+    Attributes:
+        masks_G: each with a pixel; they may overlap.
+        label_G: (G,) integers, classes from 0.
+        drawable_G: of each object the mask that a perfect network would give at the resolution of the head's map; ``None`` for an
+            object that this map cannot hold.
+        crowds_J, crowd_label_J: regions of many objects, and their classes.
     """
 
     masks_G: list[dict]
@@ -41,10 +42,11 @@ class TrueObjects(NamedTuple):
 class Detections(NamedTuple):
     """The detections of an image.
 
-    masks_K: run-length encoded, each with a pixel; they may overlap.
-    score_K: (K,) float64, finite.
-    label_K: (K,) int64, classes from 0.
-    object_K: (K,) int64, the object that each is paired with, each object once at most; -1 for none.
+    Attributes:
+        masks_K: run-length encoded, each with a pixel; they may overlap.
+        score_K: (K,) float64, finite.
+        label_K: (K,) int64, classes from 0.
+        object_K: (K,) int64, the object that each is paired with, each object once at most; -1 for none.
     """
 
     masks_K: list[dict]

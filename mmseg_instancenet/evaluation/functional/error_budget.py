@@ -28,8 +28,9 @@ Interval = tuple[float, float]
 class Part(NamedTuple):
     """Points of a measure that one kind of error costs, from 0 to 1, each with its 95 % interval.
 
-    in_turn: what the measure gains when this kind is corrected after those before it.
-    alone: what it gains when only this kind is corrected.
+    Attributes:
+        in_turn: what the measure gains when this kind is corrected after those before it.
+        alone: what it gains when only this kind is corrected.
     """
 
     in_turn: float
@@ -71,10 +72,11 @@ def error_budget(images: Sequence[tuple[TrueObjects, Detections]], resamples: in
     merges, resolution and ranking are not among theirs.
 
     Measures, each from 0 to 1:
-        AP: COCO's, IoU 0.5:0.05:0.95, without its limit of detections (``segm_mAP_all`` of ``CocoInstanceMetric``).
-        AP*: TP / (TP + FP + FN) over all images, mean over the same IoU (``mean_accuracy`` of ``CountingMetric``, where no two
-            masks overlap). Classes and scores are not looked at: their parts are 0. Pixels of crowds are left out.
-        AP*50: the same at an IoU of 0.5 (``accuracy_50``).
+
+    - ``AP``: COCO's, IoU 0.5:0.05:0.95, without its limit of detections (``segm_mAP_all`` of ``CocoInstanceMetric``).
+    - ``AP*``: TP / (TP + FP + FN) over all images, mean over the same IoU (``mean_accuracy`` of ``CountingMetric``, where no two
+      masks overlap). Classes and scores are not looked at: their parts are 0. Pixels of crowds are left out.
+    - ``AP*50``: the same at an IoU of 0.5 (``accuracy_50``).
 
     The intervals are the 2.5 % and 97.5 % quantiles of a bootstrap over the images: ``resamples`` data sets of N images, drawn
     with replacement, the same for all measures and parts. Data sets without an object are left out. Quantiles of 200 data sets

@@ -11,8 +11,9 @@ from ...structures import IGNORED_CLASS, IGNORED_INSTANCE, labels_to_rle
 class MapObjects(NamedTuple):
     """The G objects of an image, in order of their ids, and its void pixels; masks are run-length encoded.
 
-    label_G: (G,) int64 classes from 0, as in the data set's list of classes.
-    void: unlabelled pixels; ``None`` where there is no such pixel.
+    Attributes:
+        label_G: (G,) int64 classes from 0, as in the data set's list of classes.
+        void: unlabelled pixels; ``None`` where there is no such pixel.
     """
 
     masks_G: list[dict]

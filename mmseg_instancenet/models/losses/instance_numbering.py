@@ -13,11 +13,12 @@ from .misplaced import refuse_class_scores
 class BatchInstances(NamedTuple):
     """The instances of a batch, numbered 0 .. K-1 over all its images (K in all, P labelled pixels).
 
-    pixel_P: index into the flattened (N, H, W) map of each pixel that belongs to an instance.
-    instance_P: the instance of each of these pixels.
-    image_K: the image of each instance, ascending.
-    class_K: the class of each instance.
-    size_K: its number of pixels (float).
+    Attributes:
+        pixel_P: index into the flattened (N, H, W) map of each pixel that belongs to an instance.
+        instance_P: the instance of each of these pixels.
+        image_K: the image of each instance, ascending.
+        class_K: the class of each instance.
+        size_K: its number of pixels (float).
     """
 
     pixel_P: Tensor

@@ -32,7 +32,8 @@ class NetworkPass(NamedTuple):
     """Class scores (C, h', w') and embeddings (D, h, w) of one image or one window of it, and their position on the
     image.
 
-    score_kind: 'logits' of a softmax over the classes, 'sigmoid' logits of each class, or 'probabilities'.
+    Attributes:
+        score_kind: 'logits' of a softmax over the classes, 'sigmoid' logits of each class, or 'probabilities'.
     """
 
     scores_Chw: Tensor

@@ -20,8 +20,9 @@ class BoundarySegmentor(EncoderDecoder):
     Training is mmseg's. In testing the embeddings of each stage are interpolated to the image's original size, without the
     padding, scaled to unit length and fused; the probability is thinned to its crests (:func:`suppress_non_maxima`).
 
-    ``test_cfg``:
-        non_maximum_suppression: True (default), or False for the probability as it is.
+    Keys of ``test_cfg``:
+
+    - ``non_maximum_suppression``: True (default), or False for the probability as it is.
 
     Args: those of mmseg's ``EncoderDecoder``.
 

@@ -48,14 +48,15 @@ class EmbeddingSegmentor(OneHeadOrCascade):
     a class map at the image's original size, the grouper finds groups on the map of the embeddings, the image's pixels join
     them, and each becomes an instance.
 
-    ``test_cfg``:
-        classes: 'predicted' (default), or 'ground_truth' to take the class map from ``gt_sem_seg``.
-        mode: 'whole' (default), or 'slide' with ``crop_size`` and ``stride``, pixels of the network's input: (height, width),
-            or an integer for both sides. Class scores of windows are averaged; groups are found window by window and matched
-            by overlap, since embeddings of two passes cannot be compared.
-        score_thr: instances with a score below it are dropped, from ``pred_instances`` and from ``pred_instance_map``,
-            which is renumbered. 0 (default) keeps all: AP can only fall with a cut, a count can gain;
-            ``tools/tune.py`` finds one.
+    Keys of ``test_cfg``:
+
+    - ``classes``: 'predicted' (default), or 'ground_truth' to take the class map from ``gt_sem_seg``.
+    - ``mode``: 'whole' (default), or 'slide' with ``crop_size`` and ``stride``, pixels of the network's input: (height, width),
+      or an integer for both sides. Class scores of windows are averaged; groups are found window by window and matched
+      by overlap, since embeddings of two passes cannot be compared.
+    - ``score_thr``: instances with a score below it are dropped, from ``pred_instances`` and from ``pred_instance_map``,
+      which is renumbered. 0 (default) keeps all: AP can only fall with a cut, a count can gain;
+      ``tools/tune.py`` finds one.
 
     Args:
         embedding: settings of an :class:`EmbeddingBranch` beside the decode head (in a cascade the last head with a map of all
