@@ -30,7 +30,14 @@ from mmengine.utils import ProgressBar
 
 from mmseg_instancenet import InstanceInferencer
 from mmseg_instancenet.apis import list_images
-from mmseg_instancenet.outputs import DEFAULT_FORMATS, FORMATS, PredictionFolder, remove_predictions
+from mmseg_instancenet.outputs import (
+    DEFAULT_FORMATS,
+    DEFAULT_MARGIN,
+    FORMATS,
+    PredictionFolder,
+    remove_predictions,
+    tile_spans,
+)
 
 FEW = 20
 """Up to so many images each gets a line with its count; more get a bar with the time that is left."""
@@ -67,6 +74,8 @@ def main() -> None:
     args = parse_args()
     rank, world_size = process_number()
     try:
+        if args.tile is not None:
+            tile_spans(args.tile, args.tile, DEFAULT_MARGIN)  # ValueError for a tile that is too small
         images = [str(image) for image in list_images(args.images)]
         inferencer = InstanceInferencer(args.model, args.checkpoint, device_of(args.device, rank), args.cfg_options)
         if args.overwrite:

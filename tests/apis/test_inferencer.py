@@ -208,7 +208,7 @@ def test_an_image_in_tiles(nuclei, tmp_path):
     image = cv2.imread(str(example_image()))
     whole = nuclei(image)
     tifffile.imwrite(tmp_path / 'image.tif', image[..., ::-1], tile=(64, 64), photometric='rgb')
-    of_file, of_array = nuclei(tmp_path / 'image.tif', tile=192), nuclei(image, tile=192)
+    of_file, of_array = nuclei(tmp_path / 'image.tif', tile=224), nuclei(image, tile=224)
     assert np.array_equal(of_file.labels, of_array.labels)
     assert of_file.path == str(tmp_path / 'image.tif') and of_file.class_names == ('nucleus',)
     iou_KK = coco_mask.iou(list(whole.masks), list(of_array.masks), [0] * len(of_array))
@@ -221,16 +221,16 @@ def test_tiles_of_a_model_that_resizes_its_images_are_refused(tmp_path):
     config, checkpoint = write_model('instancenet_r50_coco', tmp_path)
     inferencer = InstanceInferencer(config, checkpoint, device='cpu')
     with pytest.raises(ValueError, match='treat a tile as they treat the whole image, got ResizeLongerSide'):
-        inferencer(draw(200, 200), tile=192)
+        inferencer(draw(240, 240), tile=224)
     failed = []
-    assert list(inferencer.stream([draw(200, 200)], tile=192, on_error=lambda image, error: failed.append(error))) == []
+    assert list(inferencer.stream([draw(240, 240)], tile=224, on_error=lambda image, error: failed.append(error))) == []
     assert len(failed) == 1
 
 
 def test_a_contrast_after_other_steps_is_refused_in_tiles(nuclei, monkeypatch):
     monkeypatch.setattr(nuclei.pipeline, 'others', [lambda results: results, *nuclei.pipeline.others])
     with pytest.raises(ValueError, match='expected NormalizePercentiles as the first step after the loading'):
-        nuclei(cv2.imread(str(example_image())), tile=192)
+        nuclei(cv2.imread(str(example_image())), tile=224)
 
 
 # Drawings

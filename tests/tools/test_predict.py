@@ -167,6 +167,10 @@ def test_many_images_get_a_bar(model, tmp_path, predict):
         (['nuclei', '{image}'], 'required: --out'),
         (['nuclei', '{image}', '--out', 'out', '--formats', 'xml'], "invalid choice: 'xml'"),
         (['nuclei', '{image}', '--out', 'out', '--tile', '0'], '--tile: expected at least 1, got 0'),
+        (
+            ['nuclei', '{image}', '--out', 'out', '--tile', '200'],
+            'expected a tile of at least .* = 224 pixels, got 200',
+        ),
         (['nuclei', '{image}', '{image}', '--out', 'out'], 'twice'),
     ],
 )

@@ -1,5 +1,6 @@
 """tools/tune.py: settings that are known by construction, and the whole tool on a small network with averaged weights."""
 
+import itertools
 import json
 import re
 import runpy
@@ -191,9 +192,14 @@ def copy_of_checkpoint(trained, folder: Path) -> Path:
     return Path(shutil.copy(trained['checkpoint'], folder / 'epoch_1.pth'))
 
 
+RUN_NUMBER = itertools.count()
+
+
 def run_test(monkeypatch, capfd, config, checkpoint, *options) -> tuple[dict, str]:
     """The metrics of tools/test.py, and its output."""
-    arguments = ['test.py', config, checkpoint, '--cfg-options', *options]
+    # Two runs of one name within a second would share a logger, which writes to the first one's output.
+    name = f'experiment_name=run_{next(RUN_NUMBER)}'
+    arguments = ['test.py', config, checkpoint, '--cfg-options', name, *options]
     monkeypatch.setattr(sys, 'argv', [*map(str, arguments)])
     runpy.run_path(str(ROOT / 'tools/test.py'), run_name='__main__')
     output = ''.join(capfd.readouterr())
