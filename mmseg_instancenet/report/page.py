@@ -195,8 +195,8 @@ def _scores(measures: Measures) -> dict:
 def _drawing_of_image(image: ReportImage, name: str, matches: ImageMatches) -> Drawing:
     true, found = len(matches.label_G), len(matches.label_K)
     caption = (
-        f'{name}: {_number(matches.accuracy)}; {true} objects, {found} detections, {matches.hits} of them right, '
-        f'{true - matches.hits} objects not found'
+        f'{name}: TP / (TP + FP + FN) {_number(matches.accuracy)}; objects: {true}, detections: {found}, right: {matches.hits}, '
+        f'not found: {true - matches.hits}'
     )
     return Drawing(
         png_uri(draw_image(image), IMAGE_PIXELS), f'Input, ground truth and detections of {caption}.', caption

@@ -105,10 +105,12 @@ def test_values(images):
         ['merges', '1'], ['splits', '1'], ['classes', '0'], ['invented', '1'], ['missed', '1'],
     ]  # fmt: skip
     assert page.captions('Best') == [
-        'a/1.png: 1.000; 2 objects, 2 detections, 2 of them right, 0 objects not found',
-        'b/1.png: 0.000; 1 objects, 1 detections, 0 of them right, 1 objects not found',
+        'a/1.png: TP / (TP + FP + FN) 1.000; objects: 2, detections: 2, right: 2, not found: 0',
+        'b/1.png: TP / (TP + FP + FN) 0.000; objects: 1, detections: 1, right: 0, not found: 1',
     ]
-    assert page.captions('Worst') == ['a/2.png: 0.000; 3 objects, 3 detections, 0 of them right, 3 objects not found']
+    assert page.captions('Worst') == [
+        'a/2.png: TP / (TP + FP + FN) 0.000; objects: 3, detections: 3, right: 0, not found: 3'
+    ]
     assert page.captions('Merges') == ['a/2.png: 2 objects in one detection']
     assert page.captions('Splits') == ['a/2.png: 2 pieces, IoU of the best 0.49']
     assert page.captions('Missed objects') == ['b/1.png: 100 pixels']
