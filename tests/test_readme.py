@@ -120,6 +120,7 @@ def options_of(script: Path) -> set[str]:
     source = script.read_text()
     shared = {
         'add_common_arguments': ROOT / 'mmseg_instancenet/apis/command_line.py',
+        'add_output_arguments': ROOT / 'mmseg_instancenet/apis/coco_output.py',
         'benchmark_parser': ROOT / 'benchmarks/command_line.py',
     }
     sources = [source, *(path.read_text() for name, path in shared.items() if name in source)]

@@ -110,13 +110,13 @@ def main() -> None:
             report = check_set(
                 dataset, stride and TrainingGrids(steps, stride), partial(track_iter_progress, file=sys.stderr)
             )
-        except FileNotFoundError as error:
+        except (FileNotFoundError, ValueError) as error:  # ValueError: the csv of the classes has faults
             print(error)
             stops = True
             continue
         print(report)
         stops |= report.stops
-        print(f'A training on {dataset.ann_file} {"stops" if report.stops else "does not stop"} at these checks.\n')
+        print(f'A training on {dataset.source} {"stops" if report.stops else "does not stop"} at these checks.\n')
         if args.write:
             write(report.content, args.write)
     gc.unfreeze()  # the bindings of other packages report what is still frozen in the end as leaks

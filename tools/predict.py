@@ -35,6 +35,9 @@ from mmseg_instancenet.outputs import DEFAULT_FORMATS, FORMATS, PredictionFolder
 FEW = 20
 """Up to so many images each gets a line with its count; more get a bar with the time that is left."""
 
+STEPS = 200
+"""Steps of the bar, at most: a log file keeps every one."""
+
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -86,16 +89,19 @@ def main() -> None:
     failed = write_results(inferencer, folder, mine, args)
     for line in failed:
         print(line, file=sys.stderr)
-    left = sum(not folder.is_done(image) for image in images) - len(failed)
-    if left > 0:
-        print(f'{len(mine) - len(failed)} images done; {left} are with the other processes, or failed there')
-    finish(folder, args.out)
+    missing = len(folder.missing())
+    if missing:
+        print(f'{args.out}: the other processes have {missing} images to do; the last one writes the tables')
+    else:
+        num_failed = folder.finish()
+        print(f'{args.out}: results' + (f'; failed.csv names {num_failed} images that failed' if num_failed else ''))
     raise SystemExit(bool(failed))
 
 
 def process_number() -> tuple[int, int]:
     """The number of this process and of all, of torchrun or of slurm; 0 and 1 for a process alone."""
-    for rank, world_size in (('RANK', 'WORLD_SIZE'), ('SLURM_PROCID', 'SLURM_NTASKS')):
+    # srun sets the number of tasks of its step. SLURM_NTASKS is also set in a batch script, which is one process.
+    for rank, world_size in (('RANK', 'WORLD_SIZE'), ('SLURM_PROCID', 'SLURM_STEP_NUM_TASKS')):
         if rank in os.environ and world_size in os.environ:
             return int(os.environ[rank]), int(os.environ[world_size])
     return 0, 1
@@ -126,12 +132,19 @@ def write_results(
         print(f'{len(images) - len(todo)} of {len(images)} images are done already')
     failed = []
     bar = ProgressBar(len(todo), file=sys.stdout) if len(todo) > FEW else None
+    images_a_step = -(-len(todo) // STEPS)
+    done = 0
+
+    def advance() -> None:
+        nonlocal done
+        done += 1
+        if bar is not None and (done % images_a_step == 0 or done == len(todo)):
+            bar.update(done - bar.completed)
 
     def fail(image: str, error: Exception) -> None:
         folder.fail(image, error)
         failed.append(str(error) if image in str(error) else f'{image}: {error}')
-        if bar is not None:
-            bar.update()
+        advance()
 
     for result in inferencer.stream(todo, args.batch_size, args.tile, on_error=fail):
         try:
@@ -139,23 +152,12 @@ def write_results(
         except (OSError, ValueError) as error:
             fail(result.path, error)
             continue
-        if bar is not None:
-            bar.update()
-        else:
+        if bar is None:
             print(f'{result.path}: {len(result)} objects', flush=True)
+        advance()
     if bar is not None:
         print()
     return failed
-
-
-def finish(folder: PredictionFolder, out: Path) -> None:
-    """Writes the tables, unless other processes are still at work: the last one writes them."""
-    try:
-        num_failed = folder.finish()
-    except ValueError as error:
-        print(error)
-        return
-    print(f'{out}: results' + (f'; failed.csv names {num_failed} images that failed' if num_failed else ''))
 
 
 if __name__ == '__main__':

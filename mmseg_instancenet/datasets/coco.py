@@ -12,7 +12,7 @@ from mmengine.fileio import LocalBackend, exists, get_file_backend
 from mmseg.registry import DATASETS
 
 from ..structures import IGNORED_CLASS, VOID
-from .annotations import open_annotations
+from .annotations import Findings, open_annotations, warn_of
 from .digits import CLASSES as DIGITS
 from .digits import write_digits
 
@@ -48,18 +48,34 @@ class CocoInstanceDataset(CocoDataset):
             metainfo = {**(metainfo or {}), 'classes': (classes,)}
         return super()._load_metainfo(metainfo)
 
-    def load_data_list(self) -> list[dict]:
+    @property
+    def source(self) -> str:
+        """The annotations as messages name them."""
+        return self.ann_file
+
+    def prepare_annotations(self) -> Findings:
+        """Makes sure that the annotation file is there, and returns the findings that are not in the file: none here."""
         if not exists(self.ann_file, backend_args=self.backend_args):
             raise FileNotFoundError(
                 f'annotation file not found: {self.ann_file}; set data_root and ann_file of the data set (on the command '
                 'line: --cfg-options data_root=...)'
             )
+        return Findings(self.ann_file)
+
+    def load_data_list(self) -> list[dict]:
+        findings = self.prepare_annotations()
+        findings.refuse(self.strict)
+        warn_of(findings)
         self.COCOAPI = self._open  # mmdet reads the file by this name
         data_list = super().load_data_list()
         del self.COCOAPI  # a method among the attributes would be sent to each worker
         if not data_list:
-            raise ValueError(f'{self.ann_file} names no images; expected a COCO json with "images"')
+            raise ValueError(f'{self.source} names no images; expected a COCO json with "images"')
         self._check_images(data_list)
+        return data_list
+
+    def filter_data(self) -> list[dict]:
+        data_list = super().filter_data()
         self._check_indices(len(data_list))
         return data_list
 
@@ -71,13 +87,13 @@ class CocoInstanceDataset(CocoDataset):
         )
         if beyond:
             raise ValueError(
-                f'{self.ann_file} has {count} images: expected indices below that, got {len(beyond)} others, the first of them '
+                f'{self.source} has {count} images: expected indices below that, got {len(beyond)} others, the first of them '
                 f'{beyond[0]}. Set indices of the data set to those of its images, or to None for all (on the command line: '
                 '--cfg-options train_dataloader.dataset.indices=None)'
             )
 
     def _open(self, path: str) -> COCO:
-        coco = open_annotations(path, self.ann_file, classes=self.metainfo['classes'], strict=self.strict)
+        coco = open_annotations(path, self.source, classes=self.metainfo['classes'], strict=self.strict)
         self.check_classes(coco)
         return coco
 
@@ -88,7 +104,7 @@ class CocoInstanceDataset(CocoDataset):
         missing = [info['img_path'] for info in data_list if not osp.exists(info['img_path'])]
         if missing:
             raise FileNotFoundError(
-                f'{self.ann_file} names {len(missing)} images that do not exist; the first is {missing[0]}. Set '
+                f'{self.source} names {len(missing)} images that do not exist; the first is {missing[0]}. Set '
                 'data_prefix=dict(img=...) to their folder'
             )
 
@@ -99,7 +115,7 @@ class CocoInstanceDataset(CocoDataset):
         missing = [name for name in classes if name not in in_json]
         if missing:
             raise ValueError(
-                f'{self.ann_file} has no class {", ".join(map(repr, missing))}; it has {in_json}. Set '
+                f'{self.source} has no class {", ".join(map(repr, missing))}; it has {in_json}. Set '
                 "metainfo=dict(classes=(...)) to the json's names"
             )
         if len(classes) >= IGNORED_CLASS:
@@ -109,7 +125,7 @@ class CocoInstanceDataset(CocoDataset):
         # mmdet numbers the labels in the json's order, whatever the order of the names.
         order = [name for name in in_json if name in classes]
         if order != classes:
-            raise ValueError(f'the classes must be in the order of {self.ann_file}: expected {order}, got {classes}')
+            raise ValueError(f'the classes must be in the order of {self.source}: expected {order}, got {classes}')
 
     def parse_data_info(self, raw_data_info: dict) -> dict:
         data_info = super().parse_data_info(raw_data_info)

@@ -151,6 +151,14 @@ class PredictionFolder:
         entry = {'image': self._in_tables(image), 'error': str(error) or repr(error)}
         self._records.fail(self._name(image), entry)
 
+    def missing(self) -> list[str]:
+        """The paths of the images that are neither done nor failed, in their order."""
+        return [
+            image
+            for image, name in self._names.items()
+            if self._record(image, name) is None and self._failure(image) is None
+        ]
+
     def finish(self) -> int:
         """Writes the tables of all images. In a run of several processes one of them calls it, when all have done their images.
 
@@ -161,7 +169,7 @@ class PredictionFolder:
             ValueError: if an image is neither done nor failed.
         """
         failed = [image for image, name in self._names.items() if self._record(image, name) is None]
-        missing = [image for image in failed if self._failure(image) is None]
+        missing = self.missing()
         if missing:
             raise ValueError(
                 f'expected a record of each of the {len(self._names)} images in {self._records.folder}, got none of '

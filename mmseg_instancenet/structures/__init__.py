@@ -24,7 +24,7 @@ from .embeddings import (
     unit_vectors,
     zero_loss,
 )
-from .image_files import decode_image
+from .image_files import decode_image, decode_tiff, is_tiff, tiff_sizes
 from .labels import (
     BACKGROUND_INSTANCE,
     IGNORED_CLASS,
@@ -67,10 +67,12 @@ __all__ = [
     'check_percentiles',
     'check_tensors',
     'decode_image',
+    'decode_tiff',
     'group_means',
     'group_statistics',
     'image_coordinates',
     'input_size',
+    'is_tiff',
     'labels_to_boxes',
     'labels_to_rle',
     'map_size',
@@ -85,6 +87,7 @@ __all__ = [
     'sample_bilinear',
     'split_components',
     'stretch_contrast',
+    'tiff_sizes',
     'unit_vectors',
     'zero_loss',
 ]

@@ -1,10 +1,14 @@
 """Decoding of image files with all bits of their values."""
 
 from io import BytesIO
+from typing import BinaryIO
 
 import cv2
 import numpy as np
-import tifffile
+import tifffile  # scikit-image requires it
+
+_ORIENTATION = 274
+"""Number of the tag of TIFF."""
 
 
 def decode_image(content: bytes, form: int) -> np.ndarray | None:
@@ -33,17 +37,75 @@ def decode_image(content: bytes, form: int) -> np.ndarray | None:
     if not content or _is_cut_off(content):
         return None
     data = np.frombuffer(content, np.uint8)
-    is_tiff = content[:4] in (b'II*\0', b'MM\0*')
-    if is_tiff and _has_deep_planes(content):
+    if is_tiff(content) and _has_deep_planes(content):
         planes = _join_planes(content)
         return planes if planes is None or form == cv2.IMREAD_UNCHANGED else _in_form(planes, form)
     if form == cv2.IMREAD_UNCHANGED:
         return cv2.imdecode(data, form)
-    if is_tiff:
+    if is_tiff(content):
         image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
         if image is None or image.dtype.itemsize > 2:
             return None if image is None else _in_form(image, form)
     return cv2.imdecode(data, form | cv2.IMREAD_ANYDEPTH)
+
+
+def is_tiff(content: bytes) -> bool:
+    """Whether a file is TIFF or BigTIFF, by its first four bytes."""
+    return content[:4] in (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
+
+
+def decode_tiff(content: bytes) -> np.ndarray:
+    """Decodes a TIFF of any number of channels by tifffile: (H, W), or (H, W, channels) wherever the file has them.
+
+    The channels are the axis that the file calls channels or samples; of several pages without a name of their axis, as
+    ``tifffile.imwrite`` writes an array, the shorter one of the first and the last.
+
+    Raises:
+        ValueError: for a file of several planes or times, or of a compression for which tifffile needs the package imagecodecs.
+
+    Example:
+        >>> file = BytesIO()
+        >>> tifffile.imwrite(file, np.zeros((5, 40, 30), np.uint16))
+        >>> decode_tiff(file.getvalue()).shape
+        (40, 30, 5)
+    """
+    with tifffile.TiffFile(BytesIO(content)) as file:
+        shape, channel = _layout(file.series[0])
+        values = file.series[0].asarray().reshape(shape)
+    return values if channel is None else np.moveaxis(values, channel, -1)
+
+
+def tiff_sizes(file: BinaryIO) -> list[tuple[int, int]]:
+    """The sizes (height, width) that a TIFF may have when it is loaded, by its tags; two where an orientation swaps the sides.
+
+    Raises:
+        ValueError: see :func:`decode_tiff`; for damaged files tifffile raises others.
+    """
+    with tifffile.TiffFile(file) as tiff:
+        shape, channel = _layout(tiff.series[0])
+        orientation = tiff.pages.first.tags.get(_ORIENTATION)
+    height, width = (length for axis, length in enumerate(shape) if axis != channel)
+    turned = orientation is not None and orientation.value > 4
+    return [(height, width), (width, height)] if turned else [(height, width)]
+
+
+def _layout(series: tifffile.TiffPageSeries) -> tuple[list[int], int | None]:
+    """The shape of an image, two or three axes, and which of them are the channels."""
+    kept = [
+        (name, length) for name, length in zip(series.axes, series.shape, strict=True) if length > 1 or name in 'YX'
+    ]
+    names, shape = ''.join(name for name, _ in kept), [length for _, length in kept]
+    if names == 'YX':
+        return shape, None
+    for channel in 'CS':
+        if len(names) == 3 and channel in names:
+            return shape, names.index(channel)
+    if len(names) == 3 and names[0] in 'QI':
+        return shape, 0 if shape[0] <= shape[2] else 2
+    raise ValueError(
+        f'expected one plane with its channels, got the axes {series.axes} of {series.shape}: write each plane or time to a file '
+        'of its own'
+    )
 
 
 def _has_deep_planes(content: bytes) -> bool:

@@ -11,6 +11,7 @@ from .drawing import (
 )
 from .output_paths import OutputPaths
 from .panel_hook import PanelHook
+from .training_sample import draw_sample
 
 __all__ = [
     'OKABE_ITO',
@@ -24,6 +25,7 @@ __all__ = [
     'embeddings_to_color',
     'draw_crop',
     'draw_instances',
+    'draw_sample',
     'panel',
     'pixels_for_display',
     'plot_curves',

@@ -19,6 +19,7 @@ from pycocotools import mask as coco_mask
 from mmseg_instancenet import InstanceInferencer
 from mmseg_instancenet.apis import example_image, init_model, list_images, segment_image
 from mmseg_instancenet.apis.model_files import config_and_checkpoint
+from mmseg_instancenet.visualization import pixels_for_display
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 KINDS = {
@@ -225,3 +226,25 @@ def test_tiles_of_a_model_that_resizes_its_images_are_refused(tmp_path):
     failed = []
     assert list(inferencer.stream([draw(200, 200)], tile=192, on_error=lambda image, error: failed.append(error))) == []
     assert len(failed) == 1
+
+
+def test_a_contrast_after_other_steps_is_refused_in_tiles(nuclei, monkeypatch):
+    monkeypatch.setattr(nuclei.pipeline, 'others', [lambda results: results, *nuclei.pipeline.others])
+    with pytest.raises(ValueError, match='expected NormalizePercentiles as the first step after the loading'):
+        nuclei(cv2.imread(str(example_image())), tile=192)
+
+
+# Drawings
+
+
+def test_drawings_of_files_and_arrays(nuclei, images):
+    """Pixels without an object are those of the image, in red, green and blue; objects have a colour of their own."""
+    image = cv2.imread(str(images / 'a.png'))
+    image[..., 2] //= 2  # so that red and blue differ
+    cv2.imwrite(str(images / 'a.png'), image)
+    result = nuclei(image)
+    of_file, of_array = nuclei.visualize([str(images / 'a.png'), image], [result, result])
+    assert np.array_equal(of_file, of_array)
+    background_HW = result.labels == 0
+    assert np.array_equal(of_file[background_HW], pixels_for_display(image[..., ::-1])[background_HW])
+    assert (of_file[~background_HW] != pixels_for_display(image[..., ::-1])[~background_HW]).any(axis=1).mean() > 0.9

@@ -2,7 +2,6 @@
 
 import os
 import socket
-import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
@@ -15,6 +14,7 @@ from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.runner import CheckpointLoader, Runner
 from mmseg.registry import MODELS
+from programs import run_program
 from torch import nn
 from torch.utils.data import Dataset
 
@@ -347,12 +347,7 @@ def train_rank(rank, directory, port):
 def two_ranks(tmp_path_factory):
     """States of the model before each iteration, of two real processes."""
     directory = tmp_path_factory.mktemp('two_ranks')
-    environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
-    with open(directory / 'log.txt', 'w+') as log:
-        command = [sys.executable, __file__, str(directory)]
-        returncode = subprocess.run(command, env=environment, stdout=log, stderr=log, timeout=120).returncode
-        log.seek(0)
-        assert returncode == 0, log.read()[-3000:]
+    run_program(Path(__file__).resolve(), directory, cwd=directory)
     return [torch.load(directory / f'rank_{rank}.pth', weights_only=True) for rank in (0, 1)]
 
 
@@ -388,6 +383,6 @@ def test_distributed_without_synchronisation_would_drift(two_ranks):
 
 
 if __name__ == '__main__':
-    # Forked, so that the package is imported once.
+    os.environ['CUDA_VISIBLE_DEVICES'] = ''  # gloo is for CPUs
     arguments = (Path(sys.argv[1]), free_port())
     torch.multiprocessing.start_processes(train_rank, arguments, nprocs=2, start_method='fork')

@@ -19,7 +19,8 @@ class Check(NamedTuple):
     Attributes:
         name: of the check, as reports have it.
         where: the part of the file. Each reading looks at 'file', 'images', 'categories' and 'annotations', each data set at
-            'data set' as well, ``tools/check_dataset.py`` alone at 'image files' and 'suspicious'.
+            'data set' as well, ``tools/check_dataset.py`` alone at 'image files' and 'suspicious'; :class:`LabelImageDataset`
+            at 'label images' in addition.
         found: the finding, for ``N times: ..``.
         decision: see :class:`Decision`.
         action: the normal form of a mended one, or the remedy.
@@ -33,10 +34,13 @@ class Check(NamedTuple):
 
     @property
     def can_be_skipped(self) -> bool:
-        """Whether ``strict=False`` leaves out annotations with this finding; faults of images and categories always
-        raise an error."""
-        return self.decision is Decision.REFUSED and self.where == 'annotations'
+        """Whether ``strict=False`` leaves out annotations with this finding, or of label images the images; faults of the lists
+        of images and categories always raise an error."""
+        return self.decision is Decision.REFUSED and self.where in ('annotations', LABEL_IMAGES)
 
+
+LABEL_IMAGES = 'label images'
+"""The part of :class:`LabelImageDataset`."""
 
 _MENDED, _WARNED, _REFUSED = Decision
 
@@ -125,6 +129,40 @@ CHECKS = {
               'one hides the other: remove one'),
         Check('whole-image', 'suspicious', 'object on 95 % of its image or more', _WARNED,
               'is it the background? Then remove it'),
+        Check('no-mask-file', LABEL_IMAGES, 'image without a mask file', _REFUSED,
+              'draw its mask, one of zeros where it has no object; mask_suffix of the data set if the names differ'),
+        Check('mask-without-image', LABEL_IMAGES, 'mask file of no image', _WARNED,
+              'not used: an image and its mask have the same name, apart from mask_suffix'),
+        Check('mask-outside-class', LABEL_IMAGES, 'mask file in no class folder', _REFUSED,
+              'move it to masks/CLASS/, or set classes_from=None of the data set for a single class'),
+        Check('several-masks', LABEL_IMAGES, 'two masks of one image and class', _REFUSED, 'leave one of them'),
+        Check('images-of-one-name', LABEL_IMAGES, 'images of one name and different endings', _REFUSED,
+              'leave one of them: both have the same mask'),
+        Check('unreadable-mask', LABEL_IMAGES, 'mask file that is empty, cut off or no image', _REFUSED,
+              'copy it again, or leave the image out'),
+        Check('jpeg-mask', LABEL_IMAGES, 'mask in a lossy format, which changes labels', _REFUSED,
+              'write it again as png or tif'),
+        Check('mask-channels', LABEL_IMAGES, 'mask of several channels or pages', _REFUSED,
+              'write one channel with the number of the object at each pixel'),
+        Check('float-mask', LABEL_IMAGES, 'mask in floating point', _REFUSED,
+              'write whole numbers: labels.astype("uint16")'),
+        Check('negative-label', LABEL_IMAGES, 'negative label', _REFUSED,
+              'ignore_label of the data set, if it marks unlabelled regions'),
+        Check('mask-of-other-size', LABEL_IMAGES, 'mask of another size than its image', _REFUSED,
+              'resize the mask to the image, without interpolation'),
+        Check('unknown-size', LABEL_IMAGES, 'image without objects whose size cannot be read', _REFUSED,
+              'is it an image? Then write it as png or tif'),
+        Check('binary-mask', LABEL_IMAGES, 'label image with 255 alone, in several pieces', _REFUSED,
+              'it is one mask of all objects: number the objects, skimage.measure.label does it where none touch'),
+        Check('one-label', LABEL_IMAGES, 'label image with a single label in three pieces or more', _WARNED,
+              'is it one mask of all objects? Then number the objects'),
+        Check('values-of-one-object', LABEL_IMAGES, 'mask of one object with several values', _REFUSED,
+              'write 0 and 255, or one label image for all objects of the image'),
+        Check('empty-object-file', LABEL_IMAGES, 'mask of one object without a pixel', _WARNED, 'left out'),
+        Check('label-without-class', LABEL_IMAGES, 'label that the csv of the classes lacks', _REFUSED,
+              'add a line with the name of the image, the label and its class'),
+        Check('row-without-label', LABEL_IMAGES, 'line of the csv whose label the image lacks', _WARNED,
+              'not used: is the label right?'),
     )
 }  # fmt: skip
 """All checks, by name."""

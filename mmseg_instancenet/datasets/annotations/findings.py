@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from .checks import CHECKS, Check, Decision
+from .checks import CHECKS, LABEL_IMAGES, Check, Decision
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,11 @@ class Findings:
         self._counts[check] = self._counts.get(check, 0) + count
         self._first.setdefault(check, first)
 
+    def include(self, other: 'Findings') -> None:
+        """Counts the findings of another part of the same data set."""
+        for name, count in other._counts.items():
+            self.add(name, other._first[name], count)
+
     def of(self, *decisions: Decision) -> list[Finding]:
         """The findings with one of these decisions, in the order of :data:`CHECKS`."""
         return [
@@ -74,5 +79,7 @@ class Findings:
             lines = '\n'.join(f'  {finding}' for finding in findings)
             skip = ''
             if all(finding.check.can_be_skipped for finding in findings):
-                skip = '\nstrict=False in the config of the data set leaves these annotations out'
+                kinds = {finding.check.where for finding in findings}
+                left_out = 'images' if kinds == {LABEL_IMAGES} else 'annotations'
+                skip = f'\nstrict=False in the config of the data set leaves these {left_out} out'
             raise ValueError(f'{self.name} cannot be used as it is:\n{lines}{skip}')

@@ -71,13 +71,26 @@ def check_file(path: str | Path, *, name: str | None = None) -> tuple[dict | Non
     """
     findings = Findings(str(name or path))
     try:
-        normal = _normal_form(load_json(path, findings), findings, None)
-        findings.refuse(strict=False)
+        content = load_json(path, findings)
     except ValueError as error:
-        if not findings.of(Decision.REFUSED):
-            findings.add('no-json', str(error).removeprefix(f'{findings.name}: '))
+        findings.add('no-json', str(error).removeprefix(f'{findings.name}: '))
         return None, findings
-    return normal, findings
+    return check_content(content, findings), findings
+
+
+def check_content(content: Any, findings: Findings) -> dict | None:
+    """As :func:`check_file`, of what a file holds.
+
+    Args:
+        content: of a COCO json; its entries are changed.
+        findings: gets what is found.
+    """
+    normal = _normal_form(content, findings, None)
+    try:
+        findings.refuse(strict=False)
+    except ValueError:
+        return None
+    return normal
 
 
 def _normal_form(content: Any, findings: Findings, classes: Sequence[str] | None) -> dict:

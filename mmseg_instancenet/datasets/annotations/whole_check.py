@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from mmcv.transforms import LoadImageFromFile
-from mmengine.fileio import exists, get_local_path
+from mmengine.fileio import get_local_path
 from pycocotools.coco import COCO
 
 from ...structures import VOID, BoxedMasks
@@ -82,18 +82,17 @@ def check_set(
         print(check_set(dataset))
     """
     classes = list(dataset.metainfo['classes'])
-    if not exists(dataset.ann_file, backend_args=dataset.backend_args):
-        raise FileNotFoundError(
-            f'annotation file not found: {dataset.ann_file}; set data_root and ann_file of the data set'
-        )
+    before = dataset.prepare_annotations()
     with get_local_path(dataset.ann_file, backend_args=dataset.backend_args) as path:
-        content, findings = check_file(path, name=dataset.ann_file)
+        content, findings = check_file(path, name=dataset.source)
         stops = content is None
         entries: list = []
         if content is not None and findings.of(Decision.REFUSED):
             # Annotations of other classes do not matter, and strict=False leaves out those that are refused.
             stops = _is_refused(path, classes, dataset.strict)
             entries = load_json(path, Findings('')).get('annotations') or []
+        findings.include(before)
+        stops |= dataset.strict and bool(before.of(Decision.REFUSED))
     steps = dataset.pipeline.transforms
     loader = next((step for step in steps if isinstance(step, LoadImageFromFile)), None)
     files = ImageFiles(loader or LoadImageFromFile(), dataset.backend_args, findings)
@@ -105,7 +104,7 @@ def check_set(
         try:
             dataset.check_classes(coco)
         except ValueError as error:
-            findings.add('classes', str(error).removeprefix(f'{dataset.ann_file} '))
+            findings.add('classes', str(error).removeprefix(f'{dataset.source} '))
         check_lists(content, classes, entries, findings)
         checker = _ObjectChecker(coco, classes, findings, statistics)
         for image in progress(content['images']):

@@ -9,7 +9,7 @@ from mmcv.transforms import LoadImageFromFile as MMCVLoadImageFromFile
 from mmengine.fileio import get
 from mmseg.registry import TRANSFORMS
 
-from ...structures import decode_image
+from ...structures import decode_image, decode_tiff, is_tiff
 
 _FORMS = {
     'color': cv2.IMREAD_COLOR,
@@ -44,7 +44,7 @@ class LoadImageFromFile(MMCVLoadImageFromFile):
     Args:
         max_value: the value that becomes 255: 4095 for 12 bits, 65535 for 16, 1.0 for floating point from 0 to 1.
         **kwargs: mmcv's ``color_type`` ('color' unless given), ``to_float32``, ``imdecode_backend`` ('cv2'; 'tifffile' reads any
-            number of channels), ``backend_args`` and ``ignore_empty``.
+            number of channels, see :func:`decode_tiff`), ``backend_args`` and ``ignore_empty``.
 
     Raises:
         ValueError: for a file that is no whole image, or has more than 8 bits and no rule for them; it names the file.
@@ -129,6 +129,8 @@ class LoadImageFromFile(MMCVLoadImageFromFile):
             image = decode_image(content, self._form)
             if self.imdecode_backend == 'cv2' or (image is not None and image.dtype != np.uint8):
                 return image  # pillow cuts more than 8 bits off, in most of its forms
+        if self.imdecode_backend == 'tifffile' and is_tiff(content):
+            return decode_tiff(content)
         return mmcv.imfrombytes(content, flag=self.color_type, backend=self.imdecode_backend)
 
     def _in_eight_bits(self, image: np.ndarray, path: str) -> np.ndarray:

@@ -66,7 +66,7 @@ def group_by_seeds(
         while len(pixel_M) and float(x_MD[0, -1]) > least_seed:
             if len(founders) == max_groups:
                 return label_N
-            founders.append(x_MD[0])
+            founders.append(x_MD[0].clone())  # a view would keep all pixels that are left, once for each group
             inside_M = (x_MD[:, :-2] - x_MD[0, :-2]).square().sum(1) * x_MD[0, -2] < reach
             label_N[pixel_M[inside_M]] = len(founders)
             pixel_M, x_MD = pixel_M[~inside_M], x_MD[~inside_M]

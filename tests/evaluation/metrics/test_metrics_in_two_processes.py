@@ -3,7 +3,6 @@ processes."""
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import torch.multiprocessing
 from mmengine.dataset import DefaultSampler
 from mmengine.evaluator import Evaluator
 from mmengine.registry import init_default_scope
+from programs import run_program
 from references.mask_cases import predict_rows, write_rows
 from report_page import ReportPage
 
@@ -129,20 +129,7 @@ def truth(tmp_path_factory) -> str:
 def two_ranks(truth) -> list[dict]:
     """For each rank, with and without rounding up: its images and the metrics that it has in the end."""
     directory = Path(truth).parent
-    tests = str(Path(__file__).resolve().parents[2])  # where references lies
-    search = os.pathsep.join(filter(None, [tests, os.environ.get('PYTHONPATH')]))
-    environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': '', 'PYTHONPATH': search}
-    with open(directory / 'log.txt', 'w+') as log:
-        returncode = subprocess.run(
-            [sys.executable, Path(__file__).resolve(), directory],
-            cwd=directory,  # MMEngine collects in ./.dist_test
-            env=environment,
-            stdout=log,
-            stderr=log,
-            timeout=120,
-        ).returncode
-        log.seek(0)
-        assert returncode == 0, log.read()[-3000:]
+    run_program(Path(__file__).resolve(), directory, cwd=directory)  # MMEngine collects in ./.dist_test
     return [json.loads((directory / f'rank_{rank}.json').read_text()) for rank in (0, 1)]
 
 
@@ -197,5 +184,5 @@ def test_images_in_another_order_would_show(truth):
 
 
 if __name__ == '__main__':
-    # Forked, so that the package is imported once.
+    os.environ['CUDA_VISIBLE_DEVICES'] = ''  # gloo is for CPUs
     torch.multiprocessing.start_processes(evaluate_rank, (Path(sys.argv[1]),), nprocs=2, start_method='fork')

@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from peak_memory import peak_memory
 
 from mmseg_instancenet.models import CenterGrouping, ClassGrouping, MeanShiftGrouping
 from mmseg_instancenet.models.groupers import SeedGrouping, group_by_seeds
@@ -215,3 +216,13 @@ def test_a_loss_with_margins_trains_no_seeds():
         ValueError, match='SeedGrouping: expected a loss that trains.*SoftMaskLoss.* 0.2 within and 6 between'
     ):
         SeedGrouping().check_margins(EmbeddingMargins('norm', 0.2, 6.0))
+
+
+def test_memory_does_not_grow_with_the_number_of_groups():
+    peaks = []
+    for groups in (10, 200):
+        position = torch.arange(4000) // (4000 // groups) * 10.0
+        x = torch.stack([position, torch.zeros(4000), torch.full((4000,), 2.0), torch.linspace(1, 2, 4000)], dim=1)
+        assert group_by_seeds(x).max() == groups
+        peaks.append(peak_memory(lambda x=x: group_by_seeds(x)))
+    assert peaks[1] < 1.5 * peaks[0] < 20 * x.numel() * 4
