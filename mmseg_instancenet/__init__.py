@@ -20,6 +20,7 @@ The folders, from below; ``tests/test_imports.py`` holds which may import which:
     engine/          hooks, checkpoints
     visualization/   drawings
     outputs/         the instances of an image in arrays, and in the files that other programs read
+    report/          the HTML report of a test
     shipped_models/  trained models that come with the package
     apis/            inference, and code that the tools share
     analysis/        code of tools/analysis
@@ -38,7 +39,7 @@ from . import shipped_configs  # noqa: E402
 
 shipped_configs.register()
 
-from . import datasets, engine, evaluation, models, visualization  # noqa: E402
+from . import datasets, engine, evaluation, models, report, visualization  # noqa: E402
 from .apis import InstanceInferencer  # noqa: E402
 from .models.groupers import group_by_centers, group_by_mean_shift, group_by_seeds  # noqa: E402
 from .models.losses import (  # noqa: E402
@@ -67,6 +68,7 @@ __all__ = [
     'margin_lower_bound',
     'models',
     'number_instances',
+    'report',
     'soft_mask_terms',
     'spherical_pair_terms',
     'visualization',

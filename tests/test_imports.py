@@ -24,6 +24,7 @@ ALLOWED = {
     'evaluation': ('structures', 'datasets'),
     'visualization': ('structures', 'datasets'),
     'outputs': ('structures', 'datasets', 'visualization'),
+    'report': ('structures', 'datasets', 'evaluation', 'visualization', 'outputs'),
     'engine': ('structures', 'datasets', 'evaluation'),
     'shipped_models': (),
     'apis': ('structures', 'models', 'datasets', 'evaluation', 'visualization', 'outputs', 'engine'),

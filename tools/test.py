@@ -7,6 +7,7 @@
     python tools/test.py CONFIG CHECKPOINT --cfg-options model.grouper.mode=fixed model.grouper.threshold=1.0
     python tools/test.py CONFIG CHECKPOINT --tta                     # the flips of the config's tta_pipeline
     python tools/test.py CONFIG CHECKPOINT --out predictions.pkl
+    python tools/test.py CONFIG CHECKPOINT --report work_dirs/report.html
     bash tools/dist_test.sh CONFIG CHECKPOINT 8
 
 Settings of the grouping that tools/tune.py has stored beside the checkpoint come before those of the config, and are printed.
@@ -14,12 +15,15 @@ Settings of the grouping that tools/tune.py has stored beside the checkpoint com
 """
 
 import argparse
+from pathlib import Path
 
 from mmengine.config import ConfigDict
 
+from mmseg_instancenet import __version__
 from mmseg_instancenet.apis.analysis_run import EvaluationRunner, drop_loop_hooks, with_pipeline
 from mmseg_instancenet.apis.command_line import add_common_arguments, load_config_of_checkpoint
 from mmseg_instancenet.evaluation import DetectionsDump
+from mmseg_instancenet.report import HTMLReport
 
 
 def parse_args() -> argparse.Namespace:
@@ -30,6 +34,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--out',
         help='pickle file for the detections alone: labels, scores, bounding boxes and masks as run lengths; see DetectionsDump',
+    )
+    parser.add_argument(
+        '--report',
+        help='HTML file, or folder for report.html: AP by class and size, score cut, counts, calibration, images and errors',
     )
     parser.add_argument('--tta', action='store_true', help='test-time augmentation by the tta_pipeline of the config')
     add_common_arguments(parser)
@@ -53,7 +61,21 @@ def main() -> None:
     drop_loop_hooks(runner)
     if args.out:
         runner.test_evaluator.metrics.append(DetectionsDump(args.out))
+    if args.report:
+        report = report_of(args)
+        report.dataset_meta = runner.test_evaluator.dataset_meta
+        runner.test_evaluator.metrics.append(report)
     runner.test()
+
+
+def report_of(args: argparse.Namespace) -> HTMLReport:
+    facts = {'config': args.config, 'checkpoint': args.checkpoint}
+    if args.cfg_options:
+        facts['settings'] = ', '.join(f'{key}={value}' for key, value in args.cfg_options.items())
+    if args.tta:
+        facts['flips and scales'] = 'those of the tta_pipeline'
+    facts['mmseg_instancenet'] = __version__
+    return HTMLReport(args.report, f'Test of {Path(args.config).stem}', facts)
 
 
 if __name__ == '__main__':

@@ -4,29 +4,14 @@ import numpy as np
 import torch
 from pycocotools import mask as coco_mask
 
-from ..datasets.transforms.load_masks import crops_of
-from ..datasets.transforms.masks_to_maps import masks_to_maps
 from ..evaluation.functional.budget_corrections import LOWEST_IOU
 from ..evaluation.functional.mask_overlap import mask_iou
-from ..evaluation.metrics.mask_metric import ImageMasks
+from ..evaluation.metrics.mask_metric import ImageMasks, truth_maps
 from ..models.groupers import CenterGrouping
 from ..models.postprocess import predict_instances
 from ..models.scorers import SilhouetteScorer
-from ..structures import BoxedMasks, labels_to_rle, resize_labels
+from ..structures import labels_to_rle, resize_labels
 from .grouping_rows import classify_perfect, perfect_pass
-
-
-def truth_maps(masks: ImageMasks, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Class map and instance map of the ground truth, (H, W) int64, as :func:`masks_to_maps` paints them; object g is g + 1.
-
-    Args:
-        masks: of an image.
-        size: (height, width) of the image.
-    """
-    crops = crops_of([*masks.objects_G, *masks.crowds_J])
-    is_crowd = np.arange(len(crops)) >= len(masks.objects_G)
-    labels = np.concatenate([masks.object_labels_G, masks.crowd_labels_J])
-    return masks_to_maps(BoxedMasks(crops, *size), labels, is_crowd)
 
 
 def perfect_masks(masks: ImageMasks, image_size: tuple[int, int], cells: tuple[int, int]) -> list[dict | None]:

@@ -1,6 +1,6 @@
 from .background_visualizer import BackgroundVisualizer
-from .crops import draw_crop
-from .curves import plot_curves
+from .crops import box_around, crop_window, draw_crop
+from .curves import OKABE_ITO, curve_figure, plot_curves
 from .drawing import (
     class_map_to_color,
     draw_instances,
@@ -14,10 +14,14 @@ from .panel_hook import PanelHook
 from .training_sample import draw_sample
 
 __all__ = [
+    'OKABE_ITO',
     'BackgroundVisualizer',
     'OutputPaths',
     'PanelHook',
+    'box_around',
     'class_map_to_color',
+    'crop_window',
+    'curve_figure',
     'embeddings_to_color',
     'draw_crop',
     'draw_instances',

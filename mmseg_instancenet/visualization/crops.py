@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
+from pycocotools import mask as coco_mask
 
 from .drawing import draw_instances, panel
 
@@ -30,10 +31,7 @@ def draw_crop(
         (108, 172, 3)
     """
     left, top, right, bottom = box
-    longer = max(right - left, bottom - top)
-    side = longer + 2 * max(_MARGIN, longer // 2)
-    rows = _window(top, bottom, side, image_HW3.shape[0])
-    columns = _window(left, right, side, image_HW3.shape[1])
+    rows, columns = crop_window(box, image_HW3.shape)
     parts: Sequence[np.ndarray] = [
         image_HW3[rows, columns],
         *(draw_instances(image_HW3[rows, columns], map_HW[rows, columns]) for map_HW in maps.values()),
@@ -50,6 +48,36 @@ def draw_crop(
         cv2.rectangle(large, first, last, (0, 0, 0), 3)  # a white line alone is lost on a bright image
         framed.append(cv2.rectangle(large, first, last, (255, 255, 255), 1))
     return panel(framed, ['input', *maps], height)
+
+
+def crop_window(box: tuple[int, int, int, int], shape: Sequence[int]) -> tuple[slice, slice]:
+    """Rows and columns of the part of an image that :func:`draw_crop` shows.
+
+    Args:
+        box: (left, top, right, bottom) of the frame.
+        shape: of the image, (H, W, ..).
+
+    Example:
+        >>> crop_window((20, 10, 30, 20), (90, 90))
+        (slice(0, 42, None), slice(4, 46, None))
+    """
+    left, top, right, bottom = box
+    longer = max(right - left, bottom - top)
+    side = longer + 2 * max(_MARGIN, longer // 2)
+    return _window(top, bottom, side, shape[0]), _window(left, right, side, shape[1])
+
+
+def box_around(masks: Sequence[dict]) -> tuple[int, int, int, int]:
+    """The box around run-length encoded masks: (left, top, right, bottom), right and bottom exclusive.
+
+    Example:
+        >>> box_around([coco_mask.encode(np.asfortranarray([[0, 1, 1], [0, 0, 0]], np.uint8))])
+        (1, 0, 3, 1)
+    """
+    box_M4 = np.array([coco_mask.toBbox(mask) for mask in masks])
+    left, top = box_M4[:, :2].min(0).astype(int).tolist()
+    right, bottom = (box_M4[:, :2] + box_M4[:, 2:]).max(0).astype(int).tolist()
+    return left, top, right, bottom
 
 
 def _window(start: int, stop: int, side: int, length: int) -> slice:

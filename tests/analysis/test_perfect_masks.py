@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from mmseg_instancenet.analysis.perfect_masks import perfect_masks, truth_maps
-from mmseg_instancenet.evaluation.metrics.mask_metric import ImageMasks
+from mmseg_instancenet.analysis.perfect_masks import perfect_masks
+from mmseg_instancenet.evaluation.metrics.mask_metric import ImageMasks, truth_maps
 
 
 def image_masks(objects, labels, crowds=()):

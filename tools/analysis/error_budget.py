@@ -32,20 +32,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import mmcv
-import numpy as np
 import torch
 from mmdet.structures import DetDataSample
 from mmengine.runner import Runner
-from pycocotools import mask as coco_mask
 from terminaltables import AsciiTable
 
-from mmseg_instancenet.analysis.perfect_masks import perfect_masks, truth_maps
+from mmseg_instancenet.analysis.perfect_masks import perfect_masks
 from mmseg_instancenet.apis.analysis_run import load_for_analysis, spread
 from mmseg_instancenet.apis.command_line import add_common_arguments, load_config_of_checkpoint
 from mmseg_instancenet.evaluation.functional.budget_corrections import Fault, TrueObjects
 from mmseg_instancenet.evaluation.functional.error_budget import ErrorBudget, Measure, error_budget, image_of_budget
-from mmseg_instancenet.evaluation.metrics.mask_metric import ImageMasks, MaskMetric
-from mmseg_instancenet.visualization import draw_crop, read_for_display
+from mmseg_instancenet.evaluation.metrics.mask_metric import ImageMasks, MaskMetric, predicted_map, truth_maps
+from mmseg_instancenet.visualization import box_around, draw_crop, read_for_display
 
 WORST = 8
 """Objects of each kind of error that are drawn."""
@@ -203,14 +201,14 @@ def draw_worst(budget: ErrorBudget, images: list[Image], out: Path) -> dict[str,
         for place, (number, fault) in enumerate(faults[:WORST], 1):
             image, (left, top, right, bottom) = images[number], box_around(fault.masks)
             file = Path('worst') / f'{kind}_{place}.png'
-            _, truth_HW = truth_maps(image.masks, image.size)
-            predicted = image.masks._replace(
-                objects_G=image.masks.masks_K, object_labels_G=image.masks.labels_K, crowds_J=[], crowd_labels_J=[]
-            )
-            _, found_HW = truth_maps(predicted, image.size)
+            title = f'{kind}: {fault.severity:{FORMAT.get(kind, ".2f")}}'
+            maps = {
+                'ground truth': truth_maps(image.masks, image.size)[1],
+                title: predicted_map(image.masks, image.size),
+            }
             drawing = draw_crop(
                 read_for_display(image.path),
-                {'ground truth': truth_HW, f'{kind}: {fault.severity:{FORMAT.get(kind, ".2f")}}': found_HW},
+                maps,
                 (left, top, right, bottom),
             )
             mmcv.imwrite(drawing[..., ::-1], str(out / file))
@@ -225,14 +223,6 @@ def draw_worst(budget: ErrorBudget, images: list[Image], out: Path) -> dict[str,
                 }
             )
     return entries
-
-
-def box_around(masks: list[dict]) -> tuple[int, int, int, int]:
-    """(left, top, right, bottom), right and bottom exclusive."""
-    box_M4 = np.array([coco_mask.toBbox(mask) for mask in masks])
-    left, top = box_M4[:, :2].min(0).astype(int).tolist()
-    right, bottom = (box_M4[:, :2] + box_M4[:, 2:]).max(0).astype(int).tolist()
-    return left, top, right, bottom
 
 
 if __name__ == '__main__':

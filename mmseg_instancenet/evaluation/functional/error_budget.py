@@ -4,9 +4,7 @@ Shapes: N images, G objects of the ground truth, K detections, S sets of detecti
 thresholds of the IoU.
 """
 
-import io
 from collections.abc import Sequence
-from contextlib import redirect_stdout
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +12,7 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from .budget_corrections import CORRECTIONS, Detections, Fault, TrueObjects, pair_with_objects, rank_by_iou
-from .coco_ap import match_images, mean_ap
+from .coco_ap import coco_of_masks, match_images, mean_ap
 from .label_overlap import match_objects
 from .mask_overlap import IOU_THRESHOLDS, mask_overlap
 from .void import remove_void
@@ -118,7 +116,7 @@ def error_budget(images: Sequence[tuple[TrueObjects, Detections]], resamples: in
             f'{np.count_nonzero(objects_N)} of {len(images)} images have an object'
         )
     values: dict[str, list[np.ndarray]] = {'AP': [], 'AP*': [], 'AP*50': []}
-    coco = _coco_of_truth(truths)
+    coco = coco_of_truth(truths)
     for detections_N in zip(*sets_NS, strict=True):
         values['AP'].append(_values_of_ap(coco, detections_N, drawn_BN))
         for name, values_B in _values_of_ratio(truths, detections_N, drawn_BN).items():
@@ -204,44 +202,30 @@ def _interval(values_B: np.ndarray) -> Interval:
 
 def _values_of_ap(truth: COCO, detections_N: Sequence[Detections], drawn_BN: np.ndarray) -> np.ndarray:
     """COCO's AP of all images, then of each drawn data set: (1 + B,)."""
+    detections = coco_of_detections(detections_N)
+    evaluation = match_images(truth, detections, truth.getCatIds(), truth.getImgIds())
+    return np.array([mean_ap(evaluation), *(mean_ap(evaluation, drawn_N) for drawn_N in drawn_BN)])
+
+
+def coco_of_detections(detections_N: Sequence[Detections]) -> COCO:
+    """The detections as pycocotools reads them; the ids of the images are 0, 1, .., those of the categories the classes."""
     entries = [
         (number, label, mask, {'score': score})
         for number, found in enumerate(detections_N)
         for mask, score, label in zip(found.masks_K, found.score_K.tolist(), found.label_K.tolist(), strict=True)
     ]
-    evaluation = match_images(truth, _coco(len(detections_N), entries), truth.getCatIds(), truth.getImgIds())
-    return np.array([mean_ap(evaluation), *(mean_ap(evaluation, drawn_N) for drawn_N in drawn_BN)])
+    return coco_of_masks(len(detections_N), entries)
 
 
-def _coco_of_truth(truths: Sequence[TrueObjects]) -> COCO:
+def coco_of_truth(truths: Sequence[TrueObjects]) -> COCO:
+    """The objects as pycocotools reads them; the ids of the images are 0, 1, .., those of the categories the classes."""
     entries = [
         (number, label, mask, {'iscrowd': crowd})
         for number, truth in enumerate(truths)
         for masks, labels, crowd in ((truth.masks_G, truth.label_G, 0), (truth.crowds_J, truth.crowd_label_J, 1))
         for mask, label in zip(masks, labels.tolist(), strict=True)
     ]
-    return _coco(len(truths), entries)
-
-
-def _coco(num_images: int, entries: Sequence[tuple[int, int, dict, dict]]) -> COCO:
-    """Masks as pycocotools reads them; an entry is (number of the image, class, mask, more keys)."""
-    size_of = {number: mask['size'] for number, _, mask, _ in entries}
-    sizes = [size_of.get(number, (0, 0)) for number in range(num_images)]
-    coco = COCO()
-    coco.dataset = {
-        'images': [{'id': number, 'height': size[0], 'width': size[1]} for number, size in enumerate(sizes)],
-        'categories': [{'id': label} for label in sorted({label for _, label, _, _ in entries})],
-        'annotations': [
-            {
-                **{'id': place, 'image_id': number, 'category_id': label, 'iscrowd': 0},
-                **{'segmentation': mask, 'area': float(coco_mask.area(mask)), **more},
-            }
-            for place, (number, label, mask, more) in enumerate(entries, 1)
-        ],
-    }
-    with redirect_stdout(io.StringIO()):
-        coco.createIndex()
-    return coco
+    return coco_of_masks(len(truths), entries)
 
 
 def _values_of_ratio(

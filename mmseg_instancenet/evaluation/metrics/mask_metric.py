@@ -7,6 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from ...datasets.transforms.load_masks import crops_of
+from ...datasets.transforms.masks_to_maps import masks_to_maps
+from ...structures import BoxedMasks
 from .coco_metric import CocoInstanceMetric
 
 
@@ -25,6 +28,27 @@ class ImageMasks(NamedTuple):
     crowd_labels_J: np.ndarray
 
 
+def truth_maps(masks: ImageMasks, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Class map and instance map of the ground truth, (H, W) int64, as :func:`masks_to_maps` paints them; object g is g + 1.
+
+    Args:
+        masks: of an image.
+        size: (height, width) of the image.
+    """
+    crops = crops_of([*masks.objects_G, *masks.crowds_J])
+    is_crowd = np.arange(len(crops)) >= len(masks.objects_G)
+    labels = np.concatenate([masks.object_labels_G, masks.crowd_labels_J])
+    return masks_to_maps(BoxedMasks(crops, *size), labels, is_crowd)
+
+
+def predicted_map(masks: ImageMasks, size: tuple[int, int]) -> np.ndarray:
+    """Instance map of the predicted masks, (H, W) int64, painted as the ground truth is; mask k is k + 1."""
+    predicted = masks._replace(
+        objects_G=masks.masks_K, object_labels_G=masks.labels_K, crowds_J=[], crowd_labels_J=np.array([], int)
+    )
+    return truth_maps(predicted, size)[1]
+
+
 class MaskMetric(CocoInstanceMetric):
     """Base of metrics that compare the predicted masks of each image with an annotation file, image by image.
 
@@ -38,6 +62,9 @@ class MaskMetric(CocoInstanceMetric):
         collect_device, prefix: see MMEngine's ``BaseMetric``.
     """
 
+    needs_ann_file = True
+    """Whether ground truth in label maps is refused."""
+
     def __init__(self, ann_file: str | None = None, collect_device: str = 'cpu', prefix: str | None = None) -> None:
         super().__init__(ann_file=ann_file, metric='segm', collect_device=collect_device, prefix=prefix)
 
@@ -46,32 +73,26 @@ class MaskMetric(CocoInstanceMetric):
         """Compares the masks of an image; returns its part of the input of :meth:`compute_metrics`."""
 
     def _process_sample(self, data_batch: dict, sample: dict, ann_file: str | None) -> None:
-        if ann_file is None:
+        if ann_file is None and self.needs_ann_file:
             raise ValueError(
                 f'{type(self).__name__} has no ground truth: use CocoInstanceDataset with test_mode=True, or set ann_file '
                 'to a COCO json'
             )
         super()._process_sample(data_batch, sample, ann_file)
-        _, prediction = self.results.pop()
-        self.results.append(self.compare(self._image_masks(prediction), prediction['img_id']))
+        truth, prediction = self.results.pop()
+        self.results.append(self.compare(self._image_masks(truth, prediction), prediction['img_id']))
 
-    def _image_masks(self, prediction: dict) -> ImageMasks:
-        coco, image_id = self._coco_api, prediction['img_id']
-        self.cat_ids = coco.get_cat_ids(cat_names=self.dataset_meta['classes'])
-        if len(self.cat_ids) != len(self.dataset_meta['classes']):
-            raise ValueError(
-                f'expected the classes {self.dataset_meta["classes"]} in the annotation file, which has '
-                f'{[category["name"] for category in coco.dataset["categories"]]}'
-            )
+    def _image_masks(self, truth: dict, prediction: dict) -> ImageMasks:
+        image_id, classes = prediction['img_id'], self.dataset_meta['classes']
         labels_K, masks_K = prediction['labels'], prediction['masks']
         scores_K = prediction.get('mask_scores', prediction['scores'])  # as mmdet's CocoMetric for masks
-        if len(labels_K) and not (labels_K.min() >= 0 and labels_K.max() < len(self.cat_ids)):
+        if len(labels_K) and not (labels_K.min() >= 0 and labels_K.max() < len(classes)):
             raise ValueError(
-                f'expected labels 0 .. {len(self.cat_ids) - 1}, got {labels_K.min()} .. {labels_K.max()} (img_id {image_id!r})'
+                f'expected labels 0 .. {len(classes) - 1}, got {labels_K.min()} .. {labels_K.max()} (img_id {image_id!r})'
             )
         if not np.isfinite(scores_K).all():
             raise ValueError(f'expected finite scores, got {scores_K} (img_id {image_id!r})')
-        size = [coco.imgs[image_id]['height'], coco.imgs[image_id]['width']]
+        size = [truth['height'], truth['width']]
         for mask in masks_K:
             if list(mask['size']) != size:
                 raise ValueError(
@@ -79,17 +100,27 @@ class MaskMetric(CocoInstanceMetric):
                 )
         # By descending score; equal scores keep their order.
         order_K = [index for index in np.argsort(-scores_K, kind='stable') if coco_mask.area(masks_K[index]) > 0]
+        objects = self._objects_of_maps(truth) if self._coco_api is None else self._objects_of_file(image_id)
+        return ImageMasks([masks_K[index] for index in order_K], scores_K[order_K], labels_K[order_K], *objects)
+
+    def _objects_of_maps(self, truth: dict) -> tuple:
+        masks = [annotation['mask'] for annotation in truth['anns']]
+        labels = [annotation['bbox_label'] for annotation in truth['anns']]
+        return masks, np.array(labels, int), [], np.array([], int)
+
+    def _objects_of_file(self, image_id: Any) -> tuple:
+        coco = self._coco_api
+        self.cat_ids = coco.get_cat_ids(cat_names=self.dataset_meta['classes'])
+        if len(self.cat_ids) != len(self.dataset_meta['classes']):
+            raise ValueError(
+                f'expected the classes {self.dataset_meta["classes"]} in the annotation file, which has '
+                f'{[category["name"] for category in coco.dataset["categories"]]}'
+            )
         objects: list[dict] = []
         crowds: list[dict] = []
         for annotation in coco.load_anns(coco.get_ann_ids(img_ids=[image_id], cat_ids=self.cat_ids)):
             (crowds if annotation.get('iscrowd', 0) else objects).append(annotation)
-        return ImageMasks(
-            [masks_K[index] for index in order_K],
-            scores_K[order_K],
-            labels_K[order_K],
-            *self._masks_and_labels(objects),
-            *self._masks_and_labels(crowds),
-        )
+        return *self._masks_and_labels(objects), *self._masks_and_labels(crowds)
 
     def _masks_and_labels(self, annotations: Sequence[dict]) -> tuple[list[dict], np.ndarray]:
         labels = [self.cat_ids.index(annotation['category_id']) for annotation in annotations]

@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -15,6 +16,7 @@ from mmengine.evaluator import Evaluator
 from mmengine.registry import init_default_scope
 from programs import run_program
 from references.mask_cases import predict_rows, write_rows
+from report_page import ReportPage
 
 from mmseg_instancenet.evaluation import CocoInstanceMetric
 
@@ -94,12 +96,25 @@ def evaluate(ann_file: str, numbers: list[int], size: int = IMAGES) -> dict[str,
     return evaluator.evaluate(size) | of_maps.evaluate(size)
 
 
+def write_report(ann_file: Path, out: Path, numbers: list[int]) -> None:
+    """Writes the report of the images that this process is given, and these images beside the annotations."""
+    init_default_scope('mmseg')
+    report = Evaluator([dict(type='HTMLReport', out=str(out))])
+    report.dataset_meta = {'classes': CLASSES}
+    for number in numbers:
+        path = ann_file.parent / f'{number}.png'
+        cv2.imwrite(str(path), np.full((1, WIDTH, 3), 10 * number, np.uint8))
+        report.process([data_sample(number) | {'ann_file': str(ann_file), 'img_path': str(path)}], {})
+    assert report.evaluate(IMAGES) == {}
+
+
 def evaluate_rank(rank: int, directory: Path) -> None:
     torch.distributed.init_process_group('gloo', init_method=f'file://{directory}/store', rank=rank, world_size=2)
     found = {}
     for round_up in (True, False):
         numbers = list(DefaultSampler(range(IMAGES), shuffle=False, round_up=round_up))
         found[str(round_up)] = [numbers, evaluate(str(directory / 'rows.json'), numbers)]
+        write_report(directory / 'rows.json', directory / f'report_{round_up}_{rank}.html', numbers)
     (directory / f'rank_{rank}.json').write_text(json.dumps(found))
     # The group goes with the process. destroy_process_group would join gloo's thread while holding Python's lock, for which that
     # thread may still wait to free the last tensor sent: seen on a busy machine, two processes in their sleep for ever.
@@ -133,6 +148,16 @@ def test_two_processes_give_what_one_gives(two_ranks, truth, name, round_up, sha
     expected = of_metric(evaluate(truth, list(range(IMAGES))), name)
     for rank in two_ranks:
         assert of_metric(rank[round_up][1], name) == expected
+
+
+@pytest.mark.parametrize('round_up', ['True', 'False'])
+def test_the_first_process_writes_the_report_of_one(two_ranks, truth, tmp_path, round_up):
+    directory = Path(truth).parent
+    assert not (directory / f'report_{round_up}_1.html').exists()
+    write_report(Path(truth), tmp_path / 'one.html', list(range(IMAGES)))
+    page, expected = ReportPage(directory / f'report_{round_up}_0.html'), ReportPage(tmp_path / 'one.html')
+    assert page.facts['images'] == str(IMAGES) and page.tables == expected.tables
+    assert [image.attrib for image in page.images] == [image.attrib for image in expected.images]
 
 
 @pytest.mark.parametrize('name', [*METRICS, *OF_MAPS])
