@@ -67,6 +67,7 @@ docs/choosing
 docs/evaluation
 docs/ablations
 docs/error_budget
+docs/report
 docs/results
 ```
 
