@@ -26,7 +26,7 @@ def no_mask_file(root: Path) -> None:
 
 
 def mask_without_image(root: Path) -> None:
-    write(root / 'masks/stray.png', labels(0))
+    write(root / 'masks/extra.png', labels(0))
 
 
 def several_masks(root: Path) -> None:
