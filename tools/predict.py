@@ -30,6 +30,7 @@ from mmengine.utils import ProgressBar
 
 from mmseg_instancenet import InstanceInferencer
 from mmseg_instancenet.apis import list_images
+from mmseg_instancenet.apis.tuned_settings import file_sha256
 from mmseg_instancenet.outputs import (
     DEFAULT_FORMATS,
     DEFAULT_MARGIN,
@@ -127,7 +128,7 @@ def device_of(device: str | None, rank: int) -> str | None:
 def settings_of(inferencer: InstanceInferencer, args: argparse.Namespace) -> dict:
     """All that the results depend on besides the images."""
     file = Path(inferencer.checkpoint)
-    weights = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else inferencer.checkpoint
+    weights = file_sha256(file) if file.is_file() else inferencer.checkpoint
     config = hashlib.sha256(inferencer.cfg.pretty_text.encode()).hexdigest()
     return {'model': args.model, 'config': config, 'weights': weights, 'tile': args.tile}
 

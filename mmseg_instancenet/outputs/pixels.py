@@ -8,9 +8,7 @@ import numpy as np
 import tifffile
 from mmengine.fileio import get
 
-from ..structures import decode_image
-
-_TIFF_STARTS = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
+from ..structures import decode_image, is_tiff
 
 
 def read_pixels(path: str | Path) -> np.ndarray:
@@ -37,7 +35,7 @@ def read_pixels(path: str | Path) -> np.ndarray:
     """
     content = get(path)
     image = None
-    if content[:4] in _TIFF_STARTS:
+    if is_tiff(content):
         image = _read_tiff(content)
         if image is None:
             image = _in_rgb(decode_image(content, cv2.IMREAD_UNCHANGED))
