@@ -78,6 +78,23 @@ def test_testing_gives_the_table_images_and_predictions(digits):
             assert coco_mask.toBbox(mask).tolist() == [x1, y1, x2 - x1, y2 - y1]
 
 
+def test_testing_in_mixed_precision(digits):
+    scores = {}
+    for name in ('exact', 'mixed'):
+        run_program(
+            'tools/test.py', DIGITS, digits['checkpoint'], '--work-dir', digits['folder'] / name,
+            '--out', digits['folder'] / f'{name}.pkl', *(['--amp'] * (name == 'mixed')), *digits['options'],
+            'model.test_cfg.classes=ground_truth',
+        )  # fmt: skip
+        predictions = pickle.loads((digits['folder'] / f'{name}.pkl').read_bytes())
+        scores[name] = [np.sort(prediction['scores']) for prediction in predictions]
+    found = [sum(map(len, scores[name])) for name in scores]
+    assert abs(found[0] - found[1]) <= 0.2 * found[0]
+    alike = [pair for pair in zip(*scores.values(), strict=True) if len(pair[0]) == len(pair[1])]
+    assert len(alike) > 3 and not all(np.array_equal(*pair) for pair in alike)
+    assert np.mean([np.abs(a - b).mean() for a, b in alike]) < 0.05
+
+
 def test_flip_augmentation_runs_through_the_command_line(digits):
     output = run_program(
         'tools/test.py',
