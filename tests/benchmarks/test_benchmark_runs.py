@@ -17,9 +17,10 @@ from benchmarks.data import margin_groups, mixed_groups
 from benchmarks.embedding_files import ImageEmbeddings, TrainedEmbeddings, load_embeddings, save_embeddings
 from benchmarks.networks import our_config
 from benchmarks.results import OURS, Row, read_rows, write_report
-from benchmarks.training import plain_config
+from benchmarks.training import one_case, plain_config
 from mmseg_instancenet import InstanceInferencer
 from mmseg_instancenet.apis import example_image
+from mmseg_instancenet.engine import mixed_precision
 
 CONFIG = Path(__file__).parents[2] / 'configs/recurrent-embedding_digits.py'
 
@@ -129,6 +130,18 @@ def test_plain_network_has_all_but_the_embedding_branch():
     }
     assert set(plain.state_dict()) < set(ours.state_dict())
     assert config.decode_head.type == 'EmbeddingHead', 'the given config stays'
+
+
+def test_training_in_mixed_precision(monkeypatch):
+    monkeypatch.setattr(mixed_precision, 'get_device', lambda: 'cpu')
+    monkeypatch.setattr(mixed_precision, 'cpu_has_bfloat16', lambda: True)
+    whole, half = (one_case(33, 2, quick=True, device='cpu', amp=amp) for amp in (False, True))
+    assert [row.method for row in half] == [row.method for row in whole] == [OURS, 'mmseg DeepLabV3+']
+    for row, exact in zip(half, whole, strict=True):
+        assert row.setting == f'{exact.setting}, --amp' and row.seconds > 0
+        # The same class loss up to the eight digits of bfloat16.
+        assert row.agreement['class loss'] == pytest.approx(exact.agreement['class loss'], rel=0.01)
+        assert row.agreement != exact.agreement
 
 
 def test_one_failure_does_not_lose_the_others(tmp_path, monkeypatch, capsys):
