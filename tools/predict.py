@@ -134,7 +134,8 @@ def settings_of(inferencer: InstanceInferencer, args: argparse.Namespace) -> dic
     file = Path(inferencer.checkpoint)
     weights = file_sha256(file) if file.is_file() else inferencer.checkpoint
     config = hashlib.sha256(inferencer.cfg.pretty_text.encode()).hexdigest()
-    return {'model': args.model, 'config': config, 'weights': weights, 'tile': args.tile, 'amp': args.amp}
+    precision = str(inferencer.network_type)
+    return {'model': args.model, 'config': config, 'weights': weights, 'tile': args.tile, 'precision': precision}
 
 
 def write_results(

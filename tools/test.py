@@ -18,11 +18,14 @@ Settings of the grouping that tools/tune.py has stored beside the checkpoint com
 import argparse
 from pathlib import Path
 
+import torch
 from mmengine.config import ConfigDict
+from mmengine.device import get_device
 
 from mmseg_instancenet import __version__
 from mmseg_instancenet.apis.analysis_run import EvaluationRunner, drop_loop_hooks, with_pipeline
 from mmseg_instancenet.apis.command_line import add_common_arguments, load_config_of_checkpoint
+from mmseg_instancenet.engine import prediction_type
 from mmseg_instancenet.evaluation import DetectionsDump
 from mmseg_instancenet.report import HTMLReport
 
@@ -55,7 +58,8 @@ def main() -> None:
     if args.out and not args.out.endswith(('.pkl', '.pickle')):
         raise SystemExit(f'--out: expected a file that ends in .pkl or .pickle, got {args.out}')
     if args.amp:
-        config.test_cfg.fp16 = True  # MMEngine's name; its autocast takes bfloat16 on a CPU
+        # MMEngine's name; its autocast chooses the same types.
+        config.test_cfg.fp16 = prediction_type(get_device()) != torch.float32
     if args.show_dir:
         config.custom_hooks = [*config.get('custom_hooks', []), dict(type='PanelHook', folder=args.show_dir)]
     if args.tta:

@@ -1,4 +1,4 @@
-"""Choice of a training's number format from what its device computes."""
+"""Choice of the number format of a training and of a prediction from what the device computes."""
 
 from pathlib import Path
 
@@ -65,6 +65,36 @@ def use_mixed_precision(config: Config) -> None:
         wrapper.loss_scale = 'dynamic'
 
 
+def prediction_type(device: str) -> torch.dtype:
+    """The type in which a network predicts with ``--amp``, named in one printed line: float16 on a GPU, bfloat16 on a CPU that
+    has it (:func:`cpu_has_bfloat16`), float32 elsewhere, with the reason.
+
+    Args:
+        device: 'cuda', 'cpu', ..
+    """
+    if device == 'cuda':
+        dtype, line = torch.float16, 'float16'
+    elif device == 'cpu' and cpu_has_bfloat16():
+        dtype, line = torch.bfloat16, _BFLOAT16_ON_CPU
+    else:
+        dtype, line = torch.float32, _float32_on(device)
+    print(f'--amp: {line}')
+    return dtype
+
+
+_BFLOAT16_ON_CPU = 'bfloat16 on the CPU'
+
+
+def _float32_on(device: str) -> str:
+    """The line of a device without mixed precision."""
+    if device != 'cpu':
+        return f'float32, since mixed precision is set up for CUDA, ROCm and CPUs, not for {device}'
+    return (
+        'float32, since this CPU has no bfloat16 instructions (AVX512-BF16 or AMX) that torch can use, and would emulate them '
+        'more slowly'
+    )
+
+
 def _choice(device: str) -> tuple[str, str]:
     """The type of the optimizer wrapper, and the line."""
     if device == 'cuda':
@@ -72,11 +102,6 @@ def _choice(device: str) -> tuple[str, str]:
         if gpu_has_bfloat16():
             return 'BFloat16OptimWrapper', f'bfloat16 on {name}'
         return 'AmpOptimWrapper', f'float16 with a loss scale on {name}, which has no bfloat16'
-    if device != 'cpu':
-        return 'OptimWrapper', f'float32, since mixed precision is set up for CUDA, ROCm and CPUs, not for {device}'
-    if cpu_has_bfloat16():
-        return 'BFloat16OptimWrapper', 'bfloat16 on the CPU'
-    return 'OptimWrapper', (
-        'float32, since this CPU has no bfloat16 instructions (AVX512-BF16 or AMX) that torch can use, and would emulate them '
-        'more slowly'
-    )
+    if device == 'cpu' and cpu_has_bfloat16():
+        return 'BFloat16OptimWrapper', _BFLOAT16_ON_CPU
+    return 'OptimWrapper', _float32_on(device)

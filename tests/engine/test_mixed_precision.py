@@ -14,7 +14,7 @@ from mmseg.registry import DATASETS, MODELS
 from torch import nn
 
 from mmseg_instancenet.datasets.digits import write_digits
-from mmseg_instancenet.engine import mixed_precision, use_mixed_precision
+from mmseg_instancenet.engine import mixed_precision, prediction_type, use_mixed_precision
 
 CONFIG = Path(__file__).parents[2] / 'configs/instancenet_digits.py'
 
@@ -61,6 +61,26 @@ def test_choice(device, answers, expected, line, machine, capsys):
             assert chosen(**before) == expected
             printed = capsys.readouterr().out
             assert printed.count('\n') == 1 and re.match(line, printed)
+
+
+@pytest.mark.parametrize(
+    ('device', 'answers', 'expected', 'line'),
+    [
+        ('cuda', {}, torch.float16, '--amp: float16\n'),
+        ('cpu', dict(cpu_has_bfloat16=True), torch.bfloat16, '--amp: bfloat16 on the CPU\n'),
+        (
+            'cpu',
+            dict(cpu_has_bfloat16=False),
+            torch.float32,
+            '--amp: float32, since this CPU has no bfloat16 instructions',
+        ),
+        ('mps', {}, torch.float32, '--amp: float32, since .* not for mps'),
+    ],
+)
+def test_choice_of_a_prediction(device, answers, expected, line, machine, capsys):
+    machine(device, **answers)
+    assert prediction_type(device) == expected
+    assert re.match(line, capsys.readouterr().out)
 
 
 def test_settings_of_a_wrapper_of_the_chosen_type_stay(machine):

@@ -80,20 +80,20 @@ def test_testing_gives_the_table_images_and_predictions(digits):
 
 
 def test_testing_in_mixed_precision(digits):
-    scores = {}
+    outputs, scores = {}, {}
     for name in ('exact', 'mixed'):
-        run_program(
+        outputs[name] = run_program(
             'tools/test.py', DIGITS, digits['checkpoint'], '--work-dir', digits['folder'] / name,
             '--out', digits['folder'] / f'{name}.pkl', *(['--amp'] * (name == 'mixed')), *digits['options'],
-            'model.test_cfg.classes=ground_truth',
+            'model.test_cfg.classes=ground_truth', 'model.grouper.min_size=1',
         )  # fmt: skip
         predictions = pickle.loads((digits['folder'] / f'{name}.pkl').read_bytes())
-        scores[name] = [np.sort(prediction['scores']) for prediction in predictions]
-    found = [sum(map(len, scores[name])) for name in scores]
-    assert abs(found[0] - found[1]) <= 0.2 * found[0]
-    alike = [pair for pair in zip(*scores.values(), strict=True) if len(pair[0]) == len(pair[1])]
-    assert len(alike) > 3 and not all(np.array_equal(*pair) for pair in alike)
-    assert np.mean([np.abs(a - b).mean() for a, b in alike]) < 0.05
+        scores[name] = np.concatenate([np.sort(prediction['scores']) for prediction in predictions])
+    assert '--amp' not in outputs['exact']
+    (kind,) = re.findall(r'^--amp: b?float(16|32)', outputs['mixed'], re.MULTILINE)
+    assert np.array_equal(scores['exact'], scores['mixed']) == (kind == '32')
+    # Groups of an embedding that two epochs have trained are many and small: their number stays about the same.
+    assert abs(len(scores['exact']) - len(scores['mixed'])) <= 0.2 * len(scores['exact'])
 
 
 def test_flip_augmentation_runs_through_the_command_line(digits):
