@@ -52,6 +52,8 @@ def main() -> None:
         raise SystemExit(f'--out: expected a file that ends in .pkl or .pickle, got {args.out}')
     if args.show_dir:
         config.custom_hooks = [*config.get('custom_hooks', []), dict(type='PanelHook', folder=args.show_dir)]
+        backends = (config.get('visualizer') or {}).get('vis_backends')
+        config.visualizer = dict(type='InstanceLocalVisualizer', vis_backends=backends)
     if args.tta:
         if 'tta_pipeline' not in config or 'tta_model' not in config:
             raise SystemExit(f'--tta needs tta_pipeline and tta_model in {args.config}; see configs/_base_/datasets')
