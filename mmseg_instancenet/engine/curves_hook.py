@@ -102,7 +102,7 @@ def loss_curves(message_hub: MessageHub, iteration: int) -> dict[str, Curve]:
                 [float(part.mean()) + first for part in parts], [float(values_I[part].mean()) for part in parts]
             )
     total = {name: curves.pop(name) for name in ('loss',) if name in curves}
-    order = sorted(curves, key=lambda name: -np.nanmean(np.abs(curves[name].ys)))
+    order = sorted(curves, key=lambda name: -np.nansum(np.abs(curves[name].ys)))
     return total | {name: curves[name] for name in order[: len(OKABE_ITO) - 1]}
 
 

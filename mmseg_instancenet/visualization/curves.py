@@ -61,16 +61,17 @@ def curve_figure(
 
 
 def _name_ends(axes: Axes) -> None:
-    """Writes the name of each line on the right of the axes, at the height of its last value, and joins the two by a thin line.
+    """Writes the name of each line on the right of the axes, at the height of its right end, and joins the two by a thin line.
 
-    Names that would overlap are moved apart; those of lines without a finite value come last, without a thin line.
+    Names that would overlap are moved apart; those of lines without a finite value are at the bottom, without a thin line.
     """
     axes.autoscale_view()  # matplotlib would set the limits, on which the heights depend, when it draws
     ends = []
     for line in axes.get_lines():
         xs, ys = (np.asarray(values, float) for values in line.get_data())
         finite = np.flatnonzero(np.isfinite(xs) & np.isfinite(ys))
-        point = (xs[finite[-1]], ys[finite[-1]]) if len(finite) else None
+        right = finite[xs[finite].argmax()] if len(finite) else None  # the first one of falling xs
+        point = None if right is None else (xs[right], ys[right])
         height = 0.0 if point is None else axes.transAxes.inverted().transform(axes.transData.transform(point))[1]
         ends.append((height, point, line))
     ends.sort(key=lambda end: end[0])

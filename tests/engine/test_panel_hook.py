@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from mmdet.structures import DetDataSample
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from mmengine.structures import InstanceData, PixelData
 from mmengine.visualization import Visualizer
 
@@ -98,6 +99,26 @@ def test_a_validation_draws_its_first_images_under_their_number(tmp_path):
     hook.before_test(runner)
     hook.after_test_iter(runner, 0, outputs=[result_of(tmp_path / 'a/1.png')])
     assert drawings(tmp_path / 'run') == []
+
+
+@pytest.mark.parametrize(
+    'loop, attributes, step',
+    [
+        (None, {}, 0),
+        (EpochBasedTrainLoop, {'_epoch': 3, '_iter': 700}, 3),
+        (IterBasedTrainLoop, {'_epoch': 1, '_iter': 700}, 700),
+    ],
+)
+def test_a_training_counts_epochs_or_iterations(tmp_path, loop, attributes, step):
+    train_loop = (
+        {} if loop is None else object.__new__(loop)
+    )  # a config of a loop, of which a validation alone builds none
+    vars_of = {} if loop is None else vars(train_loop)
+    vars_of.update(attributes)
+    hook, runner = PanelHook(count=1), fake_runner(tmp_path / 'run', train_loop=train_loop)
+    hook.before_val(runner)
+    hook.after_val_iter(runner, 0, outputs=[result_of(tmp_path / '1.png')])
+    assert drawings(tmp_path / 'run') == [f'val_1_1_{step}.png']
 
 
 def test_a_hook_with_a_folder_draws_no_validation(tmp_path):

@@ -57,7 +57,7 @@ def test_each_curve_has_its_name_at_the_height_of_its_end(log_y):
     curves = {
         'high': (xs, [1, 1, 100]),
         'low': (xs, [1, 1, 1]),
-        'close': (xs, [1, 1, 99.9]),
+        'close': (xs[::-1], [99.9, 1, 1]),  # from right to left
         'middle': (xs, [1, 10, nan]),
         'none': ([1], [nan]),
     }
