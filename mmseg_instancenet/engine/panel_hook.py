@@ -21,8 +21,8 @@ class PanelHook(Hook):
 
     Without a folder the drawings of each validation go to the visualizer's backends (local files, TensorBoard) as
     ``val_<number>_<name of the image>``, by the first process, in steps of epochs, or of iterations where the training counts
-    iterations. A data set that is not shuffled gives the same images each time. An image that cannot be read for drawing is left
-    out with a warning: it stops no training.
+    iterations. A data set that is not shuffled gives the same images each time. An image that cannot be read for drawing, or is
+    read at another size, is left out with a warning: it stops no training.
 
     With a folder the drawings of a test are files, ``<folder>/<name of the image>.png``, by each process for its images. An image
     in a subfolder of the data set's image folder gets the same subfolder here, and no image overwrites another; see
@@ -60,16 +60,16 @@ class PanelHook(Hook):
         if self.folder is not None or not is_main_process():
             return
         for data_sample in self._next(outputs):
-            name = f'val_{self._drawn}_{Path(data_sample.get("img_path", "image")).stem}'
             try:
-                image_HW3 = read_for_display(data_sample.img_path)
-            except (AttributeError, OSError, ValueError) as error:
+                path = _path_of(data_sample)
+                image_HW3 = read_for_display(path)
+                _add_iterations(runner, data_sample)
+                name = f'val_{self._drawn}_{Path(path).stem}'
+                runner.visualizer.add_datasample(name, image_HW3, data_sample, step=_step(runner))
+            except (OSError, ValueError) as error:
                 if not self._warned:
                     runner.logger.warning(f'PanelHook: an image of the validation is not drawn: {error}')
                 self._warned = True
-                continue
-            _add_iterations(runner, data_sample)
-            runner.visualizer.add_datasample(name, image_HW3, data_sample, step=_step(runner))
 
     def before_test(self, runner: Runner) -> None:
         if self.folder is not None:
@@ -81,7 +81,7 @@ class PanelHook(Hook):
         if self.folder is None:
             return
         for data_sample in self._next(outputs):
-            path = data_sample.img_path
+            path = _path_of(data_sample)
             if self._paths is None:
                 folder = image_folder_of(runner.test_dataloader.dataset)
                 self._paths = OutputPaths(self.folder, folder or Path(path).parent)
@@ -99,6 +99,14 @@ class PanelHook(Hook):
         for data_sample in outputs[: self.count - self._drawn]:
             self._drawn += 1
             yield data_sample
+
+
+def _path_of(data_sample: DetDataSample) -> str:
+    if 'img_path' not in data_sample:
+        raise ValueError(
+            "expected img_path in the data samples, got none: name it in meta_keys of the pipeline's last step"
+        )
+    return data_sample.img_path
 
 
 def _check_visualizer(runner: Runner) -> None:

@@ -37,7 +37,16 @@ def draw_panel(
         palette: colour of each class of the data set.
         draw_gt: with the ground truth.
         draw_pred: with the results.
+
+    Raises:
+        ValueError: if the image has not the size of its maps.
     """
+    for name in ('pred_sem_seg', 'pred_boundary', 'gt_instance_map', 'gt_boundaries'):
+        size = tuple(data_sample.get(name).data.shape[1:]) if name in data_sample else image_HW3.shape[:2]
+        if size != image_HW3.shape[:2]:
+            raise ValueError(
+                f'expected an image of the size {size} of {name}, got {image_HW3.shape[:2]}: give the image as it was loaded'
+            )
     drawn = {'input': image_HW3}
     if draw_pred:
         class_map_HW = _class_map(data_sample)
@@ -132,4 +141,5 @@ def _foreground(class_map_HW: np.ndarray, size: Sequence[int]) -> np.ndarray:
         np.minimum((np.arange(new) + 0.5) * old / new, old - 1).astype(int)
         for new, old in zip(size, class_map_HW.shape, strict=True)
     )
-    return class_map_HW[rows[:, None], columns[None, :]] > 0
+    class_map_hw = class_map_HW[rows[:, None], columns[None, :]]
+    return (class_map_hw > 0) & (class_map_hw != IGNORED_CLASS)

@@ -130,15 +130,16 @@ def test_a_hook_with_a_folder_draws_no_validation(tmp_path):
 
 
 def test_an_image_that_cannot_be_drawn_stops_no_training(tmp_path, capsys):
-    """No file, no image, and a data sample without a path: one warning, and the others are drawn."""
-    hook, runner = PanelHook(count=4), fake_runner(tmp_path / 'run')
-    samples = [result_of(tmp_path / f'{number}.png') for number in range(4)]
+    """No file, no image, a data sample without a path, and a size that is not the maps': one warning; the others are drawn."""
+    hook, runner = PanelHook(count=5), fake_runner(tmp_path / 'run')
+    samples = [result_of(tmp_path / f'{number}.png') for number in range(5)]
     (tmp_path / '0.png').unlink()
     (tmp_path / '1.png').write_bytes(b'none')
     del samples[2].img_path
+    cv2.imwrite(str(tmp_path / '3.png'), np.zeros(SIZE[::-1], np.uint8))
     hook.before_val(runner)
     hook.after_val_iter(runner, 0, outputs=samples)
-    assert drawings(tmp_path / 'run') == ['val_4_3_0.png']
+    assert drawings(tmp_path / 'run') == ['val_5_4_0.png']
     assert capsys.readouterr().out.count('an image of the validation is not drawn') == 1
 
 

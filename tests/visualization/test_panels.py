@@ -133,6 +133,19 @@ def test_classes_without_a_background_begin_with_the_first_colour(image, backgro
     assert (drawn[0] == 128).all()
 
 
+def test_an_image_of_another_size_is_refused(image, class_map):
+    with pytest.raises(ValueError, match=r'expected an image of the size \(32, 48\) of pred_sem_seg, got \(48, 32\)'):
+        draw_panel(image.transpose(1, 0, 2), result(class_map))
+
+
+def test_ignored_pixels_have_no_colour(image, class_map):
+    """They take no part in mean shift either, and would change the colours of the others."""
+    embeddings = random_maps(1)
+    shown = columns(draw_panel(image, result(np.where(class_map > 0, 1, 255), pred_embeddings=embeddings)))[2]
+    foreground = class_map[2::4, 2::4] > 0
+    np.testing.assert_array_equal(shown, enlarged(embeddings_to_color(embeddings.data.numpy(), foreground)))
+
+
 def test_a_result_without_instances(image, class_map):
     sample = result(class_map * 0, pred_embeddings=random_maps(1))
     sample.pred_instances = InstanceData(scores=torch.zeros(0))
