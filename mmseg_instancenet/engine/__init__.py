@@ -5,6 +5,7 @@ from .cpu_distributed import CPUDistributedDataParallel
 from .curves_hook import CurvesHook
 from .freeze_hook import FreezeHook
 from .load_report_hook import LoadReport, LoadReportHook, load_report
+from .mixed_precision import use_mixed_precision
 from .panel_hook import PanelHook
 from .plain_log_hook import PlainLogHook
 from .safe_checkpoint import load_weights_only, register_safe_loaders
@@ -26,4 +27,5 @@ __all__ = [
     'load_report',
     'load_weights_only',
     'register_safe_loaders',
+    'use_mixed_precision',
 ]
