@@ -67,6 +67,7 @@ docs/choosing
 docs/evaluation
 docs/ablations
 docs/error_budget
+docs/watching
 docs/report
 docs/results
 ```

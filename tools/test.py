@@ -62,6 +62,8 @@ def main() -> None:
         config.test_cfg.fp16 = prediction_type(get_device()) != torch.float32
     if args.show_dir:
         config.custom_hooks = [*config.get('custom_hooks', []), dict(type='PanelHook', folder=args.show_dir)]
+        backends = (config.get('visualizer') or {}).get('vis_backends')
+        config.visualizer = dict(type='InstanceLocalVisualizer', vis_backends=backends)
     if args.tta:
         if 'tta_pipeline' not in config or 'tta_model' not in config:
             raise SystemExit(f'--tta needs tta_pipeline and tta_model in {args.config}; see configs/_base_/datasets')

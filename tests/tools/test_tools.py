@@ -67,8 +67,8 @@ def test_testing_gives_the_table_images_and_predictions(digits):
     assert 'loaded' in output and 'tensors of the model' in output
     images = sorted((folder / 'images').glob('*.png'))
     assert [path.stem for path in images] == [f'{i:05d}' for i in range(1, 13)]
-    # Five images of 256 x 256 with a header, and four gaps.
-    assert cv2.imread(str(images[0])).shape == (256 + 24, 5 * 256 + 4 * 4, 3)
+    # Six images of 256 x 256 with a header, and five gaps.
+    assert cv2.imread(str(images[0])).shape == (256 + 24, 6 * 256 + 5 * 4, 3)
     predictions = pickle.loads((folder / 'out.pkl').read_bytes())
     assert len(predictions) == 12
     assert [prediction['img_id'] for prediction in predictions] == list(range(1, 13))

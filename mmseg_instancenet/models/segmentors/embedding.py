@@ -1,5 +1,6 @@
 """The segmentor for instance segmentation: network, grouping, scored instances."""
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from numbers import Integral, Real
@@ -31,6 +32,9 @@ from ..postprocess import NetworkPass, View, average_classes, predict_instances
 from ..scorers import SeedScorer
 from .class_numbering import ClassNumbering
 from .one_head_or_cascade import OneHeadOrCascade
+
+_DRAWN_CELLS = 10_000
+"""Greatest number of cells of a map on which iterations of mean shift are drawn."""
 
 
 @MODELS.register_module()
@@ -278,6 +282,36 @@ class EmbeddingSegmentor(OneHeadOrCascade):
         )
         data_sample.set_field(embeddings, 'pred_embeddings', dtype=PixelData)
         return data_sample
+
+    @torch.no_grad()
+    def add_embedding_iterations(self, data_sample: DetDataSample) -> None:
+        """Adds ``embedding_iterations`` to a result, for drawings: its embeddings after each iteration of mean shift.
+
+        These are the iterations through which ``RecurrentLoss`` trains, on the things of the predicted class map. Time grows with
+        the square of the cells: of a map of more than 10,000 cells every k-th row and column is taken. Models without such a loss
+        get nothing.
+
+        The field has T + 1 maps of D values in ``data``, ((T + 1) D, h', w'), the first one before the iterations, with
+        ``embedding_dims`` D and the ``image_box`` of ``pred_embeddings``.
+
+        Args:
+            data_sample: result of :meth:`predict`; changed in place.
+        """
+        loss = self.branch.loss_embedding
+        if not isinstance(loss, RecurrentLoss):
+            return
+        embeddings = data_sample.pred_embeddings
+        top, left, bottom, right = embeddings.image_box
+        class_RS = self.class_numbering.things(data_sample.pred_sem_seg.data[0])[top:bottom, left:right]
+        class_hw = nn.functional.interpolate(
+            class_RS[None, None].float(), embeddings.data.shape[1:], mode='nearest-exact'
+        )[0, 0].to(class_RS)
+        step = math.ceil(math.sqrt(class_hw.numel() / _DRAWN_CELLS))
+        cells = slice(step // 2, None, step)
+        x_Dhw = embeddings.data[:, cells, cells]
+        data = loss.iterations(x_Dhw, class_hw[cells, cells]).flatten(0, 1)
+        metainfo = {'embedding_dims': len(x_Dhw), 'image_box': embeddings.image_box}
+        data_sample.set_field(PixelData(metainfo=metainfo, data=data), 'embedding_iterations', dtype=PixelData)
 
     def find_instances(
         self, views: Sequence[View], class_HW: Tensor, probability_HW: Tensor

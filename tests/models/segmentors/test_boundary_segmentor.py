@@ -16,7 +16,7 @@ from torch import nn
 
 from mmseg_instancenet.engine import load_weights_only, register_safe_loaders
 from mmseg_instancenet.models.postprocess.non_maxima import suppress_non_maxima
-from mmseg_instancenet.visualization.panel_hook import draw_panel
+from mmseg_instancenet.visualization import draw_panel
 
 HEAD = {
     'type': 'BoundaryHead',
@@ -265,7 +265,7 @@ def test_images(small_bsds, tmp_path):
     data_sample.set_field(PixelData(data=torch.from_numpy(truth)), 'gt_boundaries', dtype=PixelData)
     with torch.no_grad():
         build().eval().predict(torch.randn(1, 3, *size), [data_sample])
-    image = draw_panel(data_sample, [])
+    image = draw_panel(mmcv.imread(path)[..., ::-1], data_sample)
     columns = 7  # input, four stages, boundaries, truth
     width = (image.shape[1] - 4 * (columns - 1)) / columns
     assert width == round(size[1] * 256 / size[0])
