@@ -15,6 +15,7 @@ from mmengine.structures import PixelData
 from torch import Tensor, nn
 
 from ..apis import init_model
+from ..apis.analysis_run import images_of
 from ..models import BoundarySegmentor, EmbeddingSegmentor, SeedGrouping
 from ..structures import map_size, resize_labels, unit_vectors
 from .flops import FlopCount, count_flops
@@ -56,13 +57,13 @@ class ModelCosts(NamedTuple):
     train_bytes: int | None
 
 
-def test_size(config: Config) -> Size:
+def tested_size(config: Config) -> Size:
     """(height, width) of the largest input that the resize of a config's test pipeline makes.
 
     Raises:
         ValueError: if images keep their size there.
     """
-    for step in config.test_dataloader.dataset.pipeline:
+    for step in images_of(config.test_dataloader.dataset)['pipeline']:
         if 'length' in step:  # ResizeLongerSide
             return step['length'], step['length']
         if step['type'].split('.')[-1] == 'Resize' and 'scale' in step:

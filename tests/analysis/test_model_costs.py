@@ -73,10 +73,10 @@ def test_drawn_objects_are_found_where_they_are():
 )
 def test_size_of_a_test_pipeline(pipeline, size):
     config = Config(dict(test_dataloader=dict(dataset=dict(pipeline=pipeline))))
-    assert model_costs.test_size(config) == size
+    assert model_costs.tested_size(config) == size
 
 
 def test_images_that_keep_their_size():
     config = Config(dict(test_dataloader=dict(dataset=dict(pipeline=[dict(type='LoadImageFromFile')]))))
     with pytest.raises(ValueError, match=r'expected a test pipeline with ResizeLongerSide .* \(--shape HEIGHT WIDTH\)'):
-        model_costs.test_size(config)
+        model_costs.tested_size(config)

@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from programs import run_program
 
 TOOL = 'tools/analysis/model_costs.py'
@@ -21,6 +22,12 @@ def test_table_and_json(tmp_path):
     assert table['nuclei'][:3] == ['64 x 64', '1.82', f'{gflops:.3g}']
 
 
-def test_a_config_without_a_size():
-    output = run_program(TOOL, 'configs/instancenet_digits.py', succeeds=False)
-    assert 'configs/instancenet_digits.py: expected a test pipeline with ResizeLongerSide or Resize' in output
+@pytest.mark.parametrize(
+    'model, message',
+    [
+        ('configs/instancenet_digits.py', 'expected a test pipeline with ResizeLongerSide or Resize'),
+        ('nucleus', 'expected the name of a shipped model (nuclei), a config file or the folder of a training'),
+    ],
+)
+def test_errors(model, message):
+    assert f'{model}: {message}' in run_program(TOOL, model, '--device', 'cpu', succeeds=False)

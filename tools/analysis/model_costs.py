@@ -23,7 +23,7 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 
-from mmseg_instancenet.analysis.model_costs import ModelCosts, load_model, measure_costs, test_size
+from mmseg_instancenet.analysis.model_costs import ModelCosts, load_model, measure_costs, tested_size
 from mmseg_instancenet.apis.model_files import config_and_checkpoint
 
 _COLUMNS = (
@@ -57,10 +57,10 @@ def main() -> int:
     print(f'memory above the weights; in training of {args.train_images} images')
     print(f'| {" | ".join(_COLUMNS)} |\n{"|---" * len(_COLUMNS)}|', flush=True)
     for name in args.models:
-        config = Config.fromfile(config_and_checkpoint(name)[0])
         try:
-            size = tuple(args.shape) if args.shape else test_size(config)
-        except ValueError as error:
+            config = Config.fromfile(config_and_checkpoint(name)[0])
+            size = tuple(args.shape) if args.shape else tested_size(config)
+        except (ValueError, FileNotFoundError) as error:
             raise SystemExit(f'{name}: {error}') from error
         model = load_model(name if not Path(name).is_file() else config, args.device)
         costs = measure_costs(model, size, args.train_images, args.repeats)
@@ -80,11 +80,12 @@ def main() -> int:
 
 
 def _row(name: str, size: tuple[int, int], costs: ModelCosts) -> str:
+    gflops = costs.flop_count.flops / 1e9
     values = [
         name,
         f'{size[0]} x {size[1]}',
         f'{costs.parameters / 1e6:.2f}',
-        f'{costs.flop_count.flops / 1e9:.3g}',
+        f'{gflops:.3g}' if gflops < 1000 else f'{gflops:.0f}',
         f'{100 * sum(costs.flop_count.values_not_counted.values()) / costs.flop_count.flops:.1f}',
         *(f'{time.clock * 1e3:.0f} ({time.processor * 1e3:.0f})' for time in (costs.network, costs.predict)),
         '' if costs.num_instances is None else str(costs.num_instances),
