@@ -6,6 +6,7 @@
     python tools/test.py CONFIG CHECKPOINT --cfg-options model.test_cfg.classes=ground_truth
     python tools/test.py CONFIG CHECKPOINT --cfg-options model.grouper.mode=fixed model.grouper.threshold=1.0
     python tools/test.py CONFIG CHECKPOINT --tta                     # the flips of the config's tta_pipeline
+    python tools/test.py CONFIG CHECKPOINT --amp                     # the network in mixed precision
     python tools/test.py CONFIG CHECKPOINT --out predictions.pkl
     python tools/test.py CONFIG CHECKPOINT --report work_dirs/report.html
     bash tools/dist_test.sh CONFIG CHECKPOINT 8
@@ -39,6 +40,9 @@ def parse_args() -> argparse.Namespace:
         '--report',
         help='HTML file, or folder for report.html: AP by class and size, score cut, counts, calibration, images and errors',
     )
+    parser.add_argument(
+        '--amp', action='store_true', help='network in mixed precision: float16 on a GPU, bfloat16 on a CPU'
+    )
     parser.add_argument('--tta', action='store_true', help='test-time augmentation by the tta_pipeline of the config')
     add_common_arguments(parser)
     return parser.parse_args()
@@ -50,6 +54,8 @@ def main() -> None:
     config.load_from = args.checkpoint
     if args.out and not args.out.endswith(('.pkl', '.pickle')):
         raise SystemExit(f'--out: expected a file that ends in .pkl or .pickle, got {args.out}')
+    if args.amp:
+        config.test_cfg.fp16 = True  # MMEngine's name; its autocast takes bfloat16 on a CPU
     if args.show_dir:
         config.custom_hooks = [*config.get('custom_hooks', []), dict(type='PanelHook', folder=args.show_dir)]
     if args.tta:
@@ -72,6 +78,8 @@ def report_of(args: argparse.Namespace) -> HTMLReport:
     facts = {'config': args.config, 'checkpoint': args.checkpoint}
     if args.cfg_options:
         facts['settings'] = ', '.join(f'{key}={value}' for key, value in args.cfg_options.items())
+    if args.amp:
+        facts['precision'] = 'mixed'
     if args.tta:
         facts['flips and scales'] = 'those of the tta_pipeline'
     facts['mmseg_instancenet'] = __version__

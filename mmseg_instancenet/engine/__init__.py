@@ -4,6 +4,7 @@ from .class_count_hook import ClassCountHook
 from .cpu_distributed import CPUDistributedDataParallel
 from .freeze_hook import FreezeHook
 from .load_report_hook import LoadReport, LoadReportHook, load_report
+from .mixed_precision import use_mixed_precision
 from .plain_log_hook import PlainLogHook
 from .safe_checkpoint import load_weights_only, register_safe_loaders
 from .settings_hook import SettingsHook, check_settings
@@ -22,4 +23,5 @@ __all__ = [
     'load_report',
     'load_weights_only',
     'register_safe_loaders',
+    'use_mixed_precision',
 ]

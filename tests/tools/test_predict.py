@@ -150,6 +150,16 @@ def test_a_second_start_with_other_settings(model, images, tmp_path, predict):
     assert not cv2.imread(str(tmp_path / 'out/labels/1.png'), cv2.IMREAD_UNCHANGED).any()
 
 
+def test_mixed_precision(model, images, tmp_path, predict):
+    command = (model, images / '1.png', '--out', tmp_path / 'out', '--device', 'cpu')
+    assert predict(*command, '--amp')[0] == 0
+    scores = pandas.read_csv(tmp_path / 'out/objects.csv').score.tolist()
+    result = InstanceInferencer(model, device='cpu', amp=True)(images / '1.png')
+    np.testing.assert_allclose(scores, result.scores, atol=1e-4)
+    status, output = predict(*command)
+    assert status == 1 and 'amp False instead of True' in output
+
+
 def test_many_images_get_a_bar(model, tmp_path, predict):
     for number in range(21):
         cv2.imwrite(str(tmp_path / f'{number}.png'), np.full((16, 16, 3), number, np.uint8))

@@ -188,7 +188,7 @@ class EmbeddingSegmentor(OneHeadOrCascade):
 
     def views(self, inputs: Tensor, data_samples: Sequence[DetDataSample]) -> list[View]:
         """Runs the network: for each image of the batch, the forward passes (one, or one for each window) that cover
-        it."""
+        it, in float32, also under autocast."""
         metas = [sample.metainfo for sample in data_samples]
         views: list[list[NetworkPass]] = [[] for _ in metas]
         for origin, window in self._windows(inputs):
@@ -198,7 +198,7 @@ class EmbeddingSegmentor(OneHeadOrCascade):
                 placement = MapPlacement.from_meta(meta, size, origin)
                 if any(start >= length for start, length in zip(origin, placement.resized_size, strict=True)):
                     continue  # the window lies in the padding
-                view.append(NetworkPass(scores_Chw, embeddings_Dhw, placement, self.score_kind))
+                view.append(NetworkPass(scores_Chw.float(), embeddings_Dhw.float(), placement, self.score_kind))
         return list(views)
 
     def scores_and_embeddings(
@@ -254,7 +254,12 @@ class EmbeddingSegmentor(OneHeadOrCascade):
         return _true_classes(data_sample, image_size)
 
     def assemble(self, data_sample: DetDataSample, views: Sequence[View]) -> DetDataSample:
-        """Computes class map, groups and instances of one image from one or several views of it (flips, scales)."""
+        """Computes class map, groups and instances of one image from one or several views of it (flips, scales), in
+        float32, also under autocast."""
+        with torch.autocast(views[0][0].scores_Chw.device.type, enabled=False):
+            return self._assemble(data_sample, views)
+
+    def _assemble(self, data_sample: DetDataSample, views: Sequence[View]) -> DetDataSample:
         class_HW, probability_HW = self.classify(data_sample, views, self.test_cfg.get('classes', 'predicted'))
         instances, instance_map_HW = self.find_instances(views, class_HW, probability_HW)
         background = {'background': self.background}
