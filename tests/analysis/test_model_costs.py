@@ -28,7 +28,7 @@ def test_costs_of_a_small_model(name):
     # Gradients and two moments of each weight; and the activations of a forward pass with gradients are more than without.
     assert costs.train_bytes > 3 * 4 * weights
     assert costs.train_bytes - 3 * 4 * weights > costs.predict_bytes > 3 * 64 * 64 * 4
-    assert costs.predict.clock > costs.network.clock > 0 and costs.predict.processor > 0
+    assert min(*costs.network, *costs.predict) > 0
     assert not model.training
 
 
