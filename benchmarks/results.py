@@ -10,7 +10,7 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
-from .measure import MemoryKind
+from mmseg_instancenet.analysis.measure import MemoryKind
 
 OURS = 'ours'
 """The method that all others are compared with."""

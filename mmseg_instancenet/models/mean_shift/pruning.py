@@ -20,6 +20,7 @@ Shapes besides those of ``structures``: K clusters, Q members, R keys, S outlier
 import math
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -176,7 +177,8 @@ def _hash(x_PD: Tensor) -> Tensor:
     It hashes the embedding's values and how many equal embeddings come before it; which of several equal ones gets which number
     makes no difference.
     """
-    bits_PD = x_PD.float().contiguous().view(torch.int32).long()
+    # numpy's view: torch.jit, by which MMEngine counts operations, cannot trace torch's.
+    bits_PD = torch.from_numpy(x_PD.detach().float().contiguous().numpy().view(np.int32)).long()
     factor_D = torch.randint(2**62, (x_PD.shape[1],), generator=torch.Generator().manual_seed(0)) * 2 + 1
     hash_P, order_P = _mix((bits_PD * factor_D).sum(1)).sort()  # products overflow and wrap around
     _, run_P, length_R = torch.unique_consecutive(hash_P, return_inverse=True, return_counts=True)

@@ -177,11 +177,14 @@ class EmbeddingSegmentor(OneHeadOrCascade):
         losses.update(add_prefix(self.branch.loss(features, data_samples), 'decode'))
         return losses
 
+    def _forward(self, inputs: Tensor, data_samples: list[DetDataSample] | None = None) -> tuple[Tensor, Tensor]:
+        """The whole network, mode 'tensor' of ``forward``: class scores and embeddings as :meth:`scores_and_embeddings`
+        returns them. mmseg's own runs the head alone, without a branch beside it; heads with queries need more inputs."""
+        return self.scores_and_embeddings(inputs, [sample.metainfo for sample in _samples(inputs, data_samples)])
+
     def predict(self, inputs: Tensor, data_samples: list[DetDataSample] | None = None) -> list[DetDataSample]:
         self._check_metrics()
-        if data_samples is None:
-            size = map_size(inputs)
-            data_samples = [DetDataSample(metainfo={'ori_shape': size, 'img_shape': size}) for _ in inputs]
+        data_samples = _samples(inputs, data_samples)
         return [
             self.assemble(sample, [view])
             for sample, view in zip(data_samples, self.views(inputs, data_samples), strict=True)
@@ -327,6 +330,14 @@ class EmbeddingSegmentor(OneHeadOrCascade):
             self.instance_scorer,
             self.test_cfg.get('score_thr', 0.0),
         )
+
+
+def _samples(inputs: Tensor, data_samples: list[DetDataSample] | None) -> list[DetDataSample]:
+    """The data samples, or those of images that were neither resized nor padded."""
+    if data_samples is not None:
+        return data_samples
+    size = tuple(map(int, map_size(inputs)))  # no tensors, as sizes are while torch.jit traces
+    return [DetDataSample(metainfo={'ori_shape': size, 'img_shape': size}) for _ in inputs]
 
 
 def _with_instance_maps(preprocessor: dict | nn.Module | None) -> dict | nn.Module | None:

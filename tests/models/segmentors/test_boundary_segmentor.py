@@ -91,7 +91,15 @@ def test_smoke():
     assert result.pred_embeddings.embedding_dims == 3
     lengths = result.pred_embeddings.data.unflatten(0, (4, 3)).norm(dim=1)
     torch.testing.assert_close(lengths, torch.ones_like(lengths))
-    assert model(torch.randn(1, 3, 32, 48)).shape == (1, 12, 8, 12)
+
+
+def test_mode_tensor_is_the_whole_network():
+    """The logit of the boundary that is predicted, at the size of the input."""
+    model, image = known_network(non_maximum_suppression=False), torch.randn(2, 3, 12, 16)
+    logit_N1HW = model(image, mode='tensor')
+    assert logit_N1HW.shape == (2, 1, 12, 16)
+    for logit_1HW, result in zip(logit_N1HW, model.predict(image), strict=True):
+        torch.testing.assert_close(logit_1HW.sigmoid(), result.pred_boundary.data)
 
 
 def test_errors():
