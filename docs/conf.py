@@ -68,6 +68,7 @@ docs/evaluation
 docs/ablations
 docs/error_budget
 docs/report
+docs/performance
 docs/results
 ```
 
