@@ -69,6 +69,7 @@ docs/ablations
 docs/error_budget
 docs/watching
 docs/report
+docs/performance
 docs/results
 configs/README
 ```
