@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ...structures import EmbeddingMargins, check_finite, check_tensors
 from ..mean_shift.cores import along_random_direction, merge_cores
-from ..mean_shift.iteration import Kernel, KernelSettings, mean_shift, prepare, shift
+from ..mean_shift.iteration import NO_MASS, Kernel, KernelSettings, mean_shift, prepare, shift
 from ..mean_shift.modes import merge_cells, merge_modes, number_groups
 from .base import Grouper
 
@@ -25,6 +25,9 @@ _FAR_REACH = 0.01
 
 _LARGE = 4096
 """From this number of embeddings on, dense clusters are merged before the first iteration."""
+
+_FEW = 128
+"""Up to this number, merging embeddings takes longer than their iterations."""
 
 _BATCH = 4096
 _HEAVY = 1024
@@ -103,8 +106,9 @@ def group_by_mean_shift(
             next_merging = loop + max(1, loop // 2)  # after iterations 1, 2, 3, 4, 6, 9, 13 and 19
             if float((x_MD - before_MD).norm(dim=1).max()) <= tolerance * settings.bandwidth:
                 break
-            x_MD, mass_M, cell_M = merge_cells(x_MD, mass_M, cell)
-            merged_P = cell_M[merged_P]
+            if len(x_MD) > _FEW:
+                x_MD, mass_M, cell_M = merge_cells(x_MD, mass_M, cell)
+                merged_P = cell_M[merged_P]
         return number_groups(merge_modes(x_MD, settings.bandwidth)[merged_P])
 
 
@@ -122,7 +126,7 @@ def _iteration(x_MD: Tensor, mass_M: Tensor, settings: KernelSettings) -> Tensor
     place_M = along_random_direction(x_MD).index_fill_(0, heavy_R, torch.inf)
     light_L = place_M.argsort()[:count]
     light_BL = F.pad(light_L, (0, -count % batches), value=-1).view(-1, batches).T
-    log_mass_BL = torch.where(light_BL < 0, -torch.inf, log_mass_M[light_BL] + math.log(batches))
+    log_mass_BL = torch.where(light_BL < 0, NO_MASS, log_mass_M[light_BL] + math.log(batches))
     key_BQD = torch.cat([x_MD[light_BL], x_MD[heavy_R].expand(batches, -1, -1)], dim=1)
     log_mass_BQ = torch.cat([log_mass_BL, log_mass_M[heavy_R].expand(batches, -1)], dim=1)
     shifted_BLD = shift(x_MD[light_BL], key_BQD, log_mass_BQ, settings)

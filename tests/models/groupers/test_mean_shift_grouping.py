@@ -233,6 +233,7 @@ def test_shortcuts_for_many_embeddings_change_no_group(monkeypatch, dims, kernel
         return _iteration(x_PD, *arguments)
 
     monkeypatch.setattr(MODULE + '_LARGE', 300)
+    monkeypatch.setattr(MODULE + '_FEW', 8)
     monkeypatch.setattr(MODULE + '_iteration', watching)
     fast = group_by_mean_shift(x, 100, kernel=kernel, tolerance=0)
     assert shifted[0] < 400 and shifted[-1] < 50  # most have been merged, before the first iteration and later
