@@ -8,7 +8,7 @@ The folders, from below; ``tests/test_imports.py`` holds which may import which:
 
     structures/      label maps, masks, embeddings, where a map lies on its image
     models/
-      mean_shift/    iterations of mean shift, pruning, groups from where they end
+      mean_shift/    iterations of mean shift, merging of clusters, groups from where they end
       losses/        on embeddings and on classes
       groupers/      from embeddings to groups: the function and its class in one file
       scorers/       scores of groups and of instances

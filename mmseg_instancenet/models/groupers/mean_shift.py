@@ -1,6 +1,7 @@
 """Grouping by blurring mean shift, in training and in testing (Kong & Fowlkes 2018).
 
-Shapes besides those of ``structures``: M embeddings that are left after merging, Q members and R keys of a neighbourhood.
+Shapes besides those of ``structures``: M embeddings that are left after merging, R heavy ones among them, B batches of
+L others, Q keys of a batch.
 """
 
 import math
@@ -9,25 +10,28 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from mmseg.registry import MODELS
 from torch import Tensor
 
-from ...structures import MIN_LENGTH, EmbeddingMargins, check_finite, check_tensors
-from ..mean_shift.iteration import Kernel, KernelSettings, mean_shift, prepare, shift
+from ...structures import EmbeddingMargins, check_finite, check_tensors
+from ..mean_shift.cores import along_random_direction, merge_cores
+from ..mean_shift.iteration import NO_MASS, Kernel, KernelSettings, mean_shift, prepare, shift
 from ..mean_shift.modes import merge_cells, merge_modes, number_groups
-from ..mean_shift.pruning import Neighbourhood, neighbourhoods, reach_of
 from .base import Grouper
 
 _FAR_REACH = 0.01
 """Groups merge within the iterations on an image if another group attracts a pixel more than 1 % as strongly as its own."""
 
 _LARGE = 4096
-"""From this number of embeddings on, pruning and merging save time on a CPU. It was never measured
-on a GPU, where pruning is not used."""
+"""From this number of embeddings on, dense clusters are merged before the first iteration."""
 
-_MAX_KEYS = 1024
-"""Number of keys that represent a cluster in a kernel mean: the mean of a cluster one bandwidth wide is then off by a thirtieth
-of a bandwidth."""
+_FEW = 128
+"""Up to this number, merging embeddings takes longer than their iterations."""
+
+_BATCH = 4096
+_HEAVY = 1024
+"""Of more than three batches of embeddings, the heaviest attract all others, and each of these only those of its batch."""
 
 
 @torch.no_grad()
@@ -47,19 +51,26 @@ def group_by_mean_shift(
     end. Then embeddings closer together than the bandwidth :math:`1 / \sqrt\delta` are one group (:func:`merge_modes`).
     Every pixel is assigned; there is no limit to the number of groups; the order of the pixels does not matter.
 
-    Below 4096 embeddings every iteration is computed as defined. From there on two shortcuts are taken whose effect is far
-    smaller than a bandwidth. Embeddings that an iteration has brought into one cell of a grid, an eighth of a bandwidth
-    wide, go on as one with the mass of all (:func:`merge_cells`). And on a CPU, pairs with a negligible kernel value are
-    skipped, and 1024 keys represent a larger cluster (:func:`~.pruning.neighbourhoods`).
+    Three shortcuts save time:
 
-    Time: P^2 D operations in the first iteration at most, P D times a few thousand where the embeddings lie in clusters; later
-    iterations process only embeddings that are not merged yet. Peak memory above the input: linear in P x D.
+    - From 4096 embeddings on, dense clusters that lie apart are merged before the first iteration (:func:`merge_cores`).
+    - Embeddings that an iteration has brought into one cell of a grid, an eighth of a bandwidth wide, go on as one with the mass
+      of all (:func:`merge_cells`). The number of such steps, and of tests of the tolerance, grows with the logarithm of the
+      iterations: on a GPU each of them waits for the device.
+    - Of more than 12,288 embeddings that are left then, the 1024 heaviest attract all others, and each of these only those of
+      its batch of 4096, with the mass of all batches.
+
+    Up to 12,288 embeddings that are left, every iteration is the exact one of weighted embeddings: as if each merged embedding
+    were there as often as its mass says. :func:`merge_cores` and :func:`merge_cells` bound the error of merging.
+
+    Time: M^2 D operations an iteration for M embeddings that are left, at most 5120 M D; and P K D for K cores. Peak memory above
+    the input: linear in P x D.
 
     Args:
         x_PD: (P, D) embeddings, P >= 1.
         concentration, kernel, step_size: of :func:`mean_shift`.
         max_loops: largest number of iterations, at least 1; the paper runs 10 to 16 on images.
-        tolerance: in bandwidths.
+        tolerance: in bandwidths; tested after iterations 1, 2, 3, 4, 6, 9, 13 and 19.
 
     Returns:
         (P,) int64: group of each pixel, numbered 1, 2, .. in order of the first member.
@@ -82,37 +93,45 @@ def group_by_mean_shift(
     check_finite(x_PD.float().norm(dim=1))  # a length that overflows leaves no direction
     # A cell's diagonal is at most one bandwidth in any number of dimensions: merge_modes would join its embeddings.
     cell = settings.bandwidth / max(8, x_PD.shape[1] ** 0.5)
-    x_MD, mass_M = prepare(x_PD, kernel), None
-    merged_P = torch.arange(len(x_PD), device=x_PD.device)  # which of the M each embedding has become
-    for _ in range(max_loops):
-        before_MD, x_MD = x_MD, _iteration(x_MD, None if mass_M is None else mass_M.log(), settings)
-        if float((x_MD - before_MD).norm(dim=1).max()) <= tolerance * settings.bandwidth:
-            break
-        if len(x_PD) >= _LARGE:
-            x_MD, mass_M, cell_M = merge_cells(x_MD, mass_M, cell)
-            x_MD, merged_P = prepare(x_MD, kernel), cell_M[merged_P]
-    return number_groups(merge_modes(x_MD, settings.bandwidth)[merged_P])
+    with torch.autocast(x_PD.device.type, enabled=False):
+        x_MD = prepare(x_PD, kernel)
+        mass_M, merged_P = x_MD.new_ones(len(x_MD)), torch.arange(len(x_MD), device=x_MD.device)
+        if len(x_MD) >= _LARGE:
+            x_MD, mass_M, merged_P = merge_cores(x_MD, settings)
+        next_merging = 1
+        for loop in range(1, max_loops + 1):
+            before_MD, x_MD = x_MD, _iteration(x_MD, mass_M, settings)
+            if loop < next_merging:
+                continue
+            next_merging = loop + max(1, loop // 2)  # after iterations 1, 2, 3, 4, 6, 9, 13 and 19
+            if float((x_MD - before_MD).norm(dim=1).max()) <= tolerance * settings.bandwidth:
+                break
+            if len(x_MD) > _FEW:
+                x_MD, mass_M, cell_M = merge_cells(x_MD, mass_M, cell)
+                merged_P = cell_M[merged_P]
+        return number_groups(merge_modes(x_MD, settings.bandwidth)[merged_P])
 
 
-def _iteration(x_MD: Tensor, log_mass_M: Tensor | None, settings: KernelSettings) -> Tensor:
-    """One iteration, (M, D): over all pairs, or over the keys of each neighbourhood if pruning saves time."""
-    parts = _neighbourhoods(x_MD, log_mass_M, settings) if x_MD.device.type == 'cpu' and len(x_MD) >= _LARGE else []
-    if not parts:
-        return shift(x_MD[None], x_MD[None], None if log_mass_M is None else log_mass_M[None], settings)[0]
+def _iteration(x_MD: Tensor, mass_M: Tensor, settings: KernelSettings) -> Tensor:
+    """One iteration of mean shift, (M, D): over all pairs, or in batches of keys where there are very many."""
+    log_mass_M = mass_M.log()
+    count = len(x_MD) - _HEAVY
+    batches = 1 if len(x_MD) <= 3 * _BATCH else -(-count // _BATCH)
+    if batches == 1:
+        return shift(x_MD[None], x_MD[None], log_mass_M[None], settings)[0]
     shifted_MD = torch.empty_like(x_MD)
-    for member_Q, key_R, log_mass_R in parts:
-        shifted_MD[member_Q] = shift(x_MD[None, member_Q], x_MD[None, key_R], log_mass_R[None], settings)[0]
+    heavy_R = mass_M.topk(_HEAVY).indices
+    shifted_MD[heavy_R] = shift(x_MD[None, heavy_R], x_MD[None], log_mass_M[None], settings)[0]
+    # The others are dealt out in turn, in their order along a random direction: each batch gets its share of every cluster.
+    place_M = along_random_direction(x_MD).index_fill_(0, heavy_R, torch.inf)
+    light_L = place_M.argsort()[:count]
+    light_BL = F.pad(light_L, (0, -count % batches), value=-1).view(-1, batches).T
+    log_mass_BL = torch.where(light_BL < 0, NO_MASS, log_mass_M[light_BL] + math.log(batches))
+    key_BQD = torch.cat([x_MD[light_BL], x_MD[heavy_R].expand(batches, -1, -1)], dim=1)
+    log_mass_BQ = torch.cat([log_mass_BL, log_mass_M[heavy_R].expand(batches, -1)], dim=1)
+    shifted_BLD = shift(x_MD[light_BL], key_BQD, log_mass_BQ, settings)
+    shifted_MD[light_L] = shifted_BLD.transpose(0, 1).flatten(0, 1)[:count]
     return shifted_MD
-
-
-def _neighbourhoods(x_MD: Tensor, log_mass_M: Tensor | None, settings: KernelSettings) -> list[Neighbourhood]:
-    if log_mass_M is None:
-        log_mass_M = x_MD.new_zeros(len(x_MD))
-    # Pruning compares distances. On unit vectors both kernels depend only on these, but for the cosine kernel a vector without
-    # direction is equally near to all others.
-    is_outlier_M = x_MD.norm(dim=1) <= MIN_LENGTH if settings.kernel == 'cosine' else None
-    reach = reach_of(log_mass_M, settings.bandwidth)
-    return neighbourhoods(x_MD, log_mass_M, settings.bandwidth, reach, _MAX_KEYS, is_outlier_M)
 
 
 def _check_loops(max_loops: int, tolerance: float) -> None:

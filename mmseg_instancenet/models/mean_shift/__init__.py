@@ -1,4 +1,4 @@
-"""Mean shift, shared by RecurrentLoss and MeanShiftGrouping: iterations, pruning of pairs, merging of modes."""
+"""Mean shift, shared by RecurrentLoss and MeanShiftGrouping: iterations, merging of dense clusters, merging of modes."""
 
 from .iteration import mean_shift
 from .modes import merge_modes

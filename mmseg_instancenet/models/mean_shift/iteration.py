@@ -14,8 +14,8 @@ from ...structures import unit_vectors
 
 Kernel = Literal['cosine', 'norm']
 
-_NO_MASS = -1e30
-"""Logarithm of a mass of 0: finite, so that 0 times it is 0 in the backward pass."""
+NO_MASS = -1e30
+"""Logarithm of a mass of 0: finite, so that 0 times it is 0, in the backward pass and in kernels that split a product."""
 
 
 class KernelSettings(NamedTuple):
@@ -97,7 +97,7 @@ def mean_shift(
     if mass_NP is not None:
         # If no pixel of an image has mass, all of them get it: attention on a GPU has no gradient if every logit is out of range.
         counts_NP = (mass_NP > 0) | ~(mass_NP > 0).any(1, keepdim=True)
-        log_mass_NP = torch.where(counts_NP, mass_NP.to(x_NPD).clamp(min=torch.finfo(x_NPD.dtype).tiny).log(), _NO_MASS)
+        log_mass_NP = torch.where(counts_NP, mass_NP.to(x_NPD).clamp(min=torch.finfo(x_NPD.dtype).tiny).log(), NO_MASS)
     while True:
         yield x_NPD
         x_NPD = shift(x_NPD, x_NPD, log_mass_NP, settings)
@@ -141,14 +141,14 @@ def kernel_mean(
         query_NQD, key_NPD = query_NQD - origin_N1D, key_NPD - origin_N1D
         half_square_NP = key_NPD.square().sum(2) / 2
         bias_NP = -half_square_NP if bias_NP is None else bias_NP - half_square_NP
-    if bias_NP is not None:
-        # The term of the logits that does not depend on the query: one more coordinate, which is 1 in every query.
-        query_NQD = F.pad(query_NQD, (0, 1), value=1.0)
-        key_NPD = torch.cat([key_NPD, bias_NP[..., None]], dim=2)
     # The fused kernels require one width, a multiple of 4, and contiguous rows, unlike those of a transposed map; otherwise
     # PyTorch falls back to a kernel that stores the matrix.
-    width = -(-key_NPD.shape[2] // 4) * 4
+    width = -(-(dims + (bias_NP is not None)) // 4) * 4
     query_N1QW, key_N1PW = _filled(query_NQD, width), _filled(key_NPD, width)
+    if bias_NP is not None:
+        # The term of the logits that does not depend on the query: one more coordinate, which is 1 in every query.
+        query_N1QW[..., dims] = 1.0
+        key_N1PW[:, 0, :, dims] = bias_NP
     # If the values are the keys, only one copy of them is kept for the backward pass.
     value_N1PW = key_N1PW if value_NPD is key_NPD else _filled(value_NPD, width)
     mean_N1QW = F.scaled_dot_product_attention(query_N1QW, key_N1PW, value_N1PW, scale=concentration)

@@ -8,7 +8,7 @@ import torch
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import pdist, squareform
 
-from mmseg_instancenet.models.mean_shift.modes import merge_cells, merge_modes
+from mmseg_instancenet.models.mean_shift.modes import grid_cells, merge_cells, merge_modes
 
 
 def by_first_member(labels):
@@ -218,3 +218,29 @@ def test_one_embedding_and_equal_embeddings_in_a_cell():
     assert mean.tolist() == [[0, 0]] and mass.tolist() == [5] and cell_of_each.tolist() == [0] * 5
     mean, mass, _ = merge_cells(torch.tensor([[3.0, 4.0]]), torch.tensor([2.5]), 1e-30)
     assert mean.tolist() == [[3, 4]] and mass.tolist() == [2.5]
+
+
+@pytest.mark.parametrize('dims', [1, 3, 16])
+def test_the_bound_of_the_attraction_of_a_cell(dims):
+    """The kernel's sum over the members of each cell against that of their mean with their mass, in cells of a bandwidth."""
+    generator = torch.Generator().manual_seed(0)
+    x = (torch.rand(300, dims, generator=generator, dtype=torch.float64) - 0.5) * 1.03
+    mean, mass, cell_of_each = merge_cells(x, None, 1.0)
+    assert mass.max() > 10
+    point = torch.randn(100, dims, generator=generator, dtype=torch.float64) * 2
+    cell = int(mass.argmax())
+    distance = (point - mean[cell]).norm(dim=1)
+    exact = (-torch.cdist(point, x[cell_of_each == cell]).square() / 2).exp().sum(1)
+    ratio = exact / (mass[cell] * (-(distance**2) / 2).exp())
+    factor = ((2 * distance * dims**0.5 + dims) / 2).exp()
+    assert (ratio <= factor).all() and (1 / ratio <= factor).all()
+
+
+def test_cells_have_different_numbers():
+    """Also where the coordinates of cells are large or tiny, or differ by a permutation or a sign."""
+    grid = torch.cartesian_prod(*[torch.arange(-8, 9)] * 4).float()
+    for scale in (1, 1000, 2.0**20):
+        assert len(grid_cells(grid * scale, 1.0).unique()) == len(grid)
+        assert len(grid_cells((grid * scale).double(), 1.0).unique()) == len(grid)
+    assert torch.equal(grid_cells(grid + 0.3, 1.0), grid_cells(grid - 0.3, 1.0))
+    assert torch.equal(grid_cells(torch.tensor([[-0.2]]), 1.0), grid_cells(torch.tensor([[0.2]]), 1.0))
