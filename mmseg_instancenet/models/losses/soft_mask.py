@@ -133,8 +133,9 @@ def _terms_of_image(x_DP: Tensor, instance_P: Tensor, foreground_weight: float) 
 
     precision_K = bandwidth_precision(bandwidth_K)
     pixel_Q, instance_Q = _reached_pairs(x_DP[:-2].detach(), index_P, center_EK.detach(), precision_K.detach())
-    distance_Q = (x_DP[:-2, pixel_Q] - center_EK[:, instance_Q]).square().sum(0)
-    mask_Q = torch.exp(-distance_Q * precision_K[instance_Q])
+    difference_EQ = x_DP[:-2].index_select(1, pixel_Q) - center_EK.index_select(1, instance_Q)
+    distance_Q = difference_EQ.square().sum(0)
+    mask_Q = torch.exp(-distance_Q * precision_K.index_select(0, instance_Q))
     own_Q = index_P[pixel_Q] == instance_Q
     overlap = lovasz_hinges(mask_Q, own_Q, instance_Q, size_K).sum() / count
 
