@@ -71,7 +71,7 @@ def every_pair(monkeypatch):
 def check(embeddings, instance_map, class_map, device='cpu', **settings):
     expected = reference_terms(embeddings, instance_map, class_map, **settings)
     terms = soft_mask_terms(*(x.to(device) for x in (embeddings, instance_map, class_map)), **settings)
-    torch.testing.assert_close(torch.stack(list(terms)).cpu(), expected, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(torch.stack(list(terms)).cpu(), expected.cpu(), rtol=1e-10, atol=1e-10)
     return terms
 
 
