@@ -51,6 +51,7 @@ Get started <self>
 docs/your_images
 docs/annotations
 docs/predict
+docs/export
 docs/large_images
 docs/nuclei
 docs/people

@@ -28,6 +28,7 @@ ALLOWED = {
     'engine': ('structures', 'datasets', 'evaluation', 'visualization'),
     'shipped_models': (),
     'apis': ('structures', 'models', 'datasets', 'evaluation', 'visualization', 'outputs', 'engine'),
+    'export': ('structures', 'models', 'datasets', 'evaluation', 'apis'),
     'analysis': ('structures', 'models', 'datasets', 'evaluation', 'visualization', 'outputs', 'engine', 'apis'),
 }
 FILES = [

@@ -27,7 +27,7 @@ class ImageInput:
     def __init__(self, model: nn.Module, config: Config) -> None:
         init_default_scope('mmseg')
         self.load, *self.others = image_steps(images_of(config.test_dataloader.dataset)['pipeline'])
-        self.channels = _input_channels(model)
+        self.channels = input_channels(model)
 
     def __call__(self, image: str | Path | np.ndarray, entries: dict | None = None) -> dict:
         """Prepares an image: ``inputs``, a tensor (C, H, W), and ``data_samples``, the sample with the meta
@@ -98,7 +98,7 @@ class ImageInput:
         return array.astype(np.float32) if to_float32 else array
 
 
-def _input_channels(model: nn.Module) -> int | None:
+def input_channels(model: nn.Module) -> int | None:
     """The number of input channels of the network: the length of the preprocessor's mean, or the input of the
     backbone's first convolution."""
     mean = getattr(model.data_preprocessor, 'mean', None)

@@ -94,7 +94,7 @@ def sample_bilinear(map_Dhw: Tensor, row_H: Tensor, column_W: Tensor) -> Tensor:
         tensor([[[0.0000, 0.5000, 1.0000]]])
     """
     height, width = map_Dhw.shape[1:]
-    grid_HW2 = torch.empty(len(row_H), len(column_W), 2, dtype=map_Dhw.dtype, device=map_Dhw.device)
+    grid_HW2 = torch.empty(row_H.shape[0], column_W.shape[0], 2, dtype=map_Dhw.dtype, device=map_Dhw.device)
     grid_HW2[..., 0] = (column_W * (2 / width) - 1).to(map_Dhw.dtype)[None, :]
     grid_HW2[..., 1] = (row_H * (2 / height) - 1).to(map_Dhw.dtype)[:, None]
     return F.grid_sample(map_Dhw[None], grid_HW2[None], padding_mode='border', align_corners=False)[0]
@@ -142,14 +142,13 @@ def image_coordinates(
         >>> image_coordinates([{}], (2, 4), (1, 2), torch.device('cpu'))[0, 0]
         tensor([[-0.5000,  0.5000]])
     """
-    # While torch.jit traces, sizes are tensors, which numpy does not take.
-    (height, width), (rows, columns) = (tuple(map(int, size)) for size in (input_size, map_size))
-    y = (np.arange(rows) + 0.5) * height / rows + origin[0]
-    x = (np.arange(columns) + 0.5) * width / columns + origin[1]
-    point_3M = np.stack([*np.meshgrid(x, y), np.ones((rows, columns))]).reshape(3, -1)
-    coordinates_N2M = np.empty((len(metas), 2, rows * columns), np.float32)
-    for index, meta in enumerate(metas):
-        image_height, image_width = meta.get('ori_shape', (height, width))
+    (height, width), (rows, columns) = input_size, map_size
+    # torch's operations alone on these: in an export sizes are symbols, and while torch.jit traces they are tensors.
+    y_h1 = (torch.arange(rows, dtype=torch.float64)[:, None] + 0.5) * height / rows + origin[0]
+    x_w = (torch.arange(columns, dtype=torch.float64) + 0.5) * width / columns + origin[1]
+    coordinates_N2hw = []
+    for meta in metas:
+        image_height, image_width = meta.get('ori_shape', input_size)
         to_input = meta.get('homography_matrix')
         # mmdet's transforms record the matrix when they first change something. mmseg's record none: a crop of an enlarged image
         # may have the size of the original again, and only the factor shows it.
@@ -167,11 +166,13 @@ def image_coordinates(
                 'PackInstanceMaps, or set coordinates=False; got only '
                 f'{sorted(meta)}'
             )
-        position_3M = np.linalg.inv(np.asarray(to_input, np.float64)) @ point_3M
-        position_2M = position_3M[:2] / position_3M[2:]
-        coordinates_2M = position_2M * 2 / np.array([[image_width], [image_height]]) - 1
-        coordinates_N2M[index] = _nearest_turn(np.asarray(to_input)[:2, :2]) @ coordinates_2M
-    return torch.from_numpy(coordinates_N2M.reshape(len(metas), 2, rows, columns)).to(device)
+        to_input = np.asarray(to_input, np.float64)
+        x_hw, y_hw, z_hw = (of_x * x_w + of_y * y_h1 + of_1 for of_x, of_y, of_1 in np.linalg.inv(to_input).tolist())
+        x_hw, y_hw = x_hw / z_hw * (2 / image_width) - 1, y_hw / z_hw * (2 / image_height) - 1
+        coordinates_N2hw += [
+            (x_hw * of_x + y_hw * of_y).float() for of_x, of_y in _nearest_turn(to_input[:2, :2]).tolist()
+        ]
+    return torch.stack(coordinates_N2hw).view(-1, 2, rows, columns).to(device)
 
 
 def _nearest_turn(matrix_22: np.ndarray) -> np.ndarray:
