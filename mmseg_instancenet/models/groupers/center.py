@@ -92,17 +92,21 @@ def _directions(x_ND: Tensor) -> Tensor:
 
 
 def _draw(region_N: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Draws the pixels of each region in a random order, region after region: (N,). Walking through one random order and
-    skipping tagged pixels draws uniformly among the untagged ones."""
-    pixel_N = region_N.sort(stable=True).indices
+    """Draws the pixels of each region in a random order, the regions in turn: (N,). Walking through one random order and skipping
+    tagged pixels draws uniformly among the untagged ones."""
+    sorted_N, pixel_N = region_N.sort(stable=True)
+    counts = sorted_N.unique_consecutive(return_counts=True)[1].tolist()
     state = None if generator is None else generator.get_state()
-    order_N, start = torch.empty(len(region_N), dtype=torch.long), 0
-    for count in region_N.unique(return_counts=True)[1].tolist():
+    orders = []
+    for count in counts:
         if generator is not None and state is not None:
             generator.set_state(state)  # each region as if it were alone
-        order_N[start : start + count] = torch.randperm(count, generator=generator) + start
-        start += count
-    return pixel_N[order_N.to(pixel_N.device)]
+        orders.append(torch.randperm(count, generator=generator))
+    if len(counts) == 1:
+        return orders[0].to(region_N.device)
+    turn_N = torch.cat([torch.arange(count) for count in counts]).argsort(stable=True)
+    start_N = torch.tensor(counts).cumsum(0).sub_(torch.tensor(counts)).repeat_interleave(torch.tensor(counts))
+    return pixel_N[(torch.cat(orders) + start_N)[turn_N].to(region_N.device)]
 
 
 class _Balls(NamedTuple):

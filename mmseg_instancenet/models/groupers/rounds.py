@@ -75,50 +75,42 @@ class Cells:
     """
 
     def __init__(self, x_ND: Tensor, region_N: Tensor, width: Tensor | float) -> None:
-        low_D, high_D = x_ND.amin(0), x_ND.amax(0)
+        low_D, high_D = x_ND.T.contiguous().aminmax(dim=1)
         spread_E, self._axis_E = (high_D - low_D).topk(min(2, x_ND.shape[1]))
         self._low_E = low_D[self._axis_E]
         self._width_E = (spread_E / _MOST_CELLS).clamp(min=width).clamp(max=_WIDEST)
-        self._last_E = (spread_E / self._width_E).floor().long()
+        self._last_E = (spread_E / self._width_E).floor()
+        # Rows and columns of cells; of a single value a row for each cell.
+        self._rows, self._columns = (int(last) + 1 for last in [*self._last_E.tolist(), 0][:2])
         cell_NE = self._position(x_ND).floor().long()
-        self.code_M, self.pixel_M = torch.sort(self._code(region_N, cell_NE[:, 0], cell_NE[:, -1]))
+        code_N = self._code(region_N, cell_NE[:, 0]) + (cell_NE[:, 1] if len(self._axis_E) > 1 else 0)
+        self.code_M, self.pixel_M = torch.sort(code_N)
         self.x_MD = x_ND.index_select(0, self.pixel_M)
-        self.is_left_M = torch.ones_like(self.pixel_M, dtype=torch.bool)
-        self.left = len(self.pixel_M)
 
     def _position(self, x_ND: Tensor) -> Tensor:
         return (x_ND.index_select(1, self._axis_E) - self._low_E) / self._width_E
 
-    def _code(self, region: Tensor, row: Tensor, column: Tensor) -> Tensor:
-        """One number for a cell of a region; cells of one row follow each other."""
-        code = region * (self._last_E[0] + 1) + row
-        return code if len(self._last_E) == 1 else code * (self._last_E[1] + 1) + column
+    def _code(self, region: Tensor, row: Tensor) -> Tensor:
+        """Number of the first cell of a row of cells in a region; the others of the row follow it."""
+        return (region * self._rows + row) * self._columns
 
-    def leave_out(self, place_Q: Tensor) -> bool:
-        """Leaves pixels out from now on; whether the others have new places."""
-        self.is_left_M.index_fill_(0, place_Q, False)
-        self.left -= len(place_Q)
-        if self.left > len(self.pixel_M) // 2:
-            return False
-        index_M = self.is_left_M.nonzero().squeeze(1)
-        self.code_M, self.pixel_M, self.x_MD, self.is_left_M = (
-            values.index_select(0, index_M) for values in (self.code_M, self.pixel_M, self.x_MD, self.is_left_M)
+    def keep(self, keep_M: Tensor) -> None:
+        """Leaves the other pixels out from now on."""
+        index_M = keep_M.nonzero().squeeze(1)
+        self.code_M, self.pixel_M, self.x_MD = (
+            values.index_select(0, index_M) for values in (self.code_M, self.pixel_M, self.x_MD)
         )
-        return True
 
     def near(self, center_FD: Tensor, region_F: Tensor, radius_F: Tensor) -> Spans:
         """Finds the pixels near centres: all within their radius, and some more."""
         position_FE = self._position(center_FD)
         reach_FE = radius_F[:, None] * 1.001 / self._width_E + 1e-4  # more, for rounding
-        low_FE = (position_FE - reach_FE).floor().clamp_(min=0).long()
-        high_FE = torch.minimum((position_FE + reach_FE).floor(), self._last_E).long()
-        row_FS = low_FE[:, :1]
-        if len(self._last_E) > 1:
-            rows = int((high_FE[:, 0] - low_FE[:, 0]).max()) + 1
-            row_FS = row_FS + torch.arange(rows, device=row_FS.device)
-        low_FS, high_FS = (self._code(region_F[:, None], row_FS, cell_FE[:, -1:]) for cell_FE in (low_FE, high_FE))
-        if len(self._last_E) == 1:
-            high_FS = self._code(region_F[:, None], high_FE, high_FE)
+        low_FE = (position_FE - reach_FE).floor_().clamp_(min=0).long()
+        high_FE = torch.minimum((position_FE + reach_FE).floor_(), self._last_E).long()
+        rows = int((high_FE[:, 0] - low_FE[:, 0]).max()) + 1
+        row_FS = low_FE[:, :1] + torch.arange(rows, device=low_FE.device)
+        code_FS = self._code(region_F[:, None], row_FS)
+        low_FS, high_FS = (code_FS + (cell_FE[:, 1:] if cell_FE.shape[1] > 1 else 0) for cell_FE in (low_FE, high_FE))
         first_FS = torch.searchsorted(self.code_M, low_FS)
         count_FS = torch.searchsorted(self.code_M, high_FS, right=True) - first_FS
         return Spans(first_FS, count_FS.clamp_(min=0).mul_(row_FS <= high_FE[:, :1]))
@@ -131,8 +123,7 @@ class Cells:
         founder_F = torch.arange(len(center_FD), device=place_Q.device)
         founder_Q = founder_F.repeat_interleave(spans.count_FS.sum(1), output_size=len(place_Q))
         x_QD, center_QD = self.x_MD.index_select(0, place_Q), center_FD.index_select(0, founder_Q)
-        is_left_Q = self.is_left_M.index_select(0, place_Q)
-        return Pairs(founder_Q, place_Q).where(is_inside(x_QD, center_QD, founder_Q).logical_and_(is_left_Q))
+        return Pairs(founder_Q, place_Q).where(is_inside(x_QD, center_QD, founder_Q))
 
 
 class Found(NamedTuple):
@@ -196,7 +187,7 @@ def group_in_rounds(
         pixel_F = founder_N[next_F]
         spans = cells.near(x_ND[pixel_F], region_N[pixel_F], radius_N[pixel_F])
         pairs_F = spans.count_FS.sum(1).cumsum(0)
-        count = max(1, int((pairs_F <= min(max(cells.left, _FEWEST_PAIRS), most)).sum()))
+        count = max(1, int((pairs_F <= min(max(len(cells.pixel_M), _FEWEST_PAIRS), most)).sum()))
         next_F, spans = next_F[:count], Spans(*(values_FS[:count] for values_FS in spans))
         members, touched = find(cells, pixel_F[:count], spans)
         own_F = torch.arange(count, device=device)
@@ -211,8 +202,8 @@ def group_in_rounds(
         pixel_Q = cells.pixel_M.index_select(0, members.place_Q)
         label_N[pixel_Q] = number_F.index_select(0, members.founder_Q)
         order_K = torch.cat([order_K, next_F[accepted_F]])
-        if cells.leave_out(members.place_Q):
-            claim_M = claim_M[: len(cells.pixel_M)]
+        cells.keep(torch.ones_like(claim_M, dtype=torch.bool).index_fill_(0, members.place_Q, False))
+        claim_M = claim_M[: len(cells.pixel_M)]
         if max_groups is not None and len(order_K) >= max_groups:
             order_M = order_M[label_N[founder_N[order_M]] == 0]
             order_M = _in_open_regions(order_M, order_K, region_N[founder_N], max_groups)
