@@ -6,7 +6,7 @@ pairs of a founder and a pixel, S rows of cells near a founder, K groups, R regi
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -17,16 +17,15 @@ _MOST_CELLS = 256
 _WIDEST = 1e30
 """Of a cell: a quotient of two infinities is no number."""
 
-_MOST_FOUNDERS = 1 << 10
+_MOST_FOUNDERS = 1 << 9
 """Founders of a round at most."""
 
 _FRONT = 1 << 13
 """Founders of a round are among the first that remain, this many."""
 
-_FEWEST_PAIRS = 1 << 14
-_MOST_PAIRS = {'cpu': 1 << 16, 'cuda': 1 << 20}
+_PAIRS = {'cpu': (1 << 14, 1 << 16), 'cuda': (1 << 20, 1 << 20)}
 """A round has as many founders as have about as many pixels near them as are without a group, within these limits: with more
-founders most would lie in each other's groups; a GPU has room for more."""
+founders most would lie in each other's groups. A GPU waits less with few large rounds."""
 
 
 class Pairs(NamedTuple):
@@ -133,8 +132,18 @@ class Found(NamedTuple):
     touched: Pairs
 
 
-Find = Callable[[Cells, Tensor, Spans], Found]
-"""From the pixels without a group, the founders (F,) and the pixels near them to their groups."""
+class Kind(Protocol):
+    """A kind of groups around founders."""
+
+    @property
+    def moves(self) -> bool:
+        """Whether groups move: whether they are more than the pixels that are inside at first."""
+
+    def first_pixels(self, cells: Cells, pixel_F: Tensor, spans: Spans) -> Pairs:
+        """Pairs of the founders (F,) and the pixels that are inside at first, from those near them."""
+
+    def groups(self, cells: Cells, pixel_F: Tensor, spans: Spans) -> Found:
+        """The groups of the founders (F,) among the pixels without a group; ``spans`` are the pixels near them."""
 
 
 def group_in_rounds(
@@ -143,7 +152,7 @@ def group_in_rounds(
     region_N: Tensor,
     founder_N: Tensor,
     radius_N: Tensor,
-    find: Find,
+    kind: Kind,
     max_groups: int | None,
 ) -> tuple[Tensor, Tensor]:
     """Groups pixels around founders: one after the other, the first of ``founder_N`` that has no group founds the next one.
@@ -156,7 +165,7 @@ def group_in_rounds(
     and that a founder behind it has taken by then.
 
     Time: linear in the pixels near founders, some hundred operations a round. Peak memory: a few values for each pixel and
-    for at most ``_MOST_PAIRS`` pairs, or for the pixels near one founder.
+    for as many pairs as ``_PAIRS`` has, or for the pixels near one founder.
 
     Args:
         cells: of the pixels.
@@ -164,7 +173,7 @@ def group_in_rounds(
         region_N: (N,) int64, 0 .. R-1.
         founder_N: (<= N,) int64, pixels that may found a group, in their order.
         radius_N: (N,) float, of the group around a pixel in its first step; at most the embedding's spread.
-        find: the groups of founders.
+        kind: of the groups.
         max_groups: of a region: the first ones stay.
 
     Returns:
@@ -172,7 +181,7 @@ def group_in_rounds(
         each group, (K,).
     """
     device = x_ND.device
-    most = _MOST_PAIRS[device.type if device.type in _MOST_PAIRS else 'cuda']
+    fewest, most = _PAIRS['cpu' if device.type == 'cpu' else 'cuda']
     label_N = torch.zeros_like(region_N)
     order_M = torch.arange(len(founder_N), device=device)
     order_K = order_M[:0]
@@ -184,12 +193,14 @@ def group_in_rounds(
         if len(front_M) == 0:
             continue
         next_F = front_M[:_MOST_FOUNDERS]
+        if not kind.moves:
+            next_F = next_F[_may_found(x_ND, region_N, radius_N, founder_N[next_F], kind)]
         pixel_F = founder_N[next_F]
         spans = cells.near(x_ND[pixel_F], region_N[pixel_F], radius_N[pixel_F])
         pairs_F = spans.count_FS.sum(1).cumsum(0)
-        count = max(1, int((pairs_F <= min(max(len(cells.pixel_M), _FEWEST_PAIRS), most)).sum()))
+        count = max(1, int((pairs_F <= min(max(len(cells.pixel_M), fewest), most)).sum()))
         next_F, spans = next_F[:count], Spans(*(values_FS[:count] for values_FS in spans))
-        members, touched = find(cells, pixel_F[:count], spans)
+        members, touched = kind.groups(cells, pixel_F[:count], spans)
         own_F = torch.arange(count, device=device)
         claim_M.scatter_reduce_(0, touched.place_Q, touched.founder_Q, 'amin')
         first_F = own_F.scatter_reduce(0, touched.founder_Q, claim_M.index_select(0, touched.place_Q), 'amin')
@@ -208,6 +219,19 @@ def group_in_rounds(
             order_M = order_M[label_N[founder_N[order_M]] == 0]
             order_M = _in_open_regions(order_M, order_K, region_N[founder_N], max_groups)
     return _number(label_N, order_K, founder_N, region_N, max_groups)
+
+
+def _may_found(x_ND: Tensor, region_N: Tensor, radius_N: Tensor, pixel_F: Tensor, kind: Kind) -> Tensor:
+    """Leaves out pixels that will be in the group of an earlier one, which no still earlier one has inside: (F,) bool."""
+    x_FD, region_F, radius_F = x_ND[pixel_F], region_N[pixel_F], radius_N[pixel_F]
+    cells = Cells(x_FD, region_F, radius_F.median())
+    first_Q, place_Q = kind.first_pixels(cells, pixel_F, cells.near(x_FD, region_F, radius_F))
+    second_Q = cells.pixel_M[place_Q]
+    later_Q = (first_Q < second_Q).nonzero().squeeze(1)
+    first_Q, second_Q = first_Q[later_Q], second_Q[later_Q]
+    founds_F = torch.ones_like(pixel_F, dtype=torch.bool).index_fill_(0, second_Q, False)
+    follows_Q = founds_F[first_Q].nonzero().squeeze(1)
+    return torch.ones_like(founds_F).index_fill_(0, second_Q[follows_Q], False)
 
 
 def _in_open_regions(order_M: Tensor, order_K: Tensor, region_N: Tensor, max_groups: int) -> Tensor:
