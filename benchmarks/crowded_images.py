@@ -41,8 +41,8 @@ THRESHOLD = 1.2
 
 
 def mosaics(counts: Sequence[int], side: int | None = None) -> list[np.ndarray]:
-    """The example image of the shipped model, or its first ``side`` rows and columns, repeated ``count`` times along both axes for
-    each count: (H, W, 3)."""
+    """The example image of the shipped model, or its first ``side`` rows and columns, repeated along both axes by each of the
+    counts: (H, W, 3)."""
     image_HWC = read_pixels(str(example_image()))[:side, :side, ::-1]  # a network gets BGR
     return [np.tile(image_HWC, (count, count, 1)) for count in counts]
 
