@@ -17,7 +17,16 @@ from .command_line import benchmark_parser
 from .machine import describe_machine
 from .results import read_rows, write_report
 
-NAMES = ('mean_shift_iteration', 'grouping', 'center_grouping', 'losses', 'training', 'latency', 'prediction')
+NAMES = (
+    'mean_shift_iteration',
+    'grouping',
+    'center_grouping',
+    'crowded_images',
+    'losses',
+    'training',
+    'latency',
+    'prediction',
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -33,7 +33,8 @@ CONFIG = Path(__file__).parents[2] / 'configs/recurrent-embedding_digits.py'
             'grouping',
             {'dense', 'hill climb', 'HDBSCAN', 'MeanShift, bins', 'MeanShift, bins, narrow', 'MeanShift, no bins'},
         ),
-        ('center_grouping', {'network'}),
+        ('center_grouping', {'network', 'center-fixed'}),
+        ('crowded_images', {'network', 'grouper', 'labels', 'scorer', 'masks'}),
         ('losses', {'loop', 'dense'}),
     ],
 )

@@ -1,31 +1,36 @@
-"""Counts the operations whose result the host reads."""
+"""How often a function would make the host wait for a GPU, counted on a CPU."""
 
+from collections.abc import Callable
+
+import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 _READS = {
-    'aten::_local_scalar_dense',  # item(), int(), float(), bool()
-    'aten::equal',
-    'aten::nonzero',  # also of an index by a mask
-    'aten::_unique2',
-    'aten::unique_dim',
-    'aten::unique_consecutive',
-    'aten::masked_select',
-    'aten::repeat_interleave',
+    '_local_scalar_dense',  # item(), int(), float(), bool()
+    'equal',
+    'nonzero',
+    '_unique2',
+    'unique_dim',
+    'unique_consecutive',
+    'masked_select',
+    'bincount',
 }
+"""Operators whose result, or its size, depends on values of a tensor: the host has to read them."""
 
 
-class HostReads(TorchDispatchMode):
-    """Counts operations after which a GPU would have made the host wait: those that read a value or the size of a result."""
-
-    def __init__(self):
-        super().__init__()
-        self.count = 0
+class _Counter(TorchDispatchMode):
+    count = 0
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        name = function._schema.name
-        indices = args[1] if name == 'aten::index' else ()
-        is_mask = any(
-            index is not None and not index.dtype.is_floating_point and index.element_size() == 1 for index in indices
-        )
-        self.count += name in _READS or is_mask
+        name = function.overloadpacket.__name__
+        masked = name == 'index' and any(index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1])
+        repeated = name == 'repeat_interleave' and (kwargs or {}).get('output_size') is None
+        self.count += name in _READS or masked or repeated
         return function(*args, **(kwargs or {}))
+
+
+def host_reads(function: Callable[[], object]) -> int:
+    """Number of operators in ``function`` that wait for values of a tensor."""
+    with _Counter() as counter:
+        function()
+    return counter.count

@@ -36,7 +36,7 @@ def group_by_centers(
 
     Many groups are found at a time, each from the pixels near its centre, as if they came one after the other: see
     :func:`~.rounds.group_in_rounds`. Time: some visits of each pixel. Peak memory above the input: a few values for each pixel
-    and for 65,536 pairs of a pixel and a centre (a million on a GPU), or for the pixels near one centre.
+    and for 262,144 pairs of a pixel and a centre (a million on a GPU), or for the pixels near one centre.
 
     Args:
         x_ND: (N, D) embeddings; computed in float32 or, for float64 input, in float64.
@@ -77,11 +77,11 @@ def group_by_centers(
     region_N = x_ND.new_zeros(len(x_ND), dtype=torch.long) if region_N is None else region_N
     # On the unit sphere 1 - cos <= t within a distance of sqrt(2 t); the product of unit vectors is exact to 1e-6.
     radius = threshold if distance == 'norm' else math.sqrt(2 * threshold + 1e-6)
-    balls = _Balls(x_ND, region_N, threshold, radius, norm, distance, shift)
+    balls = _Balls(x_ND, region_N, threshold, radius, norm, distance, moves=shift)
     with torch.autocast(device_type=x_ND.device.type, enabled=False):
         cells, radius_N = Cells(x_ND, region_N, radius), x_ND.new_full((1,), radius).expand(len(x_ND))
         order_N = _draw(region_N, generator)
-        return group_in_rounds(cells, x_ND, region_N, order_N, radius_N, balls.groups, max_groups)[0]
+        return group_in_rounds(cells, x_ND, region_N, order_N, radius_N, balls, max_groups)[0]
 
 
 def _directions(x_ND: Tensor) -> Tensor:
@@ -92,17 +92,21 @@ def _directions(x_ND: Tensor) -> Tensor:
 
 
 def _draw(region_N: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Draws the pixels of each region in a random order, region after region: (N,). Walking through one random order and
-    skipping tagged pixels draws uniformly among the untagged ones."""
-    pixel_N = region_N.sort(stable=True).indices
+    """Draws the pixels of each region in a random order, the regions in turn: (N,). Walking through one random order and skipping
+    tagged pixels draws uniformly among the untagged ones."""
+    sorted_N, pixel_N = region_N.sort(stable=True)
+    counts = sorted_N.unique_consecutive(return_counts=True)[1].tolist()
     state = None if generator is None else generator.get_state()
-    order_N, start = torch.empty(len(region_N), dtype=torch.long), 0
-    for count in region_N.unique(return_counts=True)[1].tolist():
+    orders = []
+    for count in counts:
         if generator is not None and state is not None:
             generator.set_state(state)  # each region as if it were alone
-        order_N[start : start + count] = torch.randperm(count, generator=generator) + start
-        start += count
-    return pixel_N[order_N.to(pixel_N.device)]
+        orders.append(torch.randperm(count, generator=generator))
+    if len(counts) == 1:
+        return orders[0].to(region_N.device)
+    turn_N = torch.cat([torch.arange(count) for count in counts]).argsort(stable=True)
+    start_N = torch.tensor(counts).cumsum(0).sub_(torch.tensor(counts)).repeat_interleave(torch.tensor(counts))
+    return pixel_N[(torch.cat(orders) + start_N)[turn_N].to(region_N.device)]
 
 
 class _Balls(NamedTuple):
@@ -114,12 +118,14 @@ class _Balls(NamedTuple):
     radius: float
     norm: float
     distance: Distance
-    shift: bool
+    moves: bool
+
+    def first_pixels(self, cells: Cells, pixel_F: Tensor, spans: Spans) -> Pairs:
+        return cells.inside(self.x_ND[pixel_F], spans, self._is_inside)
 
     def groups(self, cells: Cells, pixel_F: Tensor, spans: Spans) -> Found:
-        """The groups around founders; see :func:`~.rounds.group_in_rounds`."""
-        pairs = cells.inside(self.x_ND[pixel_F], spans, self._is_inside)
-        if not self.shift:
+        pairs = self.first_pixels(cells, pixel_F, spans)
+        if not self.moves:
             return Found(pairs, pairs)
         # Two sets of pixels are the same if the sums of their keys are: an integer sum depends on no order.
         key_M = _keys(len(cells.pixel_M), pixel_F.device)

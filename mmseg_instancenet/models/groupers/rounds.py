@@ -6,7 +6,7 @@ pairs of a founder and a pixel, S rows of cells near a founder, K groups, R regi
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -17,16 +17,15 @@ _MOST_CELLS = 256
 _WIDEST = 1e30
 """Of a cell: a quotient of two infinities is no number."""
 
-_MOST_FOUNDERS = 1 << 10
+_MOST_FOUNDERS = 1 << 9
 """Founders of a round at most."""
 
 _FRONT = 1 << 13
 """Founders of a round are among the first that remain, this many."""
 
-_FEWEST_PAIRS = 1 << 14
-_MOST_PAIRS = {'cpu': 1 << 16, 'cuda': 1 << 20}
+_PAIRS = {'cpu': (1 << 14, 1 << 16), 'cuda': (1 << 20, 1 << 20)}
 """A round has as many founders as have about as many pixels near them as are without a group, within these limits: with more
-founders most would lie in each other's groups; a GPU has room for more."""
+founders most would lie in each other's groups. A GPU waits less with few large rounds."""
 
 
 class Pairs(NamedTuple):
@@ -75,50 +74,42 @@ class Cells:
     """
 
     def __init__(self, x_ND: Tensor, region_N: Tensor, width: Tensor | float) -> None:
-        low_D, high_D = x_ND.amin(0), x_ND.amax(0)
+        low_D, high_D = x_ND.T.contiguous().aminmax(dim=1)
         spread_E, self._axis_E = (high_D - low_D).topk(min(2, x_ND.shape[1]))
         self._low_E = low_D[self._axis_E]
         self._width_E = (spread_E / _MOST_CELLS).clamp(min=width).clamp(max=_WIDEST)
-        self._last_E = (spread_E / self._width_E).floor().long()
+        self._last_E = (spread_E / self._width_E).floor()
+        # Rows and columns of cells; of a single value a row for each cell.
+        self._rows, self._columns = (int(last) + 1 for last in [*self._last_E.tolist(), 0][:2])
         cell_NE = self._position(x_ND).floor().long()
-        self.code_M, self.pixel_M = torch.sort(self._code(region_N, cell_NE[:, 0], cell_NE[:, -1]))
+        code_N = self._code(region_N, cell_NE[:, 0]) + (cell_NE[:, 1] if len(self._axis_E) > 1 else 0)
+        self.code_M, self.pixel_M = torch.sort(code_N)
         self.x_MD = x_ND.index_select(0, self.pixel_M)
-        self.is_left_M = torch.ones_like(self.pixel_M, dtype=torch.bool)
-        self.left = len(self.pixel_M)
 
     def _position(self, x_ND: Tensor) -> Tensor:
         return (x_ND.index_select(1, self._axis_E) - self._low_E) / self._width_E
 
-    def _code(self, region: Tensor, row: Tensor, column: Tensor) -> Tensor:
-        """One number for a cell of a region; cells of one row follow each other."""
-        code = region * (self._last_E[0] + 1) + row
-        return code if len(self._last_E) == 1 else code * (self._last_E[1] + 1) + column
+    def _code(self, region: Tensor, row: Tensor) -> Tensor:
+        """Number of the first cell of a row of cells in a region; the others of the row follow it."""
+        return (region * self._rows + row) * self._columns
 
-    def leave_out(self, place_Q: Tensor) -> bool:
-        """Leaves pixels out from now on; whether the others have new places."""
-        self.is_left_M.index_fill_(0, place_Q, False)
-        self.left -= len(place_Q)
-        if self.left > len(self.pixel_M) // 2:
-            return False
-        index_M = self.is_left_M.nonzero().squeeze(1)
-        self.code_M, self.pixel_M, self.x_MD, self.is_left_M = (
-            values.index_select(0, index_M) for values in (self.code_M, self.pixel_M, self.x_MD, self.is_left_M)
+    def keep(self, keep_M: Tensor) -> None:
+        """Leaves the other pixels out from now on."""
+        index_M = keep_M.nonzero().squeeze(1)
+        self.code_M, self.pixel_M, self.x_MD = (
+            values.index_select(0, index_M) for values in (self.code_M, self.pixel_M, self.x_MD)
         )
-        return True
 
     def near(self, center_FD: Tensor, region_F: Tensor, radius_F: Tensor) -> Spans:
         """Finds the pixels near centres: all within their radius, and some more."""
         position_FE = self._position(center_FD)
         reach_FE = radius_F[:, None] * 1.001 / self._width_E + 1e-4  # more, for rounding
-        low_FE = (position_FE - reach_FE).floor().clamp_(min=0).long()
-        high_FE = torch.minimum((position_FE + reach_FE).floor(), self._last_E).long()
-        row_FS = low_FE[:, :1]
-        if len(self._last_E) > 1:
-            rows = int((high_FE[:, 0] - low_FE[:, 0]).max()) + 1
-            row_FS = row_FS + torch.arange(rows, device=row_FS.device)
-        low_FS, high_FS = (self._code(region_F[:, None], row_FS, cell_FE[:, -1:]) for cell_FE in (low_FE, high_FE))
-        if len(self._last_E) == 1:
-            high_FS = self._code(region_F[:, None], high_FE, high_FE)
+        low_FE = (position_FE - reach_FE).floor_().clamp_(min=0).long()
+        high_FE = torch.minimum((position_FE + reach_FE).floor_(), self._last_E).long()
+        rows = int((high_FE[:, 0] - low_FE[:, 0]).max()) + 1
+        row_FS = low_FE[:, :1] + torch.arange(rows, device=low_FE.device)
+        code_FS = self._code(region_F[:, None], row_FS)
+        low_FS, high_FS = (code_FS + (cell_FE[:, 1:] if cell_FE.shape[1] > 1 else 0) for cell_FE in (low_FE, high_FE))
         first_FS = torch.searchsorted(self.code_M, low_FS)
         count_FS = torch.searchsorted(self.code_M, high_FS, right=True) - first_FS
         return Spans(first_FS, count_FS.clamp_(min=0).mul_(row_FS <= high_FE[:, :1]))
@@ -131,8 +122,7 @@ class Cells:
         founder_F = torch.arange(len(center_FD), device=place_Q.device)
         founder_Q = founder_F.repeat_interleave(spans.count_FS.sum(1), output_size=len(place_Q))
         x_QD, center_QD = self.x_MD.index_select(0, place_Q), center_FD.index_select(0, founder_Q)
-        is_left_Q = self.is_left_M.index_select(0, place_Q)
-        return Pairs(founder_Q, place_Q).where(is_inside(x_QD, center_QD, founder_Q).logical_and_(is_left_Q))
+        return Pairs(founder_Q, place_Q).where(is_inside(x_QD, center_QD, founder_Q))
 
 
 class Found(NamedTuple):
@@ -142,8 +132,18 @@ class Found(NamedTuple):
     touched: Pairs
 
 
-Find = Callable[[Cells, Tensor, Spans], Found]
-"""From the pixels without a group, the founders (F,) and the pixels near them to their groups."""
+class Kind(Protocol):
+    """A kind of groups around founders."""
+
+    @property
+    def moves(self) -> bool:
+        """Whether groups move: whether they are more than the pixels that are inside at first."""
+
+    def first_pixels(self, cells: Cells, pixel_F: Tensor, spans: Spans) -> Pairs:
+        """Pairs of the founders (F,) and the pixels that are inside at first, from those near them."""
+
+    def groups(self, cells: Cells, pixel_F: Tensor, spans: Spans) -> Found:
+        """The groups of the founders (F,) among the pixels without a group; ``spans`` are the pixels near them."""
 
 
 def group_in_rounds(
@@ -152,7 +152,7 @@ def group_in_rounds(
     region_N: Tensor,
     founder_N: Tensor,
     radius_N: Tensor,
-    find: Find,
+    kind: Kind,
     max_groups: int | None,
 ) -> tuple[Tensor, Tensor]:
     """Groups pixels around founders: one after the other, the first of ``founder_N`` that has no group founds the next one.
@@ -165,7 +165,7 @@ def group_in_rounds(
     and that a founder behind it has taken by then.
 
     Time: linear in the pixels near founders, some hundred operations a round. Peak memory: a few values for each pixel and
-    for at most ``_MOST_PAIRS`` pairs, or for the pixels near one founder.
+    for as many pairs as ``_PAIRS`` has, or for the pixels near one founder.
 
     Args:
         cells: of the pixels.
@@ -173,7 +173,7 @@ def group_in_rounds(
         region_N: (N,) int64, 0 .. R-1.
         founder_N: (<= N,) int64, pixels that may found a group, in their order.
         radius_N: (N,) float, of the group around a pixel in its first step; at most the embedding's spread.
-        find: the groups of founders.
+        kind: of the groups.
         max_groups: of a region: the first ones stay.
 
     Returns:
@@ -181,7 +181,7 @@ def group_in_rounds(
         each group, (K,).
     """
     device = x_ND.device
-    most = _MOST_PAIRS[device.type if device.type in _MOST_PAIRS else 'cuda']
+    fewest, most = _PAIRS['cpu' if device.type == 'cpu' else 'cuda']
     label_N = torch.zeros_like(region_N)
     order_M = torch.arange(len(founder_N), device=device)
     order_K = order_M[:0]
@@ -193,12 +193,14 @@ def group_in_rounds(
         if len(front_M) == 0:
             continue
         next_F = front_M[:_MOST_FOUNDERS]
+        if not kind.moves:
+            next_F = next_F[_may_found(x_ND, region_N, radius_N, founder_N[next_F], kind)]
         pixel_F = founder_N[next_F]
         spans = cells.near(x_ND[pixel_F], region_N[pixel_F], radius_N[pixel_F])
         pairs_F = spans.count_FS.sum(1).cumsum(0)
-        count = max(1, int((pairs_F <= min(max(cells.left, _FEWEST_PAIRS), most)).sum()))
+        count = max(1, int((pairs_F <= min(max(len(cells.pixel_M), fewest), most)).sum()))
         next_F, spans = next_F[:count], Spans(*(values_FS[:count] for values_FS in spans))
-        members, touched = find(cells, pixel_F[:count], spans)
+        members, touched = kind.groups(cells, pixel_F[:count], spans)
         own_F = torch.arange(count, device=device)
         claim_M.scatter_reduce_(0, touched.place_Q, touched.founder_Q, 'amin')
         first_F = own_F.scatter_reduce(0, touched.founder_Q, claim_M.index_select(0, touched.place_Q), 'amin')
@@ -211,12 +213,25 @@ def group_in_rounds(
         pixel_Q = cells.pixel_M.index_select(0, members.place_Q)
         label_N[pixel_Q] = number_F.index_select(0, members.founder_Q)
         order_K = torch.cat([order_K, next_F[accepted_F]])
-        if cells.leave_out(members.place_Q):
-            claim_M = claim_M[: len(cells.pixel_M)]
+        cells.keep(torch.ones_like(claim_M, dtype=torch.bool).index_fill_(0, members.place_Q, False))
+        claim_M = claim_M[: len(cells.pixel_M)]
         if max_groups is not None and len(order_K) >= max_groups:
             order_M = order_M[label_N[founder_N[order_M]] == 0]
             order_M = _in_open_regions(order_M, order_K, region_N[founder_N], max_groups)
     return _number(label_N, order_K, founder_N, region_N, max_groups)
+
+
+def _may_found(x_ND: Tensor, region_N: Tensor, radius_N: Tensor, pixel_F: Tensor, kind: Kind) -> Tensor:
+    """Leaves out pixels that will be in the group of an earlier one, which no still earlier one has inside: (F,) bool."""
+    x_FD, region_F, radius_F = x_ND[pixel_F], region_N[pixel_F], radius_N[pixel_F]
+    cells = Cells(x_FD, region_F, radius_F.median())
+    first_Q, place_Q = kind.first_pixels(cells, pixel_F, cells.near(x_FD, region_F, radius_F))
+    second_Q = cells.pixel_M[place_Q]
+    later_Q = (first_Q < second_Q).nonzero().squeeze(1)
+    first_Q, second_Q = first_Q[later_Q], second_Q[later_Q]
+    founds_F = torch.ones_like(pixel_F, dtype=torch.bool).index_fill_(0, second_Q, False)
+    follows_Q = founds_F[first_Q].nonzero().squeeze(1)
+    return torch.ones_like(founds_F).index_fill_(0, second_Q[follows_Q], False)
 
 
 def _in_open_regions(order_M: Tensor, order_K: Tensor, region_N: Tensor, max_groups: int) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ...structures import EmbeddingMargins, bandwidth_precision, check_finite, check_tensors
 from .base import Grouper
-from .rounds import Cells, Found, Spans, group_in_rounds
+from .rounds import Cells, Found, Pairs, Spans, group_in_rounds
 
 _BLOCK = 1 << 22
 """Distances between pixels and groups are computed in blocks of this many values: 16 MB."""
@@ -32,7 +32,7 @@ def group_by_seeds(
 
     Many groups are found at a time, each from the pixels near its seed: see :func:`~.rounds.group_in_rounds`. Time: some visits
     of each pixel; pixels that are left are compared with all seeds of their region. Peak memory above the input: a few values for
-    each pixel and for 65,536 pairs of a pixel and a seed (a million on a GPU), or for the pixels near one seed; blocks of 16 MB.
+    each pixel and for 262,144 pairs of a pixel and a seed (a million on a GPU), or for the pixels near one seed; blocks of 16 MB.
 
     Args:
         x_ND: (N, D) embedding, bandwidth :math:`\log(1 / 2\sigma^2)`, logit of the seed, D >= 3; computed in float32 or, for
@@ -78,8 +78,8 @@ def group_by_seeds(
         if len(founder_N):
             radius_N = (reach / precision_N).sqrt()
             cells = Cells(position_ND, region_N, radius_N[founder_N].median())
-            find = _Masks(position_ND, precision_N, reach).groups
-            label_N, founder_K = group_in_rounds(cells, position_ND, region_N, founder_N, radius_N, find, max_groups)
+            masks = _Masks(position_ND, precision_N, reach)
+            label_N, founder_K = group_in_rounds(cells, position_ND, region_N, founder_N, radius_N, masks, max_groups)
         return _join_left(label_N, position_ND, precision_N, region_N, founder_K, x_ND[:, -1] > least_seed)
 
 
@@ -89,15 +89,18 @@ class _Masks(NamedTuple):
     position_ND: Tensor
     precision_N: Tensor
     reach: float
+    moves: bool = False
 
-    def groups(self, cells: Cells, pixel_F: Tensor, spans: Spans) -> Found:
-        """The groups around founders; see :func:`~.rounds.group_in_rounds`."""
+    def first_pixels(self, cells: Cells, pixel_F: Tensor, spans: Spans) -> Pairs:
         precision_F = self.precision_N[pixel_F]
 
         def is_inside(x_QD: Tensor, center_QD: Tensor, founder_Q: Tensor) -> Tensor:
             return x_QD.sub_(center_QD).square_().sum(1) * precision_F.index_select(0, founder_Q) < self.reach
 
-        pairs = cells.inside(self.position_ND[pixel_F], spans, is_inside)
+        return cells.inside(self.position_ND[pixel_F], spans, is_inside)
+
+    def groups(self, cells: Cells, pixel_F: Tensor, spans: Spans) -> Found:
+        pairs = self.first_pixels(cells, pixel_F, spans)
         return Found(pairs, pairs)
 
 

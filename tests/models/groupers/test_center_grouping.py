@@ -4,6 +4,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from references.host_reads import host_reads
 
 from mmseg_instancenet.models import CenterGrouping, ClassGrouping, DiscriminativeLoss, MeanShiftGrouping
 from mmseg_instancenet.models.groupers import group_by_centers, rounds
@@ -455,3 +456,17 @@ def test_too_many_groups_do_not_bring_back_those_below_the_smallest_size():
     with pytest.warns(UserWarning, match='at most max_groups=60'):
         labels = grouper(x_Dhw, torch.ones(30, 30, dtype=torch.long))
     assert (labels == 1).all()
+
+
+@pytest.mark.parametrize('mode', ['shift', 'fixed'])
+def test_the_host_waits_no_more_often_for_many_objects_than_for_few(mode):
+    """On a GPU each wait costs more than the work that it waits for. Sixteen times as many objects in an image of one size need a
+    round or two more."""
+    reads = {}
+    for side in (4, 16):  # squares with embeddings 6 apart
+        row, column = (side * place // 128 for place in torch.meshgrid(*[torch.arange(128)] * 2, indexing='ij'))
+        x_2hw = 6 * torch.stack([row, column]) + 0.1 * torch.randn(2, 128, 128, generator=draw(0))
+        grouper = CenterGrouping(mode, class_agnostic=True)
+        assert int(grouper(x_2hw).max()) == side**2
+        reads[side] = host_reads(lambda grouper=grouper, x_2hw=x_2hw: grouper(x_2hw))
+    assert reads[4] > 10 and reads[16] < 2 * reads[4], reads
