@@ -20,7 +20,7 @@ def merge_modes(x_PD: Tensor, radius: float) -> Tensor:
     then taken between the means of the cells, in blocks. Components are therefore exact up to an eighth of the radius.
 
     Time: one pass over all pairs of cells for each doubling of the longest chain. Peak memory above the input
-    (measured): about six times the input in float32, 70 bytes an embedding and 40 MB.
+    (measured): about eight times the input in float32, and 40 MB.
 
     Args:
         x_PD: (P, D) finite embeddings, P >= 1.

@@ -336,21 +336,22 @@ def test_autocast_changes_no_group():
 
 
 def test_host_synchronizations_do_not_grow_with_groups_or_iterations():
-    """Operations whose result the host reads: on a GPU it waits for each of them."""
-    counts = []
+    """Operations of an image whose result the host reads: on a GPU it waits for each of them."""
+    counts = {}
     for groups in (5, 100):
         generator = torch.Generator().manual_seed(0)
         center = separated(groups, 16, least=0.6)
         x = center[torch.randint(groups, (5000,), generator=generator)]
-        x = x + 0.01 * torch.randn(5000, 16, generator=generator)
+        x = (x + 0.01 * torch.randn(5000, 16, generator=generator)).T.reshape(16, 50, 100)
         for loops in (5, 40):
+            grouper = MeanShiftGrouping(max_loops=loops, tolerance=0, class_agnostic=True, min_size=10)
             with HostReads() as reads:
-                labels = group_by_mean_shift(x, 100, max_loops=loops, tolerance=0)
+                labels = grouper(x)
             assert int(labels.max()) == groups
-            counts.append(reads.count)
+            counts[groups, loops] = reads.count
     # Two for each merging, after iterations 1, 2, 3, 4 of five, and 6, 9, 13, 19 and 28 of forty; unless nothing moves any more.
-    assert all(10 < count < 40 for count in counts)
-    assert abs(counts[2] - counts[0]) <= 4 and counts[3] - counts[2] <= 5 * 2
+    assert all(15 < count < 50 for count in counts.values()), counts
+    assert abs(counts[100, 5] - counts[5, 5]) <= 6 and counts[100, 40] - counts[100, 5] <= 5 * 2
 
 
 @pytest.mark.parametrize('kernel', ['cosine', 'norm'])
