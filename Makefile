@@ -27,7 +27,7 @@ env:
 demo: env
 	$(PY) tools/predict.py nuclei $(NUCLEI) --out work_dirs/nuclei
 	@echo "nuclei found: work_dirs/nuclei/overlays/nuclei_example.png; count and sizes: images.csv and objects.csv beside it"
-	$(PY) tools/train.py configs/instancenet_digits.py
+	$(PY) tools/train.py configs/instancenet_digits.py --amp
 	$(PY) tools/test.py configs/instancenet_digits.py $(DIGITS)/epoch_5.pth --show-dir $(DIGITS)/images
 	@echo "images (input, class map, embedding, instances, ground truth): $(DIGITS)/images"
 

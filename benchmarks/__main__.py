@@ -17,7 +17,7 @@ from .command_line import benchmark_parser
 from .machine import describe_machine
 from .results import read_rows, write_report
 
-NAMES = ('mean_shift_iteration', 'grouping', 'center_grouping', 'losses', 'training', 'latency')
+NAMES = ('mean_shift_iteration', 'grouping', 'center_grouping', 'losses', 'training', 'latency', 'prediction')
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

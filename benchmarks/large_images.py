@@ -31,6 +31,7 @@ import tifffile
 import torch
 from torch import Tensor
 
+from mmseg_instancenet.analysis.measure import resident_peak
 from mmseg_instancenet.apis import init_model
 from mmseg_instancenet.apis.image_alone import image_steps, run_on_image
 from mmseg_instancenet.evaluation.functional.label_overlap import label_overlap
@@ -40,7 +41,6 @@ from mmseg_instancenet.structures import normalize_percentiles
 
 from .command_line import benchmark_parser
 from .machine import describe_machine
-from .measure import resident_peak
 from .results import Row, format_table, write_report
 
 NAME = 'large_images'

@@ -38,6 +38,9 @@ NAME = 'latency'
 
 OUR_RANDOM = 'ours, random output'
 
+OURS_MIXED = 'ours, mixed precision'
+"""As ours, the network in float16 on a GPU and in bfloat16 on a CPU."""
+
 MMDET_MODELS = {
     'Mask R-CNN': ('mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py', 'test_cfg.rcnn.score_thr'),
     'SOLOv2': ('solov2/solov2_r50_fpn_1x_coco.py', None),
@@ -87,6 +90,8 @@ def _one_device(side: int, quick: bool, device: str) -> list[Row]:
         return {}
 
     candidates = [Candidate(method, _Predict(model, batch), note=notes[method]) for method, model in models.items()]
+    in_mixed_precision = torch.autocast(device)(_Predict(models[OURS], batch))
+    candidates.insert(1, Candidate(OURS_MIXED, in_mixed_precision, note=notes[OURS]))
     rows = compare(NAME, setting, side, device, candidates, agree)
     return [dataclasses.replace(row, note=f'{found[row.method]} objects; {row.note}') for row in rows] + failures
 

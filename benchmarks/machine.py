@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from .measure import seconds_of
+from mmseg_instancenet.analysis.measure import seconds_of
 
 _MATRIX_SIDE = 2048
 

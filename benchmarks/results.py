@@ -10,7 +10,7 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
-from .measure import MemoryKind
+from mmseg_instancenet.analysis.measure import MemoryKind
 
 OURS = 'ours'
 """The method that all others are compared with."""
@@ -154,7 +154,11 @@ def plot_cost(rows: Sequence[Row], path: Path) -> bool:
                 known = [r for r in points if r.peak_bytes and r.memory == 'torch']
                 right.plot([r.size for r in known], [r.peak_bytes / 2**20 for r in known], 'o-', linewidth=width)
             for panel, label in ((left, 'seconds'), (right, 'MiB above the inputs')):
-                panel.set(xscale='log', yscale='log', xlabel='size', ylabel=label, title=f'{setting}, {device}')
+                panel.set(xlabel='size', ylabel=label, title=f'{setting}, {device}')
+                if any(
+                    len(line.get_xdata()) for line in panel.lines
+                ):  # matplotlib refuses a logarithmic axis without data
+                    panel.set(xscale='log', yscale='log')
                 panel.grid(True, which='both', alpha=0.3)
             right.legend(*left.get_legend_handles_labels(), loc='center left', bbox_to_anchor=(1, 0.5))
         path.parent.mkdir(parents=True, exist_ok=True)

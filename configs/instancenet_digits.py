@@ -1,8 +1,9 @@
-# InstanceNet on handwritten digits: trains in less than ten minutes on two CPU cores.
-#   python tools/train.py configs/instancenet_digits.py
+# InstanceNet on handwritten digits: trains within minutes on two CPU cores, in half the time with bfloat16 instructions.
+#   python tools/train.py configs/instancenet_digits.py --amp
 _base_ = [
-    './_base_/models/instancenet_unet.py',
+    './_base_/models/instancenet_unet_digits.py',
     './_base_/datasets/digits.py',
+    './_base_/schedules/adamw_digits_5e.py',
     './_base_/default_runtime.py',
 ]
 
@@ -15,10 +16,3 @@ model = dict(
 
 randomness = dict(seed=0)
 train_cfg = dict(max_epochs=5, val_interval=5)
-optim_wrapper = dict(
-    type='OptimWrapper', optimizer=dict(type='AdamW', lr=0.01, weight_decay=1e-4), clip_grad=dict(max_norm=10)
-)
-param_scheduler = [
-    dict(type='LinearLR', start_factor=0.04, by_epoch=False, begin=0, end=375),
-    dict(type='CosineAnnealingLR', by_epoch=True, convert_to_iter_based=True, begin=0, T_max=5, eta_min=1e-6),
-]

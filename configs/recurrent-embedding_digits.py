@@ -1,7 +1,12 @@
 # Recurrent Pixel Embedding (Kong & Fowlkes 2018) on handwritten digits: embeddings on a sphere, trained through three loops of
 # mean shift.
 #   python tools/train.py configs/recurrent-embedding_digits.py
-_base_ = './instancenet_digits.py'
+_base_ = [
+    './_base_/models/instancenet_unet.py',
+    './_base_/datasets/digits.py',
+    './_base_/schedules/adamw_digits_5e.py',
+    './_base_/default_runtime.py',
+]
 
 model = dict(
     decode_head=dict(
@@ -33,3 +38,6 @@ model = dict(
     ),
     group_scorer=dict(scale=1.41),  # the distance of embeddings at the margin: right angles
 )
+
+randomness = dict(seed=0)
+train_cfg = dict(max_epochs=5, val_interval=5)

@@ -17,10 +17,10 @@ The folders, from below; ``tests/test_imports.py`` holds which may import which:
       segmentors/    the models
     datasets/        data sets, and the transforms that turn masks into two label maps
     evaluation/      metrics/, and their computations in functional/
-    engine/          hooks, checkpoints
     visualization/   drawings
     outputs/         the instances of an image in arrays, and in the files that other programs read
     report/          the HTML report of a test
+    engine/          hooks, checkpoints
     shipped_models/  trained models that come with the package
     apis/            inference, and code that the tools share
     analysis/        code of tools/analysis

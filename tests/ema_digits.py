@@ -15,7 +15,7 @@ CONFIG = """
 _base_ = ['{root}/configs/instancenet_digits.py']
 model = dict(
     backbone=dict(base_channels=4),
-    decode_head=dict(in_channels=32, channels=8, c1_in_channels=4, c1_channels=4),
+    decode_head=dict(in_channels=4, channels=8),
     test_cfg=dict(classes='ground_truth'),  # a few iterations find no digit by themselves
 )
 train_dataloader = dict(dataset=dict(data_root='{folder}/data/'))

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 import torch
 from mmdet.apis import inference_detector
@@ -12,9 +13,11 @@ from mmengine.registry import DefaultScope
 from mmseg.apis import MMSegInferencer, inference_model, init_model
 from mmseg_configs import needs_mmsegs_configs
 from programs import run_program
+from untrained_digits import untrained_digits
 from zoo import ZOO
 
 from mmseg_instancenet.datasets.digits import write_digits
+from mmseg_instancenet.visualization import draw_panel
 
 ROOT = Path(__file__).parents[1]
 MIM = ZOO.parent
@@ -54,12 +57,16 @@ def test_mmsegs_tool_trains(trained):
 
 
 def test_both_tools_test_alike(trained):
-    metrics = []
+    metrics, images = [], trained['folder'] / 'images'
     for tool in (MIM / 'tools/test.py', ROOT / 'tools/test.py'):
         command = [tool, trained['config'], trained['checkpoint'], '--work-dir', trained['folder'] / 'test']
+        command += ['--show-dir', images] if tool.is_relative_to(ROOT) else []
         output = run_program(*command, *trained['options'], 'model.test_cfg.classes=ground_truth')
         metrics.append(re.findall(r'coco/segm_mAP: (\S+)|mIoU: (\S+)', output)[-2:])
     assert metrics[0] == metrics[1] and metrics[0]
+    # mmseg's visualizer of the config draws no instances.
+    assert sorted(path.name for path in images.glob('*.png')) == [f'0000{number}.png' for number in range(1, 5)]
+    assert cv2.imread(str(images / '00001.png')).shape == (256 + 24, 6 * 256 + 5 * 4, 3)
 
 
 @pytest.fixture
@@ -84,3 +91,19 @@ def test_mmsegs_and_mmdets_inference(trained, image):
         assert torch.equal(other.pred_instance_map.data, by_mmseg.pred_instance_map.data)
         assert torch.equal(other.pred_embeddings.data, by_mmseg.pred_embeddings.data)
     assert by_mmseg.pred_embeddings.data.std() > 0
+
+
+def test_mmsegs_inferencer_draws_our_models_too(tmp_path):
+    """Its visualizer has to be mmseg's by class; docs/watching.md describes the drawing."""
+    config, _ = untrained_digits(ROOT / 'configs/instancenet_digits.py', tmp_path, num_val=1)
+    config.dump(tmp_path / 'config.py')
+    image = str(next((tmp_path / 'data/val').glob('*.png')))
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        inferencer = MMSegInferencer(str(tmp_path / 'config.py'), str(tmp_path / 'untrained.pth'), device='cpu')
+        drawn = inferencer(image, return_vis=True, out_dir=str(tmp_path / 'out'))['visualization']
+        sample = inferencer(image, return_datasamples=True)
+    palette = inferencer.model.dataset_meta['palette']
+    expected = draw_panel(cv2.imread(image)[..., ::-1], sample, palette, draw_gt=False)
+    assert expected.shape == (280, 5 * 256 + 4 * 4, 3)
+    assert np.array_equal(drawn, expected)
+    assert np.array_equal(cv2.imread(str(tmp_path / 'out/vis' / Path(image).name))[..., ::-1], expected)

@@ -59,6 +59,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--tile', type=int, help='greatest side of the parts in which an image is segmented, in pixels')
     parser.add_argument('--batch-size', type=int, default=1, help='images of one size that the network gets at once')
     parser.add_argument('--device', help='cpu, cuda:0, ..; a GPU unless given, where there is one')
+    parser.add_argument(
+        '--amp', action='store_true', help='network in mixed precision, for speed (docs/performance.md)'
+    )
     parser.add_argument('--overwrite', action='store_true', help='remove the results in the folder and begin again')
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, help="settings in place of the config's: key=value"
@@ -78,7 +81,8 @@ def main() -> None:
         if args.tile is not None:
             tile_spans(args.tile, args.tile, DEFAULT_MARGIN)  # ValueError for a tile that is too small
         images = [str(image) for image in list_images(args.images)]
-        inferencer = InstanceInferencer(args.model, args.checkpoint, device_of(args.device, rank), args.cfg_options)
+        device = device_of(args.device, rank)
+        inferencer = InstanceInferencer(args.model, args.checkpoint, device, args.cfg_options, args.amp)
         if args.overwrite:
             if world_size > 1:
                 raise ValueError('--overwrite: expected one process, got several: begin in another folder')
@@ -130,7 +134,8 @@ def settings_of(inferencer: InstanceInferencer, args: argparse.Namespace) -> dic
     file = Path(inferencer.checkpoint)
     weights = file_sha256(file) if file.is_file() else inferencer.checkpoint
     config = hashlib.sha256(inferencer.cfg.pretty_text.encode()).hexdigest()
-    return {'model': args.model, 'config': config, 'weights': weights, 'tile': args.tile}
+    precision = str(inferencer.network_type)
+    return {'model': args.model, 'config': config, 'weights': weights, 'tile': args.tile, 'precision': precision}
 
 
 def write_results(

@@ -55,7 +55,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--command', required=True, help='the command that trained the model')
     parser.add_argument('--time', required=True, help='how long the training took, and on what machine')
     parser.add_argument(
-        '--collection', default='InstanceNet', help='collection of model-index.yml; InstanceNet unless given'
+        '--collection', default='InstanceNet', help='collection of configs/metafile.yml; InstanceNet unless given'
     )
     parser.add_argument('--out', type=Path, default=shipped.FOLDER, help='folder; that of the package unless given')
     parser.add_argument(
@@ -222,8 +222,8 @@ def write_config(config: Config, path: Path, name: str) -> None:
 def metafile(
     args: argparse.Namespace, config: Config, metrics: dict, checkpoint: dict, content: bytes, parameters: int
 ) -> dict:
-    """Builds the entry of a model in ``model-index.yml``, with the origin of the weights."""
-    index = yaml.safe_load((ROOT / 'model-index.yml').read_text())
+    """Builds the entry of a model in ``configs/metafile.yml``, with the origin of the weights."""
+    index = yaml.safe_load((ROOT / 'configs/metafile.yml').read_text())
     papers = {collection['Name']: collection['Paper'] for collection in index['Collections']}
     if args.collection not in papers:
         raise SystemExit(f'--collection: expected one of {sorted(papers)}, got {args.collection!r}')

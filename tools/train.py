@@ -26,15 +26,16 @@ from mmseg_instancenet.apis.command_line import (
     add_common_arguments,
     load_config,
     use_checkpoint_to_resume,
-    use_mixed_precision,
 )
-from mmseg_instancenet.engine import SettingsHook, check_settings
+from mmseg_instancenet.engine import SettingsHook, check_settings, use_mixed_precision
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file')
-    parser.add_argument('--amp', action='store_true', help='train in mixed precision (needs a GPU)')
+    parser.add_argument(
+        '--amp', action='store_true', help='train in bfloat16 where the device has it, else in float16 on a GPU'
+    )
     parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size')
     parser.add_argument(
         '--resume',

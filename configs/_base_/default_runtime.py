@@ -10,6 +10,8 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
     settings=dict(type='SettingsHook'),  # settings that train nothing or fail late stop at the start
     plain_log=dict(type='PlainLogHook'),  # checkpoints that every torch loads with weights_only=True
+    visualization=dict(type='PanelHook', count=4),  # the first four images of each validation, for the backends below
+    curves=dict(type='CurvesHook'),  # loss.png and metrics.png beside the log
 )
 custom_hooks = [dict(type='ClassCountHook'), dict(type='LoadReportHook')]
 env_cfg = dict(
@@ -17,8 +19,8 @@ env_cfg = dict(
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
     dist_cfg=dict(backend='nccl'),
 )
-vis_backends = [dict(type='LocalVisBackend')]
-visualizer = dict(type='SegLocalVisualizer', vis_backends=vis_backends)  # the one that mmseg's MMSegInferencer requires
+vis_backends = [dict(type='LocalVisBackend')]  # dict(type='TensorboardVisBackend') too: docs/watching.md
+visualizer = dict(type='InstanceLocalVisualizer', vis_backends=vis_backends)
 log_processor = dict(by_epoch=True)
 log_level = 'INFO'
 load_from = None

@@ -65,14 +65,6 @@ def _distribute_on_cpu(config: Config) -> None:
     config.model_wrapper_cfg = dict(type='CPUDistributedDataParallel', broadcast_buffers=False)
 
 
-def use_mixed_precision(config: Config) -> None:
-    """Sets up a training in float16 with a dynamic loss scale; the embedding loss itself stays in float32."""
-    if not torch.cuda.is_available():
-        raise SystemExit('--amp needs a GPU, and torch finds none: leave out --amp')
-    config.optim_wrapper.type = 'AmpOptimWrapper'
-    config.optim_wrapper.setdefault('loss_scale', 'dynamic')
-
-
 def use_checkpoint_to_resume(config: Config, checkpoint: str) -> None:
     """Sets ``resume`` and ``load_from`` of a config, as MMEngine's runner reads them.
 

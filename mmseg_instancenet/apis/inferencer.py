@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from mmengine.infer import BaseInferencer
 from mmseg.apis import init_model as init_mmseg_model
 from torch import nn
 
-from ..engine import register_safe_loaders
+from ..engine import prediction_type, register_safe_loaders
 from ..models import BoundarySegmentor
 from ..outputs import InstanceResult, open_windows, read_pixels, segment_tiled
 from ..visualization import draw_instances, pixels_for_display
@@ -36,6 +37,8 @@ class InstanceInferencer(BaseInferencer):
             ``tools/tune.py`` has stored beside it come before those of the config, unless that has
             ``use_tuned_settings = False``.
         device: 'cpu', 'cuda:0', ..; a GPU unless given, where torch can use one.
+        amp: run the network in mixed precision (:func:`prediction_type`); grouping and scores stay in float32. The network takes
+            about half the time on a CPU with bfloat16 instructions. Objects at the limit of a threshold may change.
         cfg_options: settings in place of the config's and of the tuned ones, nested keys joined by dots:
             ``{'model.test_cfg.score_thr': 0.5}``.
 
@@ -60,6 +63,7 @@ class InstanceInferencer(BaseInferencer):
         weights: str | Path | None = None,
         device: str | None = None,
         cfg_options: dict | None = None,
+        amp: bool = False,
     ) -> None:
         config, checkpoint = config_and_checkpoint(model, None if weights is None else str(weights))
         if checkpoint is None:
@@ -72,6 +76,8 @@ class InstanceInferencer(BaseInferencer):
                 f'expected a model that finds objects, got one that finds boundaries: {model}; see segment_image'
             )
         self.class_names = tuple(self.model.dataset_meta['classes'])
+        self.device_type = next(self.model.parameters()).device.type
+        self.network_type = prediction_type(self.device_type) if amp else torch.float32
 
     def _init_model(self, cfg: Config, weights: str, device: str = 'cpu') -> nn.Module:
         register_safe_loaders()
@@ -164,7 +170,14 @@ class InstanceInferencer(BaseInferencer):
     @torch.inference_mode()
     def forward(self, inputs: dict, **kwargs: Any) -> list[DetDataSample]:
         """Predicts a batch."""
-        return self.model.test_step(inputs)
+        with self.precision():
+            return self.model.test_step(inputs)
+
+    def precision(self) -> AbstractContextManager:
+        """Context manager in which the network computes in ``network_type``."""
+        if self.network_type == torch.float32:
+            return nullcontext()
+        return torch.autocast(self.device_type, self.network_type)
 
     def postprocess(
         self,

@@ -1,4 +1,5 @@
 from .bsds import BSDSDataset
+from .cached_pipeline import CachedPipeline
 from .coco import CocoInstanceDataset, DigitsDataset
 from .label_image_dataset import LabelImageDataset
 from .transforms import LoadInstanceIds, MasksToMaps, PackInstanceMaps
@@ -6,6 +7,7 @@ from .voc import VOCInstanceDataset
 
 __all__ = [
     'BSDSDataset',
+    'CachedPipeline',
     'CocoInstanceDataset',
     'DigitsDataset',
     'LabelImageDataset',

@@ -7,12 +7,14 @@ from typing import Any
 
 from mmdet.datasets import CocoDataset
 from mmdet.datasets.api_wrappers import COCO
+from mmengine.dataset import Compose
 from mmengine.dist import barrier, is_main_process
 from mmengine.fileio import LocalBackend, exists, get_file_backend
 from mmseg.registry import DATASETS
 
 from ..structures import IGNORED_CLASS, VOID
 from .annotations import Findings, open_annotations, warn_of
+from .cached_pipeline import CachedPipeline
 from .digits import CLASSES as DIGITS
 from .digits import write_digits
 
@@ -33,12 +35,18 @@ class CocoInstanceDataset(CocoDataset):
 
     Args:
         strict: False leaves out annotations that cannot be mended, and gives their number.
+        cache_gigabytes: memory in which each process that reads images keeps loaded images and masks from one epoch to the next
+            (:class:`CachedPipeline`); 0 loads them anew. With workers it needs ``persistent_workers=True`` of the data loader.
         **kwargs: of mmdet's ``CocoDataset``.
     """
 
-    def __init__(self, *args: Any, strict: bool = True, **kwargs: Any) -> None:
+    pipeline: Compose
+
+    def __init__(self, *args: Any, strict: bool = True, cache_gigabytes: float = 0, **kwargs: Any) -> None:
         self.strict = strict
         super().__init__(*args, **kwargs)
+        if cache_gigabytes:
+            self.pipeline = CachedPipeline(self.pipeline.transforms, cache_gigabytes)
 
     @classmethod
     def _load_metainfo(cls, metainfo: Mapping | None = None) -> dict:

@@ -2,8 +2,11 @@ from .bfloat16_optim_wrapper import BFloat16OptimWrapper
 from .boundary_phase_hook import BoundaryPhaseHook
 from .class_count_hook import ClassCountHook
 from .cpu_distributed import CPUDistributedDataParallel
+from .curves_hook import CurvesHook
 from .freeze_hook import FreezeHook
 from .load_report_hook import LoadReport, LoadReportHook, load_report
+from .mixed_precision import prediction_type, use_mixed_precision
+from .panel_hook import PanelHook
 from .plain_log_hook import PlainLogHook
 from .safe_checkpoint import load_weights_only, register_safe_loaders
 from .settings_hook import SettingsHook, check_settings
@@ -13,13 +16,17 @@ __all__ = [
     'BoundaryPhaseHook',
     'CPUDistributedDataParallel',
     'ClassCountHook',
+    'CurvesHook',
     'FreezeHook',
     'LoadReport',
     'LoadReportHook',
+    'PanelHook',
     'PlainLogHook',
     'SettingsHook',
     'check_settings',
     'load_report',
     'load_weights_only',
+    'prediction_type',
     'register_safe_loaders',
+    'use_mixed_precision',
 ]

@@ -142,13 +142,14 @@ def image_coordinates(
         >>> image_coordinates([{}], (2, 4), (1, 2), torch.device('cpu'))[0, 0]
         tensor([[-0.5000,  0.5000]])
     """
-    (height, width), (rows, columns) = input_size, map_size
+    # While torch.jit traces, sizes are tensors, which numpy does not take.
+    (height, width), (rows, columns) = (tuple(map(int, size)) for size in (input_size, map_size))
     y = (np.arange(rows) + 0.5) * height / rows + origin[0]
     x = (np.arange(columns) + 0.5) * width / columns + origin[1]
     point_3M = np.stack([*np.meshgrid(x, y), np.ones((rows, columns))]).reshape(3, -1)
     coordinates_N2M = np.empty((len(metas), 2, rows * columns), np.float32)
     for index, meta in enumerate(metas):
-        image_height, image_width = meta.get('ori_shape', input_size)
+        image_height, image_width = meta.get('ori_shape', (height, width))
         to_input = meta.get('homography_matrix')
         # mmdet's transforms record the matrix when they first change something. mmseg's record none: a crop of an enlarged image
         # may have the size of the original again, and only the factor shows it.

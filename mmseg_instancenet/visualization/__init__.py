@@ -4,20 +4,22 @@ from .curves import OKABE_ITO, curve_figure, plot_curves
 from .drawing import (
     class_map_to_color,
     draw_instances,
+    draw_scores,
     embeddings_to_color,
     panel,
     pixels_for_display,
     read_for_display,
 )
-from .output_paths import OutputPaths
-from .panel_hook import PanelHook
+from .instance_visualizer import InstanceLocalVisualizer
+from .output_paths import OutputPaths, image_folder_of
+from .panels import draw_panel
 from .training_sample import draw_sample
 
 __all__ = [
     'OKABE_ITO',
     'BackgroundVisualizer',
+    'InstanceLocalVisualizer',
     'OutputPaths',
-    'PanelHook',
     'box_around',
     'class_map_to_color',
     'crop_window',
@@ -25,7 +27,10 @@ __all__ = [
     'embeddings_to_color',
     'draw_crop',
     'draw_instances',
+    'draw_panel',
+    'draw_scores',
     'draw_sample',
+    'image_folder_of',
     'panel',
     'pixels_for_display',
     'plot_curves',

@@ -1,22 +1,38 @@
-"""Plots of metrics: recall against the number of proposals, mIoU against the width of a band, accuracy against settings."""
+"""Plots of metrics: losses and metrics of a training, recall against the number of proposals, mIoU against the width of a band,
+accuracy against settings."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from cycler import cycler
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 OKABE_ITO = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#000000', '#E69F00', '#56B4E9')
 """Colours that people with any kind of colour vision tell apart (Okabe and Ito, Color universal design, 2008)."""
 
-_STYLES = cycler(color=OKABE_ITO) + cycler(linestyle=['-', '--', '-.', ':', '-', '--', '-.'])
+_STYLES = (
+    cycler(color=OKABE_ITO)
+    + cycler(linestyle=['-', '--', '-.', ':', '-', '--', '-.'])
+    + cycler(marker=['o', 's', '^', 'D', 'v', 'x', '+'])
+)
+_MARKERS = 8
+"""On a curve, about."""
+_LABEL_HEIGHT = 0.06
+"""Distance of two names beside the axes, as a share of their height."""
 
 
 def curve_figure(
-    curves: dict[str, tuple[Sequence[float], Sequence[float]]], x_label: str, y_label: str, log_x: bool = False
+    curves: dict[str, tuple[Sequence[float], Sequence[float]]],
+    x_label: str,
+    y_label: str,
+    log_x: bool = False,
+    log_y: bool = False,
 ) -> Figure:
-    """Draws curves, each in a colour and a line style of its own; for the arguments and errors see :func:`plot_curves`.
+    """Draws curves, each with a colour, a line style, a marker and its name beside its end; for the arguments and errors see
+    :func:`plot_curves`.
 
     Example:
         >>> figure = curve_figure({'ours': ([1, 10, 60], [0.2, 0.5, 0.6])}, 'proposals', 'average recall')
@@ -32,14 +48,63 @@ def curve_figure(
     axes = figure.add_subplot()
     axes.set_prop_cycle(_STYLES)
     for name, (xs, ys) in curves.items():
-        axes.plot(xs, ys, marker='o' if len(xs) == 1 else None, label=name)
+        axes.plot(xs, ys, label=name, markersize=4, markevery=max(1, len(xs) // _MARKERS))
     if log_x:
         axes.set_xscale('log')
+    if log_y:
+        axes.set_yscale('log')
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
     axes.grid(True, alpha=0.3)
-    axes.legend()
+    _name_ends(axes)
     return figure
+
+
+def _name_ends(axes: Axes) -> None:
+    """Writes the name of each line on the right of the axes, at the height of its right end, and joins the two by a thin line.
+
+    Names that would overlap are moved apart; those of lines without a finite value are at the bottom, without a thin line.
+    """
+    axes.autoscale_view()  # matplotlib would set the limits, on which the heights depend, when it draws
+    ends = []
+    for line in axes.get_lines():
+        xs, ys = (np.asarray(values, float) for values in line.get_data())
+        finite = np.flatnonzero(np.isfinite(xs) & np.isfinite(ys))
+        right = finite[xs[finite].argmax()] if len(finite) else None  # the first one of falling xs
+        point = None if right is None else (xs[right], ys[right])
+        height = 0.0 if point is None else axes.transAxes.inverted().transform(axes.transData.transform(point))[1]
+        ends.append((height, point, line))
+    ends.sort(key=lambda end: end[0])
+    for (_, point, line), height in zip(ends, _apart([end[0] for end in ends]), strict=True):
+        axes.annotate(
+            str(line.get_label()),
+            (0, 0) if point is None else point,
+            (1.04, height),
+            textcoords='axes fraction',
+            color=line.get_color(),
+            va='center',
+            annotation_clip=False,
+            arrowprops=None
+            if point is None
+            else dict(arrowstyle='-', color=line.get_color(), linewidth=0.6, relpos=(0, 0.5), shrinkA=0),
+        )
+
+
+def _apart(heights: Sequence[float]) -> list[float]:
+    """Ascending heights with at least ``_LABEL_HEIGHT`` between neighbours, moved as a whole below 1 where that is possible.
+
+    Example:
+        >>> [round(height, 2) for height in _apart([0.5, 0.51, 0.9])]
+        [0.5, 0.56, 0.9]
+    """
+    moved: list[float] = []
+    for height in heights:
+        moved.append(height if not moved else max(height, moved[-1] + _LABEL_HEIGHT))
+    limit = max(1.0, (len(moved) - 1) * _LABEL_HEIGHT)  # the lowest one stays at 0 or above
+    for place in reversed(range(len(moved))):
+        moved[place] = min(moved[place], limit)
+        limit = moved[place] - _LABEL_HEIGHT
+    return moved
 
 
 def plot_curves(
@@ -48,14 +113,15 @@ def plot_curves(
     y_label: str,
     path: str,
     log_x: bool = False,
+    log_y: bool = False,
 ) -> None:
     """Draws curves into one image file, without a display.
 
     Args:
-        curves: for each name (of the legend) the xs and the ys, equally many; a NaN leaves a gap.
+        curves: for each name the xs and the ys, equally many; a NaN leaves a gap. Seven of them look different.
         x_label, y_label: of the axes, with their units.
         path: of the image; its ending names the format ('.png', '.pdf', '.svg'). Missing folders are made.
-        log_x: logarithmic x axis.
+        log_x, log_y: logarithmic axes.
 
     Raises:
         ValueError: if there is no curve, or a curve has not as many ys as xs, or no point.
@@ -67,7 +133,7 @@ def plot_curves(
         >>> os.path.getsize(path) > 0
         True
     """
-    figure = curve_figure(curves, x_label, y_label, log_x)
+    figure = curve_figure(curves, x_label, y_label, log_x, log_y)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
 

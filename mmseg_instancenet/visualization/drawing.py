@@ -7,10 +7,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 from mmengine.fileio import get
+from scipy import ndimage
 
-from ..structures import IGNORED_CLASS, decode_image, normalize_percentiles
+from ..structures import IGNORED_CLASS, decode_image, decode_tiff, is_tiff, normalize_percentiles
 
 _IGNORED_COLOR = (128, 128, 128)
+_CHANNELS = [1, 2, 0]
+"""Channel of an RGB image for each principal direction."""
+_SCORE_SIZE = 0.35
+"""Of the digits of a score, in units of OpenCV's font: about 20 x 8 pixels."""
 
 
 def distinct_color(index: int) -> tuple[int, int, int]:
@@ -21,29 +26,43 @@ def distinct_color(index: int) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def embeddings_to_color(embeddings_Dhw: np.ndarray, foreground_hw: np.ndarray | None = None) -> np.ndarray:
-    """The three principal directions of an embedding map as red, green and blue: similar colours mean near embeddings,
-    not equal ones.
+def embeddings_to_color(
+    embeddings_Dhw: np.ndarray, foreground_hw: np.ndarray | None = None, reference_Dhw: np.ndarray | None = None
+) -> np.ndarray:
+    """The first three principal directions of an embedding map as green, blue and red: similar colours mean near
+    embeddings, not equal ones.
+
+    Green gives most of the brightness, so that the two strongest directions, brightness and blue, are seen without red-green
+    vision. The directions of each map are its own: the colours of two images, or of one image at two times, cannot be
+    compared. ``reference_Dhw`` makes them comparable.
 
     Args:
         embeddings_Dhw: (D, h, w); with D < 3 the missing channels are grey.
         foreground_hw: (h, w) bool: the pixels that give the directions and are drawn; all others are black.
+        reference_Dhw: (D, h, w) map that gives directions and range of the colours in place of ``embeddings_Dhw``.
+
+    Example:
+        >>> embeddings_to_color(np.array([[[0.0, 1.0]]]))[0].tolist()  # one value: green
+        [[147, 40, 147], [147, 255, 147]]
     """
     dims, height, width = embeddings_Dhw.shape
     if foreground_hw is None or not foreground_hw.any():
         foreground_hw = np.ones((height, width), bool)
-    x_ND = embeddings_Dhw[:, foreground_hw].T.astype(np.float64)
-    x_ND = x_ND - x_ND.mean(0)
-    _, directions_DD = np.linalg.eigh(x_ND.T @ x_ND)
+    x_ND, reference_ND = (
+        map_Dhw[:, foreground_hw].T.astype(np.float64)
+        for map_Dhw in (embeddings_Dhw, embeddings_Dhw if reference_Dhw is None else reference_Dhw)
+    )
+    mean_D = reference_ND.mean(0)
+    x_ND, reference_ND = x_ND - mean_D, reference_ND - mean_D
+    _, directions_DD = np.linalg.eigh(reference_ND.T @ reference_ND)
     directions = directions_DD[:, ::-1][:, :3]
     # The sign of a direction is arbitrary: take the one whose largest entry is positive.
     directions = directions * np.sign(directions[np.abs(directions).argmax(0), np.arange(directions.shape[1])])
-    projected = x_ND @ directions
-    low, high = np.percentile(projected, 1, axis=0), np.percentile(projected, 99, axis=0)
-    scaled = np.clip((projected - low) / np.maximum(high - low, 1e-12), 0, 1)
+    low, high = np.percentile(reference_ND @ directions, (1, 99), axis=0)
+    scaled = np.clip((x_ND @ directions - low) / np.maximum(high - low, 1e-12), 0, 1)
     image = np.zeros((height, width, 3), np.uint8)
     colors = np.full((len(x_ND), 3), 0.5)
-    colors[:, : scaled.shape[1]] = scaled
+    colors[:, _CHANNELS[: scaled.shape[1]]] = scaled
     image[foreground_hw] = (40 + 215 * colors).astype(np.uint8)
     return image
 
@@ -59,12 +78,16 @@ def class_map_to_color(class_map_HW: np.ndarray, palette: Sequence[Sequence[int]
 
 
 def read_for_display(path: str | Path) -> np.ndarray:
-    """Reads an image file of any depth for display: (H, W, 3) uint8 in RGB; see :func:`pixels_for_display`.
+    """Reads an image file of any depth, or a TIFF of any number of channels, for display: (H, W, 3) uint8 in RGB; see
+    :func:`pixels_for_display`.
 
     Raises:
-        ValueError: if OpenCV cannot read the file.
+        ValueError: if neither OpenCV nor, for a TIFF, tifffile can read the file.
     """
-    image_HW3 = decode_image(get(path), cv2.IMREAD_COLOR)
+    content = get(path)
+    image_HW3 = decode_image(content, cv2.IMREAD_COLOR)
+    if image_HW3 is None and is_tiff(content):
+        return pixels_for_display(np.atleast_3d(decode_tiff(content)))
     if image_HW3 is None:
         raise ValueError(f'expected an image that OpenCV can read, got {path}: save it as PNG or TIFF')
     return pixels_for_display(image_HW3[..., ::-1])
@@ -96,8 +119,20 @@ def pixels_for_display(pixels_HWC: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(image_HW3)
 
 
-def draw_instances(image_HW3: np.ndarray, instance_map_HW: np.ndarray, alpha: float = 0.55) -> np.ndarray:
-    """Draws each instance over the image in its own colour, with its outline; -1 (ignored) is grey."""
+def draw_instances(
+    image_HW3: np.ndarray, instance_map_HW: np.ndarray, alpha: float = 0.55, height: int | None = None
+) -> np.ndarray:
+    """Draws each instance over the image in its own colour, with its outline; -1 (ignored) is grey.
+
+    Args:
+        image_HW3: (H, W, 3) uint8 in RGB.
+        instance_map_HW: (H, W), 0 = none, 1 and above = instances, -1 = ignored.
+        alpha: share of the colour inside of an instance.
+        height: of the drawing in pixels, where it is not H. Image and map are then resized before the outlines are drawn, and a
+            black line separates instances that touch, so that they can be told apart without colours.
+    """
+    if height is not None:
+        image_HW3, instance_map_HW = _resize(image_HW3, height), _resize_map(instance_map_HW, height)
     result = image_HW3.astype(np.float32)
     ids = instance_map_HW.astype(np.int64)
     colors = np.array([(0, 0, 0), *(distinct_color(index) for index in range(max(int(ids.max()), 0)))], np.float32)
@@ -114,16 +149,87 @@ def draw_instances(image_HW3: np.ndarray, instance_map_HW: np.ndarray, alpha: fl
         edge[tuple(second)] |= differs
     edge &= inside
     result[edge] = colors[ids[edge]]
+    if height is not None:
+        _separate(result, ids)
     return result.round().astype(np.uint8)
+
+
+def _resize(image_HW3: np.ndarray, height: int) -> np.ndarray:
+    """An image at another height; pixels are repeated or averaged."""
+    scale = height / image_HW3.shape[0]
+    size = (max(1, round(image_HW3.shape[1] * scale)), height)
+    return cv2.resize(image_HW3, size, interpolation=cv2.INTER_NEAREST if scale > 1 else cv2.INTER_AREA)
+
+
+def _resize_map(instance_map_HW: np.ndarray, height: int) -> np.ndarray:
+    """An instance map at another height; OpenCV resizes no int64, and float64 holds every number of an instance."""
+    size = (max(1, round(instance_map_HW.shape[1] * height / instance_map_HW.shape[0])), height)
+    return cv2.resize(instance_map_HW.astype(np.float64), size, interpolation=cv2.INTER_NEAREST).astype(np.int64)
+
+
+def _separate(image_HW3: np.ndarray, ids_HW: np.ndarray) -> None:
+    """Makes a pixel black if the next one on the right or below belongs to another instance, in place."""
+    for axis in (0, 1):
+        first_HW, second_HW = (ids_HW.take(range(start, ids_HW.shape[axis] - 1 + start), axis) for start in (0, 1))
+        between_HW = (first_HW != second_HW) & (first_HW > 0) & (second_HW > 0)
+        image_HW3[: between_HW.shape[0], : between_HW.shape[1]][between_HW] = 0
+
+
+def draw_scores(instance_map_HW: np.ndarray, scores_K: np.ndarray, height: int = 256) -> np.ndarray:
+    """Draws each instance in a grey that grows with its score, black between instances, and the score where it has room.
+
+    The greys run from 60 for a score of 0 to 255 for a score of 1; the background is black. A black line separates instances that
+    touch. Two digits of the score are written where an object is widest, if its bounding box has room for them.
+
+    Args:
+        instance_map_HW: (H, W), 0 = none, k = the k-th instance.
+        scores_K: of the instances, clipped to 0 .. 1; NaN counts as 0.
+        height: of the drawing in pixels.
+
+    Returns:
+        (height, width, 3) uint8, of the shape of the map.
+
+    Example:
+        >>> ids = np.array([[0, 1, 2]])
+        >>> draw_scores(ids, np.array([0.0, 1.0]), height=2)[0, :, 0].tolist()
+        [0, 0, 60, 0, 255, 255]
+    """
+    ids_HW = _resize_map(instance_map_HW.clip(0), height)
+    scores_K = np.nan_to_num(np.asarray(scores_K, np.float64), nan=0).clip(0, 1)
+    greys = np.concatenate([[0], 60 + 195 * scores_K]).round().astype(np.uint8)
+    image_HW3 = np.repeat(greys[ids_HW][..., None], 3, axis=2)
+    _separate(image_HW3, ids_HW)
+    for index, box in enumerate(ndimage.find_objects(ids_HW, len(scores_K))):
+        if box is not None:
+            text = f'{scores_K[index]:.2f}'.removeprefix('0')
+            _write_inside(image_HW3[box], ids_HW[box] == index + 1, text, int(greys[index + 1]))
+    return image_HW3
+
+
+def _write_inside(image_HW3: np.ndarray, mask_HW: np.ndarray, text: str, grey: int) -> None:
+    """Writes a text where an object is widest, in place: in black or white, which its grey is farther from, with a rim of its
+    grey. An image, the object's bounding box, that is smaller than the text stays as it is."""
+    (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, _SCORE_SIZE, 1)
+    if image_HW3.shape[0] < height + 4 or image_HW3.shape[1] < width + 4:
+        return
+    inside_HW = cv2.distanceTransform(np.pad(mask_HW, 1).astype(np.uint8), cv2.DIST_L2, 3)[1:-1, 1:-1]
+    row, column = np.unravel_index(inside_HW.argmax(), inside_HW.shape)
+    left = min(max(int(column) - width // 2, 2), image_HW3.shape[1] - width - 2)
+    bottom = min(max(int(row) + height // 2, height + 2), image_HW3.shape[0] - 2)
+    # OpenCV writes into an array of its own layout alone.
+    written = np.ascontiguousarray(image_HW3)
+    for color, thickness in ((grey, 3), (0 if grey > 127 else 255, 1)):
+        cv2.putText(
+            written, text, (left, bottom), cv2.FONT_HERSHEY_SIMPLEX, _SCORE_SIZE, (color,) * 3, thickness, cv2.LINE_AA
+        )
+    image_HW3[:] = written
 
 
 def panel(images: Sequence[np.ndarray], titles: Sequence[str], height: int = 256) -> np.ndarray:
     """Places images side by side at one height, each under its title."""
     columns = []
     for image, title in zip(images, titles, strict=True):
-        scale = height / image.shape[0]
-        size = (max(1, round(image.shape[1] * scale)), height)
-        image = cv2.resize(image, size, interpolation=cv2.INTER_NEAREST if scale > 1 else cv2.INTER_AREA)
+        image = _resize(image, height)
         header = np.full((24, image.shape[1], 3), 255, np.uint8)
         cv2.putText(header, title, (3, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
         columns.append(np.vstack([header, image]))

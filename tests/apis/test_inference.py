@@ -60,7 +60,7 @@ def make_model(channels: int = 3, load: dict | None = None, normalized: bool = T
     """The model of the digits, narrow and untrained, for images of any depth."""
     config = Config.fromfile(CONFIGS / 'instancenet_digits.py')
     config.model.backbone.update(base_channels=2, in_channels=channels)
-    config.model.decode_head.update(in_channels=16, c1_in_channels=2, channels=4, c1_channels=2)
+    config.model.decode_head.update(in_channels=2, channels=4)
     mean, std = [10.0] * channels, [2.0] * channels
     config.model.data_preprocessor.update(mean=mean, std=std, bgr_to_rgb=False)
     if normalized:

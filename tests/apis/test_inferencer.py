@@ -19,6 +19,7 @@ from pycocotools import mask as coco_mask
 from mmseg_instancenet import InstanceInferencer
 from mmseg_instancenet.apis import example_image, init_model, list_images, segment_image
 from mmseg_instancenet.apis.model_files import config_and_checkpoint
+from mmseg_instancenet.engine import mixed_precision
 from mmseg_instancenet.visualization import pixels_for_display
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
@@ -115,6 +116,28 @@ def test_batches_change_nothing(nuclei, images, monkeypatch, batch_size):
         assert result.path == other.path and np.array_equal(result.labels, other.labels)
         np.testing.assert_allclose(result.scores, other.scores, atol=1e-5)
     assert sizes == [2, 1], 'images of one size go together, others do not'
+
+
+def test_mixed_precision_is_for_the_network_alone(nuclei, monkeypatch):
+    exact = nuclei(example_image())
+    monkeypatch.setattr(mixed_precision, 'cpu_has_bfloat16', lambda: True)  # a CPU without emulates it
+    mixed = InstanceInferencer('nuclei', device='cpu', amp=True)
+    seen = {}
+    conv_seg, group_map = mixed.model.decode_head.conv_seg, mixed.model.grouper.group_map
+    conv_seg.register_forward_hook(lambda *call: seen.update(scores=call[2].dtype))
+
+    def grouping(embeddings_Dhw, region_hw):
+        seen.update(embeddings=embeddings_Dhw.dtype, autocast=torch.is_autocast_cpu_enabled())
+        return group_map(embeddings_Dhw, region_hw)
+
+    monkeypatch.setattr(mixed.model.grouper, 'group_map', grouping)
+    result = mixed(example_image())
+    assert seen == {'scores': torch.bfloat16, 'embeddings': torch.float32, 'autocast': False}
+    assert not np.array_equal(result.scores, exact.scores)
+    assert len(result) == len(exact) == 52
+    matched = [np.isin(exact.labels, number) & (result.labels > 0) for number in range(1, 53)]
+    shares = [np.bincount(result.labels[mask]).max() / (exact.labels == k + 1).sum() for k, mask in enumerate(matched)]
+    assert min(shares) > 0.8 and np.mean(shares) > 0.97
 
 
 def test_an_image_that_cannot_be_read(nuclei, images):

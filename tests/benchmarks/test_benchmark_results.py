@@ -7,7 +7,7 @@ import torch
 from benchmarks.agreement import expect_index
 from benchmarks.comparison import DisagreementError, compare, largest_difference
 from benchmarks.machine import describe_machine
-from benchmarks.measure import Candidate, median_seconds, resident_peak, torch_peak, warm_up
+from benchmarks.measure import Candidate, median_seconds, warm_up
 from benchmarks.results import (
     OURS,
     Row,
@@ -17,6 +17,7 @@ from benchmarks.results import (
     read_rows,
     write_report,
 )
+from mmseg_instancenet.analysis.measure import resident_peak, torch_peak
 
 ROWS = [
     Row('b', 'D=4', 64, OURS, 'cpu', 0.5, 2**20, repeats=5),

@@ -4,18 +4,23 @@ import importlib
 import json
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from mmseg.registry import MODELS
 from untrained_digits import untrained_digits
 
 from benchmarks import __main__ as every_benchmark
-from benchmarks import grouping, write_embeddings
+from benchmarks import grouping, prediction, write_embeddings
 from benchmarks.data import margin_groups, mixed_groups
 from benchmarks.embedding_files import ImageEmbeddings, TrainedEmbeddings, load_embeddings, save_embeddings
 from benchmarks.networks import our_config
 from benchmarks.results import OURS, Row, read_rows, write_report
-from benchmarks.training import plain_config
+from benchmarks.training import one_case, plain_config
+from mmseg_instancenet import InstanceInferencer
+from mmseg_instancenet.apis import example_image
+from mmseg_instancenet.engine import mixed_precision
 
 CONFIG = Path(__file__).parents[2] / 'configs/recurrent-embedding_digits.py'
 ON_GPUS_ALONE = {'ours, TF32', 'ours, grouping'}
@@ -46,6 +51,21 @@ def test_quick_run(name, alternatives, tmp_path, capsys, monkeypatch):
     if not torch.cuda.is_available():
         assert 'not measured: torch sees no GPU' in printed
     assert ('no embeddings in' in printed) == (name == 'grouping')
+
+
+def test_parts_of_a_prediction(tmp_path):
+    mosaic = prediction.mosaic(300)
+    example = cv2.imread(str(example_image()))
+    assert np.array_equal(mosaic[:256, :256], example) and mosaic.shape == (300, 300, 3)
+    assert np.array_equal(mosaic[256:, 256:], example[::-1, ::-1][:44, :44])
+    prediction.main(['--quick', '--out', str(tmp_path)])
+    rows = [row for row in read_rows(tmp_path / 'prediction.json') if row.seconds is not None and row.device == 'cpu']
+    assert [row.setting for row in rows if row.method == OURS] == [prediction.WHOLE, *prediction.PARTS]
+    assert [row.setting for row in rows if row.method == prediction.MIXED] == [prediction.WHOLE, 'network']
+    cv2.imwrite(str(tmp_path / 'image.png'), prediction.mosaic(64))
+    expected = len(InstanceInferencer('nuclei', device='cpu')(tmp_path / 'image.png'))
+    assert rows[0].agreement == {'objects': expected} and expected > 0
+    assert cv2.imread(str(tmp_path / 'prediction_parts.png')).shape[1] == 960
 
 
 def test_groupings_of_trained_models(tmp_path):
@@ -111,6 +131,18 @@ def test_plain_network_has_all_but_the_embedding_branch():
     }
     assert set(plain.state_dict()) < set(ours.state_dict())
     assert config.decode_head.type == 'EmbeddingHead', 'the given config stays'
+
+
+def test_training_in_mixed_precision(monkeypatch):
+    monkeypatch.setattr(mixed_precision, 'get_device', lambda: 'cpu')
+    monkeypatch.setattr(mixed_precision, 'cpu_has_bfloat16', lambda: True)
+    whole, half = (one_case(33, 2, quick=True, device='cpu', amp=amp) for amp in (False, True))
+    assert [row.method for row in half] == [row.method for row in whole] == [OURS, 'mmseg DeepLabV3+']
+    for row, exact in zip(half, whole, strict=True):
+        assert row.setting == f'{exact.setting}, --amp' and row.seconds > 0
+        # The same class loss up to the eight digits of bfloat16.
+        assert row.agreement['class loss'] == pytest.approx(exact.agreement['class loss'], rel=0.01)
+        assert row.agreement != exact.agreement
 
 
 def test_one_failure_does_not_lose_the_others(tmp_path, monkeypatch, capsys):

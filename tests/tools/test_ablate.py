@@ -26,7 +26,7 @@ BASE = """
 _base_ = {config!r}
 model = dict(
     backbone=dict(base_channels=4),
-    decode_head=dict(in_channels=32, channels=8, c1_in_channels=4, c1_channels=4),
+    decode_head=dict(in_channels=4, channels=8),
     test_cfg=dict(classes='ground_truth'),  # a network that has learned no classes has no pixels to group
 )
 data = dict(dataset=dict(data_root={data!r}))

@@ -16,6 +16,7 @@ from mmseg.registry import MODELS
 from pycocotools.coco import COCO
 
 from mmseg_instancenet import InstanceInferencer
+from mmseg_instancenet.engine import mixed_precision
 
 pandas = pytest.importorskip('pandas', reason='pandas is not installed; onedl-mim brings it, except for Python 3.14')
 
@@ -148,6 +149,17 @@ def test_a_second_start_with_other_settings(model, images, tmp_path, predict):
     assert predict(*other, '--overwrite')[0] == 0
     assert pandas.read_csv(tmp_path / 'out/images.csv')['count'].tolist() == [0]
     assert not cv2.imread(str(tmp_path / 'out/labels/1.png'), cv2.IMREAD_UNCHANGED).any()
+
+
+def test_mixed_precision(model, images, tmp_path, predict, monkeypatch):
+    monkeypatch.setattr(mixed_precision, 'cpu_has_bfloat16', lambda: True)  # a CPU without emulates it
+    command = (model, images / '1.png', '--out', tmp_path / 'out', '--device', 'cpu')
+    assert predict(*command, '--amp')[0] == 0
+    scores = pandas.read_csv(tmp_path / 'out/objects.csv').score.tolist()
+    result = InstanceInferencer(model, device='cpu', amp=True)(images / '1.png')
+    np.testing.assert_allclose(scores, result.scores, atol=1e-4)
+    status, output = predict(*command)
+    assert status == 1 and "precision 'torch.float32' instead of 'torch.bfloat16'" in output
 
 
 def test_many_images_get_a_bar(model, tmp_path, predict):

@@ -59,15 +59,16 @@ def test_testing_gives_the_table_images_and_predictions(digits):
     output = run_program(
         'tools/test.py', DIGITS, digits['checkpoint'], '--work-dir', folder / 'test',
         '--show-dir', folder / 'images', '--out', folder / 'out.pkl', *digits['options'],
-        'model.test_cfg.classes=ground_truth',  # two epochs find no digit by themselves
+        # Two epochs find no digit by themselves, and no group of ten pixels.
+        'model.test_cfg.classes=ground_truth', 'model.grouper.min_size=1',
     )  # fmt: skip
     assert re.search(r'Average Precision  \(AP\) @\[ IoU=0.50:0.95', output)
     assert 'segm_mAP_all' in output and 'mIoU' in output
     assert 'loaded' in output and 'tensors of the model' in output
     images = sorted((folder / 'images').glob('*.png'))
     assert [path.stem for path in images] == [f'{i:05d}' for i in range(1, 13)]
-    # Five images of 256 x 256 with a header, and four gaps.
-    assert cv2.imread(str(images[0])).shape == (256 + 24, 5 * 256 + 4 * 4, 3)
+    # Six images of 256 x 256 with a header, and five gaps.
+    assert cv2.imread(str(images[0])).shape == (256 + 24, 6 * 256 + 5 * 4, 3)
     predictions = pickle.loads((folder / 'out.pkl').read_bytes())
     assert len(predictions) == 12
     assert [prediction['img_id'] for prediction in predictions] == list(range(1, 13))
@@ -76,6 +77,23 @@ def test_testing_gives_the_table_images_and_predictions(digits):
         assert prediction['ori_shape'] == (64, 64) and Path(prediction['img_path']).is_file()
         for (x1, y1, x2, y2), mask in zip(prediction['bboxes'], prediction['masks'], strict=True):
             assert coco_mask.toBbox(mask).tolist() == [x1, y1, x2 - x1, y2 - y1]
+
+
+def test_testing_in_mixed_precision(digits):
+    outputs, scores = {}, {}
+    for name in ('exact', 'mixed'):
+        outputs[name] = run_program(
+            'tools/test.py', DIGITS, digits['checkpoint'], '--work-dir', digits['folder'] / name,
+            '--out', digits['folder'] / f'{name}.pkl', *(['--amp'] * (name == 'mixed')), *digits['options'],
+            'model.test_cfg.classes=ground_truth', 'model.grouper.min_size=1',
+        )  # fmt: skip
+        predictions = pickle.loads((digits['folder'] / f'{name}.pkl').read_bytes())
+        scores[name] = np.concatenate([np.sort(prediction['scores']) for prediction in predictions])
+    assert '--amp' not in outputs['exact']
+    (kind,) = re.findall(r'^--amp: b?float(16|32)', outputs['mixed'], re.MULTILINE)
+    assert np.array_equal(scores['exact'], scores['mixed']) == (kind == '32')
+    # Groups of an embedding that two epochs have trained are many and small: their number stays about the same.
+    assert abs(len(scores['exact']) - len(scores['mixed'])) <= 0.2 * len(scores['exact'])
 
 
 def test_flip_augmentation_runs_through_the_command_line(digits):
@@ -215,22 +233,19 @@ def test_wrong_input_gets_a_line_that_names_it(digits, tmp_path, options, messag
     assert re.search(message, output), output[-2000:]
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason='the refusal is for machines without a GPU')
-def test_mixed_precision_without_a_gpu_is_refused(tmp_path):
-    output = run_program('tools/train.py', DIGITS, '--amp', '--work-dir', tmp_path, succeeds=False)
-    assert '--amp needs a GPU' in output and 'Traceback' not in output
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='mixed precision needs a GPU')
-def test_mixed_precision_trains_on_a_gpu(digits, tmp_path):
+def test_mixed_precision(digits, tmp_path):
+    """In bfloat16 or float16 as the device has it; --amp names it, and the format of the weights does not change."""
     output = run_program(
         'tools/train.py', DIGITS, '--amp', '--work-dir', tmp_path, *digits['options'],
         'train_cfg.max_epochs=2', 'train_cfg.val_interval=2',
     )  # fmt: skip
-    # Two values an epoch: sixteen steps, of which the first few look for a scale of the loss.
+    assert len(re.findall(r'^--amp: b?float(16|32)', output, re.MULTILINE)) == 1
+    # Two values an epoch: sixteen steps, of which float16 needs the first few for its scale of the loss.
     assert len(losses(output)) == 4 and np.isfinite(losses(output)).all()
     assert losses(output)[-1] < losses(output)[0]
     assert 'coco/segm_mAP:' in output
+    weights = torch.load(tmp_path / 'epoch_2.pth', weights_only=True)['state_dict']
+    assert {weight.dtype for weight in weights.values()} == {torch.float32, torch.int64}
 
 
 def test_two_processes_train_alike(digits, tmp_path):

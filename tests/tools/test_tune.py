@@ -333,18 +333,18 @@ tune_dataloader['dataset']['indices'] = [0, 4, 8]
 
 
 def test_the_curve_of_the_threshold_without_values(trained, monkeypatch, capfd):
-    """From 0.4, far too small for the config's margins, the curve goes on beyond 2.5 times as much."""
+    """From 0.2, far too small for the config's margins, the curve goes on beyond 2.5 times as much."""
     out = trained['folder'] / 'elsewhere/further.json'
-    small = ['--cfg-options', 'model.grouper.threshold=0.4']
+    small = ['--cfg-options', 'model.grouper.threshold=0.2']
     tune(trained, monkeypatch, '--min-sizes', '10', '--out', out, *small)
     output = capfd.readouterr().out
     values, aims, *_ = np.array(tables(output)[0][1]).T
-    assert values[:8].tolist() == [0.2, 0.252, 0.32, 0.4, 0.504, 0.64, 0.8, 1.0]
+    assert values[:8].tolist() == [0.1, 0.126, 0.16, 0.2, 0.252, 0.32, 0.4, 0.5]
     assert 8 < len(values) <= 14 and (len(values) == 14 or aims.argmax() < len(values) - 1)
     assert f'{out} and {out.with_suffix(".png")} written' in output and out.with_suffix('.png').is_file()
     assert 'to use it, copy it to ' in output and 'epoch_1_tuned.json' in output
     assert 'Other --cfg-options of this call are not stored' in output
-    assert json.loads(out.read_text())['settings']['model.grouper.threshold'] >= 1
+    assert json.loads(out.read_text())['settings']['model.grouper.threshold'] >= 0.5
 
 
 def test_ap_is_that_of_the_metric(trained, monkeypatch, capfd, tmp_path):

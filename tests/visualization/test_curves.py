@@ -1,10 +1,14 @@
 """Plots of metrics: their drawings and refused input."""
 
+from itertools import pairwise
+
 import cv2
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
-from mmseg_instancenet.visualization.curves import SettingCurve, plot_curves, plot_setting_curves
+from mmseg_instancenet.visualization.curves import SettingCurve, curve_figure, plot_curves, plot_setting_curves
 
 
 def test_writes_an_image_into_a_new_folder(tmp_path):
@@ -36,13 +40,57 @@ def test_draws_the_given_curves(tmp_path, monkeypatch, log_x):
     curves = {'ours': ([1, 10, 100], [0.25, 0.5, float('nan')]), 'theirs': ([10], [0.5])}
     plot_curves(curves, 'proposals', 'recall', str(tmp_path / 'curves.png'), log_x=log_x)
     axes = metrics[0].axes[0]
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ['ours', 'theirs']
+    assert sorted(text.get_text() for text in axes.texts) == ['ours', 'theirs']
     assert (axes.get_xlabel(), axes.get_ylabel()) == ('proposals', 'recall')
     assert axes.get_xscale() == ('log' if log_x else 'linear')
     for line, (xs, ys) in zip(axes.get_lines(), curves.values(), strict=True):
         assert list(line.get_xdata()) == xs and list(line.get_ydata())[:2] == ys[:2]
-    # A single point is no line: without a marker nothing would be seen.
-    assert axes.get_lines()[1].get_marker() == 'o'
+    # Nothing depends on the colour, and a single point is seen.
+    assert [line.get_marker() for line in axes.get_lines()] == ['o', 's']
+    assert [line.get_linestyle() for line in axes.get_lines()] == ['-', '--']
+
+
+@pytest.mark.parametrize('log_y', [False, True])
+def test_each_curve_has_its_name_at_the_height_of_its_end(log_y):
+    """Two that end together are written apart, in the order of their ends; a last value of NaN is no end."""
+    xs, nan = [1, 2, 3], float('nan')
+    curves = {
+        'high': (xs, [1, 1, 100]),
+        'low': (xs, [1, 1, 1]),
+        'close': (xs[::-1], [99.9, 1, 1]),  # from right to left
+        'middle': (xs, [1, 10, nan]),
+        'none': ([1], [nan]),
+    }
+    figure = curve_figure(curves, 'x', 'y', log_y=log_y)
+    axes = figure.axes[0]
+    figure.draw_without_rendering()
+    assert axes.get_yscale() == ('log' if log_y else 'linear')
+    heights = {text.get_text(): text.xyann[1] for text in axes.texts}
+    assert [name for name, _ in sorted(heights.items(), key=lambda item: item[1])] == [
+        'none',
+        'low',
+        'middle',
+        'close',
+        'high',
+    ]
+    end = {'low': (3, 1), 'middle': (2, 10), 'high': (3, 100), 'close': (3, 99.9)}
+    assert {text.get_text(): text.xy for text in axes.texts if text.get_text() != 'none'} == end
+    shares = axes.transAxes.inverted().transform(axes.transData.transform([end[name] for name in ('middle', 'close')]))
+    np.testing.assert_allclose([heights['middle'], heights['close']], shares[:, 1], atol=0.02)
+    written = sorted(heights.values())
+    assert min(second - first for first, second in pairwise(written)) > 0.055
+    # They lie on the right of the axes and inside of the figure.
+    boxes = [Text.get_window_extent(text) for text in axes.texts]  # without the thin line
+    assert min(box.x0 for box in boxes) > axes.get_window_extent().x1
+    assert max(box.x1 for box in boxes) <= figure.bbox.x1 + 1
+
+
+@pytest.mark.parametrize('count', [2, 7, 30])
+def test_many_names_stay_apart(count):
+    figure = curve_figure({str(place): ([1], [0.5]) for place in range(count)}, 'x', 'y')
+    heights = sorted(text.xyann[1] for text in figure.axes[0].texts)
+    np.testing.assert_allclose(np.diff(heights), 0.06)
+    assert heights[0] > -1e-9 and (heights[-1] <= 1 or count == 30)
 
 
 CURVES = [

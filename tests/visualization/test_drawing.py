@@ -5,27 +5,29 @@ from itertools import pairwise
 import cv2
 import numpy as np
 import pytest
-import torch
-from mmdet.structures import DetDataSample
-from mmengine.structures import InstanceData, PixelData
+import tifffile
 
 from mmseg_instancenet.visualization import (
     class_map_to_color,
     draw_instances,
+    draw_scores,
     embeddings_to_color,
     panel,
     pixels_for_display,
     read_for_display,
 )
 from mmseg_instancenet.visualization.drawing import distinct_color
-from mmseg_instancenet.visualization.panel_hook import draw_panel
 
 GREY = 147
 """Value of a channel for which the embedding has no direction: the middle of 40 .. 255."""
 
+CHANNELS = [1, 2, 0]
+"""Green, blue and red in an RGB image."""
+
 
 def principal_colors(x_ND: np.ndarray) -> np.ndarray:
-    """The first three principal components by singular values, spread from percentile 1 to 99 over 40 .. 255."""
+    """The first three principal components by singular values, spread from percentile 1 to 99 over 40 .. 255, as green, blue
+    and red."""
     centred = x_ND - x_ND.mean(0)
     _, _, directions = np.linalg.svd(centred, full_matrices=False)
     colors = np.full((len(x_ND), 3), 0.5)
@@ -34,7 +36,7 @@ def principal_colors(x_ND: np.ndarray) -> np.ndarray:
             direction = -direction
         value = centred @ direction
         low, high = np.percentile(value, [1, 99])
-        colors[:, channel] = np.clip((value - low) / (high - low), 0, 1)
+        colors[:, CHANNELS[channel]] = np.clip((value - low) / (high - low), 0, 1)
     return 40 + 215 * colors
 
 
@@ -50,14 +52,15 @@ def test_embedding_colors_are_principal_components(dims, with_foreground):
     inside = np.ones((13, 17), bool) if foreground is None else foreground
     np.testing.assert_allclose(image[inside], principal_colors(embeddings[:, inside].T.astype(float)), atol=1.01)
     assert (image[~inside] == 0).all()
-    assert (image[inside][:, min(dims, 3) :] == GREY).all()
-    assert (image[inside][:, : min(dims, 3)].std(0) > 20).all()
+    assert (image[inside][:, CHANNELS[min(dims, 3) :]] == GREY).all()
+    assert (image[inside][:, CHANNELS[: min(dims, 3)]].std(0) > 20).all()
 
 
 @pytest.mark.parametrize('dims', [1, 2, 3, 8])
 def test_constant_embeddings_have_one_color(dims):
     image = embeddings_to_color(np.full((dims, 4, 5), 0.1, np.float32))
-    assert image.reshape(-1, 3).tolist() == [[40] * min(dims, 3) + [GREY] * (3 - min(dims, 3))] * 20
+    color = [40 if CHANNELS.index(channel) < dims else GREY for channel in range(3)]
+    assert image.reshape(-1, 3).tolist() == [color] * 20
 
 
 def test_embedding_colors_without_any_foreground_show_the_whole_map():
@@ -144,35 +147,51 @@ def test_panel_has_the_widths_of_its_images_at_one_height():
         assert (result[:24, left:right] < 100).any()
 
 
-@pytest.mark.parametrize('with_truth', [False, True])
-def test_panel_of_a_result(tmp_path, with_truth):
-    rng = np.random.default_rng(3)
-    image = rng.integers(0, 256, (32, 48, 3)).astype(np.uint8)
-    path = tmp_path / 'image.png'
-    cv2.imwrite(str(path), image[..., ::-1])
-    ids = np.zeros((32, 48), np.int64)
-    ids[4:20, 5:25] = 1
-    sample = DetDataSample(metainfo={'img_path': str(path)})
-    sample.pred_sem_seg = PixelData(data=torch.from_numpy(ids)[None])
-    sample.pred_instances = InstanceData(scores=torch.ones(1))
-    embeddings = rng.normal(size=(8, 8, 12)).astype(np.float32)
-    for name, data in {'pred_instance_map': ids[None], 'pred_embeddings': embeddings}.items():
-        sample.set_field(PixelData(data=torch.from_numpy(data)), name, dtype=PixelData)
-    if with_truth:
-        sample.set_field(PixelData(data=torch.from_numpy(ids * 3)[None]), 'gt_instance_map', dtype=PixelData)
-    result = draw_panel(sample, [(1, 2, 3)])
-    parts = [
-        image,
-        class_map_to_color(ids, [(1, 2, 3)]),
-        embeddings_to_color(embeddings, ids[2::4, 2::4] > 0),
-        draw_instances(image, ids),
-        *([draw_instances(image, ids * 3)] if with_truth else []),
-    ]
-    assert result.shape == (256 + 24, 384 * len(parts) + 4 * (len(parts) - 1), 3)
-    for index, part in enumerate(parts):
-        factor = 256 // part.shape[0]
-        shown = result[24:, 388 * index : 388 * index + 384]
-        np.testing.assert_array_equal(shown, part.repeat(factor, axis=0).repeat(factor, axis=1))
+def test_scores_are_greys_with_their_digits_and_black_lines_between():
+    ids = np.zeros((64, 128), np.int64)
+    ids[8:40, 10:42], ids[8:40, 42:80], ids[50:54, 90:94] = 1, 2, 4
+    drawn = draw_scores(ids, np.array([0.25, 1.5, 0.9, np.nan]), height=128)
+    assert drawn.shape == (128, 256, 3) and (drawn[..., :1] == drawn).all()
+    grey = drawn[..., 0].astype(int)
+    # Where nothing is written: the corners of the boxes.
+    assert grey[17, 21] == round(60 + 195 * 0.25) and grey[17, 155] == 255 and grey[101, 181] == 60
+    assert (grey[16:80, 83] == 0).all() and grey[17, 82] == round(60 + 195 * 0.25) and grey[17, 84] == 255
+    assert (grey[[15, 80], 20:160] == 0).all()
+    # The digits are white on the dark one and black on the bright one, in their middle; the small one has no room for any.
+    assert grey[40:56, 32:72].max() > 220 and grey[40:56, 32:72].min() == 109
+    assert grey[40:56, 105:140].min() < 40
+    assert len(np.unique(grey[100:108, 180:188])) == 1
+
+
+def test_instances_at_another_height_are_apart_without_colours():
+    image = np.full((16, 24, 3), 100, np.uint8)
+    ids = np.zeros((16, 24), np.int64)
+    ids[4:12, 4:12], ids[4:12, 12:20] = 1, 2
+    drawn = draw_instances(image, ids, height=64)
+    plain = draw_instances(image.repeat(4, 0).repeat(4, 1), ids.repeat(4, 0).repeat(4, 1))
+    assert (drawn[16:48, 47] == 0).all()
+    drawn[16:48, 47] = plain[16:48, 47]
+    np.testing.assert_array_equal(drawn, plain)
+
+
+def test_a_reference_gives_the_directions_and_the_range_of_the_colours():
+    rng = np.random.default_rng(5)
+    reference = (rng.normal(size=(4, 9, 7)) * [[[3]], [[2]], [[1]], [[0.5]]]).astype(np.float32)
+    np.testing.assert_array_equal(
+        embeddings_to_color(reference, reference_Dhw=reference), embeddings_to_color(reference)
+    )
+    # Everything at the mean of the reference: each pixel has the colour of that point.
+    moved = np.broadcast_to(reference.mean((1, 2), keepdims=True), reference.shape)
+    x_ND = reference.reshape(4, -1).T.astype(float)
+    _, _, directions = np.linalg.svd(x_ND - x_ND.mean(0), full_matrices=False)
+    expected = []
+    for direction in directions[:3]:
+        value = (x_ND - x_ND.mean(0)) @ (direction * np.sign(direction[np.abs(direction).argmax()]))
+        low, high = np.percentile(value, [1, 99])
+        expected.append(40 + 215 * (0 - low) / (high - low))
+    found = embeddings_to_color(moved, reference_Dhw=reference)
+    assert (found == found[0, 0]).all()
+    np.testing.assert_allclose(found[0, 0], np.array(expected)[[2, 0, 1]], atol=1.01)
 
 
 def test_dark_and_deep_images_are_stretched_for_display_and_others_are_not(tmp_path):
@@ -189,6 +208,11 @@ def test_dark_and_deep_images_are_stretched_for_display_and_others_are_not(tmp_p
         low, high = np.percentile(image_HW3, [1, 99.8])
         stretched = np.clip((image_HW3 - low) / (high - low), 0, 1) * 255
         np.testing.assert_allclose(shown, image_HW3 if name == 'bright' else stretched, atol=0.51)
+    channels = np.zeros((20, 30, 5), np.uint16)
+    channels[:, :15, 1] = 1000
+    tifffile.imwrite(tmp_path / 'five.tif', channels, planarconfig='contig')
+    shown = read_for_display(tmp_path / 'five.tif')
+    assert shown.shape == (20, 30, 3) and shown[3, 3].tolist() == [0, 255, 0] and shown[3, 20].tolist() == [0, 0, 0]
     (tmp_path / 'empty.png').write_bytes(b'')
     with pytest.raises(ValueError, match=r'expected an image that OpenCV can read, got .*empty\.png'):
         read_for_display(tmp_path / 'empty.png')

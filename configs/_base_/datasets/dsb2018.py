@@ -31,6 +31,8 @@ train_dataloader = dict(
         ann_file='train.json',
         indices=[index for index in range(num_training_images) if index % held_back != held_back - 1],
         pipeline=train_pipeline,
+        # Normalised images and painted masks of the 374 images take 1.1; loading them takes four times as long as the rest.
+        cache_gigabytes=1.5,
         **data,
     ),
 )

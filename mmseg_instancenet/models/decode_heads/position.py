@@ -44,8 +44,9 @@ def rotate_by_position(embeddings_NDhw: Tensor, position_2hw: Tensor) -> Tensor:
         >>> turned.flatten().round(decimals=4).abs()
         tensor([0., 1.])
     """
-    count, rest = divmod(embeddings_NDhw.shape[1], 2)
-    if rest:
+    # torch.jit, by which MMEngine counts operations, cannot trace divmod.
+    count = embeddings_NDhw.shape[1] // 2
+    if embeddings_NDhw.shape[1] % 2:
         raise ValueError(f'expected an even number of embedding values, got embeddings {tuple(embeddings_NDhw.shape)}')
     direction_F = torch.arange(count, device=embeddings_NDhw.device) * (torch.pi / count)
     x_hw, y_hw = position_2hw

@@ -73,6 +73,18 @@ class Grouper(nn.Module, metaclass=ABCMeta):
     def group(self, x_ND: Tensor) -> Tensor:
         """Groups the pixels of one region: (N, D) embeddings, N >= 1, to (N,) labels 1, 2, ..; 0 for a pixel without a group."""
 
+    def group_regions(self, x_ND: Tensor, region_N: Tensor) -> Tensor:
+        """Groups the pixels of several regions: (N, D) embeddings and (N,) integers, N >= 1, to (N,) labels 1, 2, .., region
+        after region; 0 for a pixel without a group."""
+        label_N = torch.zeros_like(region_N, dtype=torch.long)
+        found = 0
+        for region in region_N.unique().tolist():
+            pixel_R = (region_N == region).nonzero().squeeze(1)
+            label_R = self.group(x_ND[pixel_R])
+            label_N[pixel_R] = torch.where(label_R > 0, label_R + found, 0)
+            found += int(label_R.max())
+        return label_N
+
     def check_margins(self, margins: EmbeddingMargins) -> None:
         """Checks the settings against the margins of the loss; called once, for a loss that has margins."""
 
@@ -140,15 +152,13 @@ class Grouper(nn.Module, metaclass=ABCMeta):
             as :meth:`forward`.
         """
         labels_hw = torch.zeros_like(region_hw, dtype=torch.long)
+        pixel_P = region_hw.reshape(-1).nonzero().squeeze(1)
         found, stopped = 0, False
-        for region in region_hw.unique().tolist():
-            if region == 0:
-                continue
-            inside_hw = region_hw == region
-            label_P = self.group(embeddings_Dhw[:, inside_hw].T)
-            labels_hw[inside_hw] = torch.where(label_P > 0, label_P + found, 0)
-            found += int(label_P.max())
-            stopped = stopped or bool((label_P == 0).any())
+        if len(pixel_P):
+            x_PD = embeddings_Dhw.flatten(1).T.index_select(0, pixel_P)
+            label_P = self.group_regions(x_PD, region_hw.reshape(-1)[pixel_P])
+            labels_hw.view(-1)[pixel_P] = label_P
+            found, stopped = int(label_P.max()), bool((label_P == 0).any())
         if self.connected:
             labels_hw = split_components(labels_hw)
         size_K = torch.bincount(labels_hw.reshape(-1))

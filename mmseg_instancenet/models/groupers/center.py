@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from mmseg.registry import MODELS
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ...structures import Distance, EmbeddingMargins, check_finite, check_tensors, unit_vectors
 from .base import Grouper
+from .rounds import Cells, Found, Pairs, Spans, group_in_rounds
 
 _MAX_SHIFTS = 100
 """Shifting a flat kernel over a finite set converges in a handful of steps; rounding alone could make it cycle."""
@@ -24,6 +25,7 @@ def group_by_centers(
     distance: Distance = 'norm',
     max_groups: int | None = None,
     generator: torch.Generator | None = None,
+    region_N: Tensor | None = None,
 ) -> Tensor:
     r"""Groups the pixels of one class by repeated thresholding around a center (Gao 2020, "Post processing").
 
@@ -32,7 +34,9 @@ def group_by_centers(
     thresholding is repeated until the same pixels come out; then they are tagged. (The pixel drawn first may end
     outside its group; it then stays untagged and comes into a later one.) Repeated until every pixel is tagged.
 
-    Time: one pass over the untagged pixels per shift. Peak memory above the input: a small multiple of N x D.
+    Many groups are found at a time, each from the pixels near its centre, as if they came one after the other: see
+    :func:`~.rounds.group_in_rounds`. Time: some visits of each pixel. Peak memory above the input: a few values for each pixel
+    and for 65,536 pairs of a pixel and a centre (a million on a GPU), or for the pixels near one centre.
 
     Args:
         x_ND: (N, D) embeddings; computed in float32 or, for float64 input, in float64.
@@ -41,11 +45,13 @@ def group_by_centers(
         norm: order of the norm of ``distance='norm'``.
         distance: 'norm' for :math:`\|x - c\|_n`, 'cosine' for :math:`1 - \cos(x, c)`, which suits embeddings on a sphere.
             Embeddings without a direction (shorter than 1e-12) are alike, and at right angles to all others.
-        max_groups: stop after this many groups; untagged pixels then get 0. ``None`` for all.
+        max_groups: stop after this many groups of a region; untagged pixels then get 0. ``None`` for all.
         generator: source of the random draws, on the CPU, so that every device draws alike.
+        region_N: (N,) integers, such as classes: pixels of different regions are never in one group. Each region is drawn from as
+            if it were alone. One region unless given.
 
     Returns:
-        (N,) int64: group of each pixel, numbered 1, 2, .. in the order in which they were found.
+        (N,) int64: group of each pixel, numbered 1, 2, .. region after region, in the order in which they were drawn.
 
     Raises:
         ValueError: if the threshold is not positive or an embedding is not finite.
@@ -64,28 +70,18 @@ def group_by_centers(
     check_finite(x_ND)
     if x_ND.dtype != torch.float64:
         x_ND = x_ND.float()
-    count = len(x_ND)
-    label_N = torch.zeros(count, dtype=torch.long, device=x_ND.device)
-    # Walking through one random order and skipping tagged pixels draws uniformly among the untagged ones.
+    if len(x_ND) == 0:
+        return torch.zeros(0, dtype=torch.long, device=x_ND.device)
     if distance == 'cosine':
         x_ND = _directions(x_ND)
-    order_N = torch.randperm(count, generator=generator).to(x_ND.device)
-    pixel_M, x_MD = order_N, x_ND[order_N]
-    group = 0
+    region_N = x_ND.new_zeros(len(x_ND), dtype=torch.long) if region_N is None else region_N
+    # On the unit sphere 1 - cos <= t within a distance of sqrt(2 t); the product of unit vectors is exact to 1e-6.
+    radius = threshold if distance == 'norm' else math.sqrt(2 * threshold + 1e-6)
+    balls = _Balls(x_ND, region_N, threshold, radius, norm, distance, shift)
     with torch.autocast(device_type=x_ND.device.type, enabled=False):
-        while len(pixel_M) and group != max_groups:
-            inside_M = _distance_to(x_MD, x_MD[0], norm, distance) <= threshold
-            if shift:
-                for _ in range(_MAX_SHIFTS):
-                    moved_M = _distance_to(x_MD, x_MD[inside_M].mean(0), norm, distance) <= threshold
-                    # For norms other than 2 there may be no embedding near the mean of a ring: keep the last members.
-                    if torch.equal(moved_M, inside_M) or not moved_M.any():
-                        break
-                    inside_M = moved_M
-            group += 1
-            label_N[pixel_M[inside_M]] = group
-            pixel_M, x_MD = pixel_M[~inside_M], x_MD[~inside_M]
-    return label_N
+        cells, radius_N = Cells(x_ND, region_N, radius), x_ND.new_full((1,), radius).expand(len(x_ND))
+        order_N = _draw(region_N, generator)
+        return group_in_rounds(cells, x_ND, region_N, order_N, radius_N, balls.groups, max_groups)[0]
 
 
 def _directions(x_ND: Tensor) -> Tensor:
@@ -95,12 +91,80 @@ def _directions(x_ND: Tensor) -> Tensor:
     return torch.cat([unit_ND, lost_N[:, None].to(unit_ND)], dim=1) if lost_N.any() else unit_ND
 
 
-def _distance_to(x_ND: Tensor, center_D: Tensor, norm: float, distance: Distance) -> Tensor:
-    """Distance of each embedding to a centre, (N,): the norm of the difference, or 1 - cosine of a unit vector and the
-    centre."""
-    if distance == 'cosine':
-        return 1 - x_ND @ unit_vectors(center_D, dim=0)
-    return torch.linalg.vector_norm(x_ND - center_D, ord=norm, dim=1)
+def _draw(region_N: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Draws the pixels of each region in a random order, region after region: (N,). Walking through one random order and
+    skipping tagged pixels draws uniformly among the untagged ones."""
+    pixel_N = region_N.sort(stable=True).indices
+    state = None if generator is None else generator.get_state()
+    order_N, start = torch.empty(len(region_N), dtype=torch.long), 0
+    for count in region_N.unique(return_counts=True)[1].tolist():
+        if generator is not None and state is not None:
+            generator.set_state(state)  # each region as if it were alone
+        order_N[start : start + count] = torch.randperm(count, generator=generator) + start
+        start += count
+    return pixel_N[order_N.to(pixel_N.device)]
+
+
+class _Balls(NamedTuple):
+    """Groups of pixels within a threshold of a centre, as :func:`group_by_centers` has them, for many founders at once."""
+
+    x_ND: Tensor
+    region_N: Tensor
+    threshold: float
+    radius: float
+    norm: float
+    distance: Distance
+    shift: bool
+
+    def groups(self, cells: Cells, pixel_F: Tensor, spans: Spans) -> Found:
+        """The groups around founders; see :func:`~.rounds.group_in_rounds`."""
+        pairs = cells.inside(self.x_ND[pixel_F], spans, self._is_inside)
+        if not self.shift:
+            return Found(pairs, pairs)
+        # Two sets of pixels are the same if the sums of their keys are: an integer sum depends on no order.
+        key_M = _keys(len(cells.pixel_M), pixel_F.device)
+        founder_A, sum_A = torch.arange(len(pixel_F), device=pixel_F.device), _sums(pairs, key_M, len(pixel_F))
+        region_F = self.region_N[pixel_F]
+        members, touched = [], [pairs]
+        for _ in range(_MAX_SHIFTS):
+            size_A = torch.bincount(pairs.founder_Q, minlength=len(founder_A))
+            center_AD = _sums(pairs, cells.x_MD, len(founder_A)) / size_A[:, None]
+            if self.distance == 'cosine':
+                center_AD = unit_vectors(center_AD, dim=1)
+            region_A, radius_A = region_F[founder_A], center_AD.new_full((len(center_AD),), self.radius)
+            moved = cells.inside(center_AD, cells.near(center_AD, region_A, radius_A), self._is_inside)
+            moved_sum_A = _sums(moved, key_M, len(founder_A))
+            # For norms other than 2 there may be no embedding near the mean of a ring: keep the last members.
+            going_A = (moved_sum_A != sum_A) & (torch.bincount(moved.founder_Q, minlength=len(founder_A)) > 0)
+            members.append(pairs.where(~going_A.index_select(0, pairs.founder_Q)).of(founder_A))
+            going = going_A.nonzero().squeeze(1)
+            if len(going) == 0:
+                break
+            moved = moved.where(going_A.index_select(0, moved.founder_Q))
+            touched.append(moved.of(founder_A))
+            pairs = moved.of(going_A.cumsum(0) - 1)
+            founder_A, sum_A = founder_A[going], moved_sum_A[going]
+        else:
+            members.append(pairs.of(founder_A))
+        return Found(Pairs.joined(members), Pairs.joined(touched))
+
+    def _is_inside(self, x_QD: Tensor, center_QD: Tensor, _: Tensor) -> Tensor:
+        """Whether each pixel lies within the threshold of its centre: by the norm of the difference, or by 1 - cosine of unit
+        vectors."""
+        if self.distance == 'cosine':
+            return 1 - (x_QD * center_QD).sum(1) <= self.threshold
+        return torch.linalg.vector_norm(x_QD.sub_(center_QD), ord=self.norm, dim=1) <= self.threshold
+
+
+def _keys(count: int, device: torch.device) -> Tensor:
+    """Random integers, (count,); the same for the same count, of 62 bits so that two sums hardly ever agree by chance."""
+    return torch.randint(1 << 62, (count,), generator=torch.Generator(device).manual_seed(0), device=device)
+
+
+def _sums(pairs: Pairs, value_M: Tensor, count: int) -> Tensor:
+    """Sums of the values of each founder's pixels, (count, ..)."""
+    sum_F = value_M.new_zeros(count, *value_M.shape[1:])
+    return sum_F.index_add_(0, pairs.founder_Q, value_M.index_select(0, pairs.place_Q))
 
 
 @MODELS.register_module()
@@ -145,6 +209,9 @@ class CenterGrouping(Grouper):
         self.norm, self.only_directions = (norm, False) if distance == 'norm' else (2.0, True)
 
     def group(self, x_ND: Tensor) -> Tensor:
+        return self.group_regions(x_ND, torch.ones(len(x_ND), dtype=torch.long, device=x_ND.device))
+
+    def group_regions(self, x_ND: Tensor, region_N: Tensor) -> Tensor:
         return group_by_centers(
             x_ND,
             self.threshold,
@@ -153,6 +220,7 @@ class CenterGrouping(Grouper):
             distance=self.distance,
             max_groups=self.max_groups,
             generator=torch.Generator().manual_seed(self.seed),
+            region_N=region_N,
         )
 
     def check_margins(self, margins: EmbeddingMargins) -> None:

@@ -145,6 +145,28 @@ class RecurrentLoss(nn.Module):
                     results[f'{name}_{loop}'] = value
         return {self.loss_name: total, **results}
 
+    @torch.no_grad()
+    def iterations(self, embeddings_Dhw: Tensor, class_map_hw: Tensor) -> Tensor:
+        """Returns the embeddings of one image after 0, 1, .., ``loops`` iterations, for drawings: (T + 1, D, h, w).
+
+        The pixels attract one another as in training with this class map, where every pixel of a class is an object. Those
+        that attract none are 0. Time and memory: one image of a training, without the backward pass.
+
+        Args:
+            embeddings_Dhw: (D, h, w) of the network.
+            class_map_hw: (h, w) integers, 0 = background, 255 = ignored.
+        """
+        region_hw = self._regions((class_map_hw > 0).long()[None], class_map_hw[None])[0]
+        inside_hw = region_hw > 0
+        result = embeddings_Dhw.new_zeros((self.loops + 1, *embeddings_Dhw.shape), dtype=torch.float)
+        if inside_hw.any():
+            row_1D1P, region_11P = embeddings_Dhw[:, inside_hw][None, :, None], region_hw[inside_hw][None, None]
+            for loop, shifted_1D1P in zip(
+                range(self.loops + 1), self.grouping.loops(row_1D1P, region_11P), strict=False
+            ):
+                result[loop][:, inside_hw] = shifted_1D1P[0, :, 0].float()
+        return result
+
     def _counts(self, instance_map_NHW: Tensor, class_map_NHW: Tensor) -> Tensor:
         """Marks the pixels that enter kernel and loss: (N, H, W) bool."""
         counts_NHW = (instance_map_NHW != IGNORED_INSTANCE) & (class_map_NHW != IGNORED_CLASS)

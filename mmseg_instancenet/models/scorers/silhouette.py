@@ -37,18 +37,57 @@ def silhouette(
         tensor([0.9000, 1.0000])
     """
     count = len(center_KD)
-    own_N = torch.linalg.vector_norm(x_ND - center_KD[label_N], ord=norm, dim=1)
-    other_N = torch.full_like(own_N, scale)
-    for block in torch.arange(len(x_ND), device=x_ND.device).split(max(1, _BLOCK // max(1, count))):
-        distance_BK = torch.cdist(x_ND[block], center_KD, p=norm)
-        label_B = label_N[block]
-        apart_BK = region_K[label_B][:, None] != region_K[None, :]
-        apart_BK[torch.arange(len(block), device=x_ND.device), label_B] = True
-        nearest_B = distance_BK.masked_fill_(apart_BK, scale).amin(1)
-        other_N[block] = nearest_B.clamp(max=scale)
+    own_N = torch.linalg.vector_norm(x_ND - center_KD.index_select(0, label_N), ord=norm, dim=1)
+    other_N = _nearest_other(x_ND, label_N, own_N, center_KD, region_K, scale, norm)
     value_N = (1 - own_N / other_N.clamp(min=torch.finfo(own_N.dtype).tiny)).clamp(min=0)
     sum_K = torch.zeros(count, dtype=value_N.dtype, device=value_N.device).index_add_(0, label_N, value_N)
     return sum_K / torch.bincount(label_N, minlength=count).clamp(min=1)
+
+
+def _nearest_other(
+    x_ND: Tensor, label_N: Tensor, own_N: Tensor, center_KD: Tensor, region_K: Tensor, scale: float, norm: float
+) -> Tensor:
+    """Distance of each pixel to the nearest mean of another group of its region, at most ``scale``: (N,).
+
+    The other means are tried in the order of their distances to the mean of the pixel's group. By the triangle inequality a pixel
+    needs no more of them as soon as that distance exceeds the nearest so far by the pixel's distance to its own mean.
+    """
+    other_N = torch.full_like(own_N, scale)
+    widest_K = own_N.new_zeros(len(center_KD)).scatter_reduce(0, label_N, own_N, 'amax')
+    first_Q, second_Q, apart_Q = _near_pairs(center_KD, region_K, widest_K + scale, norm)
+    count_K = torch.bincount(first_Q, minlength=len(center_KD))
+    start_K = count_K.cumsum(0) - count_K
+    pixel_M, tried = torch.arange(len(x_ND), device=x_ND.device), 0
+    while True:
+        label_M = label_N.index_select(0, pixel_M)
+        has_more_M = (tried < count_K).index_select(0, label_M).nonzero().squeeze(1)
+        pixel_M, label_M = pixel_M.index_select(0, has_more_M), label_M.index_select(0, has_more_M)
+        pair_M = start_K.index_select(0, label_M) + tried
+        least_M = apart_Q.index_select(0, pair_M) - own_N.index_select(0, pixel_M)
+        open_M = (least_M < other_N.index_select(0, pixel_M)).nonzero().squeeze(1)
+        if len(open_M) == 0:
+            return other_N
+        pixel_M = pixel_M.index_select(0, open_M)
+        center_MD = center_KD.index_select(0, second_Q.index_select(0, pair_M.index_select(0, open_M)))
+        distance_M = torch.linalg.vector_norm(x_ND.index_select(0, pixel_M).sub_(center_MD), ord=norm, dim=1)
+        other_N[pixel_M] = torch.minimum(distance_M, other_N.index_select(0, pixel_M))
+        tried += 1
+
+
+def _near_pairs(center_KD: Tensor, region_K: Tensor, radius_K: Tensor, norm: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Pairs of different means of one region, the second within the radius of the first, sorted by the first and then by their
+    distance: first, second and distance, (Q,) each."""
+    pairs = []
+    for block in torch.arange(len(center_KD), device=center_KD.device).split(max(1, _BLOCK // len(center_KD))):
+        distance_BK = torch.cdist(center_KD[block], center_KD, p=norm, compute_mode='donot_use_mm_for_euclid_dist')
+        near_BK = (region_K[block][:, None] == region_K) & (distance_BK < radius_K[block][:, None])
+        near_BK[torch.arange(len(block), device=block.device), block] = False
+        row_Q, second_Q = near_BK.nonzero(as_tuple=True)
+        pairs.append((block[row_Q], second_Q, distance_BK[row_Q, second_Q]))
+    first_Q, second_Q, distance_Q = (torch.cat(values) for values in zip(*pairs, strict=True))
+    order_Q = distance_Q.argsort(stable=True)
+    order_Q = order_Q[first_Q[order_Q].argsort(stable=True)]
+    return first_Q[order_Q], second_Q[order_Q], distance_Q[order_Q]
 
 
 @MODELS.register_module()

@@ -45,6 +45,11 @@ class BoundarySegmentor(EncoderDecoder):
                 'always gets whole images'
             )
 
+    def _forward(self, inputs: Tensor, data_samples: list[DetDataSample] | None = None) -> Tensor:
+        """The whole network, mode 'tensor' of ``forward``: the logit of a boundary, (N, 1, H, W) at the size of the input.
+        mmseg's own stops before the fusion layer."""
+        return self.encode_decode(inputs, [{'img_shape': map_size(inputs)} for _ in inputs])
+
     def predict(self, inputs: Tensor, data_samples: list[DetDataSample] | None = None) -> list[DetDataSample]:
         size = map_size(inputs)
         if data_samples is None:

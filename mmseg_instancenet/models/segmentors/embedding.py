@@ -1,5 +1,6 @@
 """The segmentor for instance segmentation: network, grouping, scored instances."""
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from numbers import Integral, Real
@@ -31,6 +32,9 @@ from ..postprocess import NetworkPass, View, average_classes, predict_instances
 from ..scorers import SeedScorer
 from .class_numbering import ClassNumbering
 from .one_head_or_cascade import OneHeadOrCascade
+
+_DRAWN_CELLS = 10_000
+"""Greatest number of cells of a map on which iterations of mean shift are drawn."""
 
 
 @MODELS.register_module()
@@ -173,11 +177,14 @@ class EmbeddingSegmentor(OneHeadOrCascade):
         losses.update(add_prefix(self.branch.loss(features, data_samples), 'decode'))
         return losses
 
+    def _forward(self, inputs: Tensor, data_samples: list[DetDataSample] | None = None) -> tuple[Tensor, Tensor]:
+        """The whole network, mode 'tensor' of ``forward``: class scores and embeddings as :meth:`scores_and_embeddings`
+        returns them. mmseg's own runs the head alone, without a branch beside it; heads with queries need more inputs."""
+        return self.scores_and_embeddings(inputs, [sample.metainfo for sample in _samples(inputs, data_samples)])
+
     def predict(self, inputs: Tensor, data_samples: list[DetDataSample] | None = None) -> list[DetDataSample]:
         self._check_metrics()
-        if data_samples is None:
-            size = map_size(inputs)
-            data_samples = [DetDataSample(metainfo={'ori_shape': size, 'img_shape': size}) for _ in inputs]
+        data_samples = _samples(inputs, data_samples)
         return [
             self.assemble(sample, [view])
             for sample, view in zip(data_samples, self.views(inputs, data_samples), strict=True)
@@ -185,7 +192,7 @@ class EmbeddingSegmentor(OneHeadOrCascade):
 
     def views(self, inputs: Tensor, data_samples: Sequence[DetDataSample]) -> list[View]:
         """Runs the network: for each image of the batch, the forward passes (one, or one for each window) that cover
-        it."""
+        it, in float32, also under autocast."""
         metas = [sample.metainfo for sample in data_samples]
         views: list[list[NetworkPass]] = [[] for _ in metas]
         for origin, window in self._windows(inputs):
@@ -195,7 +202,7 @@ class EmbeddingSegmentor(OneHeadOrCascade):
                 placement = MapPlacement.from_meta(meta, size, origin)
                 if any(start >= length for start, length in zip(origin, placement.resized_size, strict=True)):
                     continue  # the window lies in the padding
-                view.append(NetworkPass(scores_Chw, embeddings_Dhw, placement, self.score_kind))
+                view.append(NetworkPass(scores_Chw.float(), embeddings_Dhw.float(), placement, self.score_kind))
         return list(views)
 
     def scores_and_embeddings(
@@ -251,7 +258,12 @@ class EmbeddingSegmentor(OneHeadOrCascade):
         return _true_classes(data_sample, image_size)
 
     def assemble(self, data_sample: DetDataSample, views: Sequence[View]) -> DetDataSample:
-        """Computes class map, groups and instances of one image from one or several views of it (flips, scales)."""
+        """Computes class map, groups and instances of one image from one or several views of it (flips, scales), in
+        float32, also under autocast."""
+        with torch.autocast(views[0][0].scores_Chw.device.type, enabled=False):
+            return self._assemble(data_sample, views)
+
+    def _assemble(self, data_sample: DetDataSample, views: Sequence[View]) -> DetDataSample:
         class_HW, probability_HW = self.classify(data_sample, views, self.test_cfg.get('classes', 'predicted'))
         instances, instance_map_HW = self.find_instances(views, class_HW, probability_HW)
         background = {'background': self.background}
@@ -274,6 +286,36 @@ class EmbeddingSegmentor(OneHeadOrCascade):
         data_sample.set_field(embeddings, 'pred_embeddings', dtype=PixelData)
         return data_sample
 
+    @torch.no_grad()
+    def add_embedding_iterations(self, data_sample: DetDataSample) -> None:
+        """Adds ``embedding_iterations`` to a result, for drawings: its embeddings after each iteration of mean shift.
+
+        These are the iterations through which ``RecurrentLoss`` trains, on the things of the predicted class map. Time grows with
+        the square of the cells: of a map of more than 10,000 cells every k-th row and column is taken. Models without such a loss
+        get nothing.
+
+        The field has T + 1 maps of D values in ``data``, ((T + 1) D, h', w'), the first one before the iterations, with
+        ``embedding_dims`` D and the ``image_box`` of ``pred_embeddings``.
+
+        Args:
+            data_sample: result of :meth:`predict`; changed in place.
+        """
+        loss = self.branch.loss_embedding
+        if not isinstance(loss, RecurrentLoss):
+            return
+        embeddings = data_sample.pred_embeddings
+        top, left, bottom, right = embeddings.image_box
+        class_RS = self.class_numbering.things(data_sample.pred_sem_seg.data[0])[top:bottom, left:right]
+        class_hw = nn.functional.interpolate(
+            class_RS[None, None].float(), embeddings.data.shape[1:], mode='nearest-exact'
+        )[0, 0].to(class_RS)
+        step = math.ceil(math.sqrt(class_hw.numel() / _DRAWN_CELLS))
+        cells = slice(step // 2, None, step)
+        x_Dhw = embeddings.data[:, cells, cells]
+        data = loss.iterations(x_Dhw, class_hw[cells, cells]).flatten(0, 1)
+        metainfo = {'embedding_dims': len(x_Dhw), 'image_box': embeddings.image_box}
+        data_sample.set_field(PixelData(metainfo=metainfo, data=data), 'embedding_iterations', dtype=PixelData)
+
     def find_instances(
         self, views: Sequence[View], class_HW: Tensor, probability_HW: Tensor
     ) -> tuple[InstanceData, Tensor]:
@@ -288,6 +330,14 @@ class EmbeddingSegmentor(OneHeadOrCascade):
             self.instance_scorer,
             self.test_cfg.get('score_thr', 0.0),
         )
+
+
+def _samples(inputs: Tensor, data_samples: list[DetDataSample] | None) -> list[DetDataSample]:
+    """The data samples, or those of images that were neither resized nor padded."""
+    if data_samples is not None:
+        return data_samples
+    size = tuple(map(int, map_size(inputs)))  # no tensors, as sizes are while torch.jit traces
+    return [DetDataSample(metainfo={'ori_shape': size, 'img_shape': size}) for _ in inputs]
 
 
 def _with_instance_maps(preprocessor: dict | nn.Module | None) -> dict | nn.Module | None:

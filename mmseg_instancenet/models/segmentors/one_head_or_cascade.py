@@ -39,6 +39,3 @@ class OneHeadOrCascade(CascadeEncoderDecoder):
 
     def _decode_head_forward_train(self, inputs: list[Tensor], data_samples: list) -> dict:
         return self._mmsegs(len(self.heads) > 1)._decode_head_forward_train(inputs, data_samples)
-
-    def _forward(self, inputs: Tensor, data_samples: list | None = None) -> Tensor:
-        return self._mmsegs(len(self.heads) > 1)._forward(inputs, data_samples)

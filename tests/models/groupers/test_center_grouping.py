@@ -6,50 +6,95 @@ import pytest
 import torch
 
 from mmseg_instancenet.models import CenterGrouping, ClassGrouping, DiscriminativeLoss, MeanShiftGrouping
-from mmseg_instancenet.models.groupers import group_by_centers
+from mmseg_instancenet.models.groupers import group_by_centers, rounds
 from mmseg_instancenet.models.losses import SphericalPairLoss
 from mmseg_instancenet.structures import EmbeddingMargins
 
 
-def plain_grouping(x, threshold, shift, order, norm):
-    """The paper's two post-processings word by word, one pixel at a time, in numpy float64."""
+def plain_group(x, drawn, untagged, threshold, shift, norm):
+    """The group around one drawn pixel by the paper's two post-processings word by word, in numpy float64."""
 
-    def inside(center, untagged):
+    def inside(center):
         return [i for i in untagged if np.linalg.norm(x[i] - center, ord=norm) <= threshold]
 
+    members = inside(x[drawn])
+    while shift:
+        moved = inside(x[members].mean(0))
+        if moved == members or not moved:
+            break
+        members = moved
+    return members
+
+
+def plain_grouping(x, threshold, shift, order, norm):
+    """Group after group, in the order of the draw."""
     labels = np.zeros(len(x), int)
-    untagged = list(range(len(x)))
-    group = 0
     for drawn in order:
-        if labels[drawn]:
-            continue
         while not labels[drawn]:  # the pixel drawn may end outside its group: it is the next untagged one of the order
-            members = inside(x[drawn], untagged)
-            while shift:
-                moved = inside(x[members].mean(0), untagged)
-                if moved == members or not moved:
-                    break
-                members = moved
-            group += 1
-            labels[members] = group
-            untagged = [i for i in untagged if not labels[i]]
+            untagged = np.flatnonzero(labels == 0).tolist()
+            labels[plain_group(x, drawn, untagged, threshold, shift, norm)] = labels.max() + 1
     return labels
 
 
+def blobs(seed, spread=0.5, count=150):
+    """Blobs that overlap, so that the order of the draws and the shifts matter."""
+    rng = np.random.default_rng(seed)
+    centers = rng.normal(size=(6, 3)) * 2
+    return centers[rng.integers(6, size=count)] + rng.normal(size=(count, 3)) * spread
+
+
+def draw(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize('founders', [1, 3, 1024])
 @pytest.mark.parametrize('shift', [False, True])
 @pytest.mark.parametrize('norm', [1, 2, float('inf')])
 @pytest.mark.parametrize('seed', range(5))
-def test_agrees_with_the_plain_reference_pixel_for_pixel(shift, norm, seed, device):
-    rng = np.random.default_rng(seed)
-    # Blobs that overlap, so that the order of the draws and the shifts matter.
-    centers = rng.normal(size=(6, 3)) * 2
-    x = centers[rng.integers(6, size=150)] + rng.normal(size=(150, 3)) * 0.5
-    order = torch.randperm(150, generator=torch.Generator().manual_seed(seed)).numpy()
-    expected = plain_grouping(x, 1.2, shift, order, norm)
-    generator = torch.Generator().manual_seed(seed)
-    actual = group_by_centers(torch.from_numpy(x).to(device), 1.2, shift=shift, norm=norm, generator=generator)
+def test_agrees_with_the_plain_reference_pixel_for_pixel(shift, norm, seed, founders, device, monkeypatch):
+    """Center-shift with many founders a round: as one by one where blobs hardly overlap; see the next test."""
+    monkeypatch.setattr(rounds, '_MOST_FOUNDERS', founders)
+    x = blobs(seed, 0.35 if shift and founders > 1 else 0.5)
+    expected = plain_grouping(x, 1.2, shift, torch.randperm(150, generator=draw(seed)).numpy(), norm)
+    x_ND = torch.from_numpy(x).to(device)
+    actual = group_by_centers(x_ND, 1.2, shift=shift, norm=norm, generator=draw(seed))
     assert expected.max() > 3
     np.testing.assert_array_equal(actual.cpu().numpy(), expected)
+
+
+@pytest.mark.parametrize('norm', [1, 2, float('inf')])
+@pytest.mark.parametrize('seed', range(10))
+def test_groups_of_rounds_are_those_of_one_founder_after_the_other(norm, seed, device, monkeypatch):
+    """In the order in which rounds accept the founders; where groups overlap that may differ from the order of the draw."""
+    accepted = []
+
+    def in_the_order_of_the_rounds(label_N, order_K, founder_N, *_):
+        accepted.extend(founder_N[order_K].tolist())
+        return label_N, None
+
+    monkeypatch.setattr(rounds, '_number', in_the_order_of_the_rounds)
+    x = blobs(seed, 0.7)
+    x_ND = torch.from_numpy(x).to(device)
+    actual = group_by_centers(x_ND, 1.2, norm=norm, generator=draw(seed)).cpu().numpy()
+    labels = np.zeros(len(x), int)
+    for drawn in accepted:
+        untagged = np.flatnonzero(labels == 0).tolist()
+        assert drawn in untagged
+        labels[plain_group(x, drawn, untagged, 1.2, True, norm)] = labels.max() + 1
+    np.testing.assert_array_equal(actual, labels)
+    assert (labels > 0).all() and len(accepted) > 10
+
+
+@pytest.mark.parametrize('shift', [False, True])
+def test_each_region_is_grouped_as_if_it_were_alone(shift, device):
+    x_ND = torch.from_numpy(blobs(0)).to(device)
+    region_N = torch.arange(150, device=device) % 3 * 7
+    labels = group_by_centers(x_ND, 1.2, shift=shift, generator=draw(0), region_N=region_N)
+    found = 0
+    for region in (0, 7, 14):
+        alone = group_by_centers(x_ND[region_N == region], 1.2, shift=shift, generator=draw(0))
+        assert torch.equal(labels[region_N == region], alone + found)
+        found += int(alone.max())
 
 
 def test_shift_and_fixed_differ_where_the_first_pixel_is_an_outlier():

@@ -482,3 +482,27 @@ def test_a_grouping_that_differs_from_the_grouper_is_logged(monkeypatch):
     assert loss.grouping is own
     loss.set_grouper(CenterGrouping(threshold=0.3))
     assert 'concentration 25 (grouper: None)' in lines[-1]
+
+
+@pytest.mark.parametrize('foreground_only', [False, True])
+@pytest.mark.parametrize('class_agnostic', [False, True])
+def test_iterations_for_drawings_are_dense_loops_over_the_class_map(class_agnostic, foreground_only, device):
+    embeddings = torch.randn(3, 6, 7, generator=torch.Generator().manual_seed(1))
+    classes = torch.randint(3, (6, 7), generator=torch.Generator().manual_seed(2))
+    classes[0, :2], classes[5] = 255, 0
+    loss = build(grouping=dict(class_agnostic=class_agnostic), loops=2, foreground_only=foreground_only)
+    found = loss.iterations(embeddings.to(device), classes.to(device)).cpu()
+    assert found.shape == (3, 3, 6, 7)
+    counts = (classes != 255) & ((classes > 0) | (not foreground_only))
+    for region in [counts] if class_agnostic else [counts & (classes == value) for value in range(3)]:
+        if region.any():
+            expected = dense_loops(embeddings[:, region].T, loss.grouping.kernel_settings.concentration, loops=2)
+            torch.testing.assert_close(found[:, :, region].mT.double(), torch.stack(expected), atol=1e-5, rtol=0)
+    assert (found[:, :, ~counts] == 0).all()
+    assert (found[1] - found[0]).abs().max() > 0.01
+
+
+def test_iterations_without_a_pixel_are_zero():
+    loss = build(foreground_only=True, loops=2)
+    found = loss.iterations(torch.randn(3, 4, 5), torch.zeros(4, 5, dtype=torch.long))
+    assert found.shape == (3, 3, 4, 5) and (found == 0).all()

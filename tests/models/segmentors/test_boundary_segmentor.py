@@ -16,7 +16,7 @@ from torch import nn
 
 from mmseg_instancenet.engine import load_weights_only, register_safe_loaders
 from mmseg_instancenet.models.postprocess.non_maxima import suppress_non_maxima
-from mmseg_instancenet.visualization.panel_hook import draw_panel
+from mmseg_instancenet.visualization import draw_panel
 
 HEAD = {
     'type': 'BoundaryHead',
@@ -91,7 +91,15 @@ def test_smoke():
     assert result.pred_embeddings.embedding_dims == 3
     lengths = result.pred_embeddings.data.unflatten(0, (4, 3)).norm(dim=1)
     torch.testing.assert_close(lengths, torch.ones_like(lengths))
-    assert model(torch.randn(1, 3, 32, 48)).shape == (1, 12, 8, 12)
+
+
+def test_mode_tensor_is_the_whole_network():
+    """The logit of the boundary that is predicted, at the size of the input."""
+    model, image = known_network(non_maximum_suppression=False), torch.randn(2, 3, 12, 16)
+    logit_N1HW = model(image, mode='tensor')
+    assert logit_N1HW.shape == (2, 1, 12, 16)
+    for logit_1HW, result in zip(logit_N1HW, model.predict(image), strict=True):
+        torch.testing.assert_close(logit_1HW.sigmoid(), result.pred_boundary.data)
 
 
 def test_errors():
@@ -265,7 +273,7 @@ def test_images(small_bsds, tmp_path):
     data_sample.set_field(PixelData(data=torch.from_numpy(truth)), 'gt_boundaries', dtype=PixelData)
     with torch.no_grad():
         build().eval().predict(torch.randn(1, 3, *size), [data_sample])
-    image = draw_panel(data_sample, [])
+    image = draw_panel(mmcv.imread(path)[..., ::-1], data_sample)
     columns = 7  # input, four stages, boundaries, truth
     width = (image.shape[1] - 4 * (columns - 1)) / columns
     assert width == round(size[1] * 256 / size[0])

@@ -117,6 +117,19 @@ def test_the_head_is_mmsegs_to_the_last_bit():
         assert torch.equal(found.pred_sem_seg.data[0], class_map)
 
 
+def test_mode_tensor_is_the_whole_network():
+    """Class scores as mmseg's segmentor returns them in this mode, and the embeddings, with the inputs alone."""
+    model = build(FCN, embedding=dict(dims=3, loss=LOSS)).eval()
+    entered = []
+    model.decode_head.conv_seg.register_forward_pre_hook(lambda _, arguments: entered.append(arguments[0]))
+    scores_NChw, embeddings_NDhw = model(inputs(), mode='tensor')
+    branch = model.decode_head.conv_embedding
+    assert torch.equal(scores_NChw, model.decode_head(model.extract_feat(inputs())))
+    torch.testing.assert_close(embeddings_NDhw, F.conv2d(entered[0], branch.weight, branch.bias))
+    for one, sample in zip(embeddings_NDhw, model.predict(inputs(), samples()), strict=True):
+        assert torch.equal(sample.pred_embeddings.data, one)
+
+
 def test_a_copy_of_the_model_uses_its_own_features():
     """The moving average of the weights is a copy, and a model may be pickled."""
     model = build(FCN, embedding=dict(dims=3, loss=LOSS)).eval()
