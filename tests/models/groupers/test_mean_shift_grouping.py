@@ -1,5 +1,6 @@
 """Mean-shift grouping: iterations, groups, and the warning about groups that merge."""
 
+import functools
 import math
 import warnings
 from itertools import pairwise
@@ -213,8 +214,9 @@ def test_tolerance_and_max_loops_end_the_loops(monkeypatch):
         assert len(counted) == loops
 
 
+@functools.lru_cache(maxsize=64)
 def without_shortcuts(x, kernel='cosine'):
-    """Groups by twenty dense iterations in float64 and the whole graph of the distances."""
+    """Groups by twenty dense iterations in float64 and the whole graph of the distances; kept for the same tensor."""
     from scipy.sparse.csgraph import connected_components
 
     last = dense_loops(x, 100, 20, kernel)[-1]
@@ -223,7 +225,9 @@ def without_shortcuts(x, kernel='cosine'):
 
 @pytest.mark.parametrize('kernel', ['cosine', 'norm'])
 @pytest.mark.parametrize('dims', [3, 16])
-def test_shortcuts_for_many_embeddings_change_no_group(monkeypatch, dims, kernel):
+@pytest.mark.parametrize('exact_pairs', [0, 1 << 24])
+def test_shortcuts_for_many_embeddings_change_no_group(monkeypatch, dims, kernel, exact_pairs):
+    monkeypatch.setattr(MODULE + '_EXACT_PAIRS', exact_pairs)
     x, true = clusters(700, dims)
     exact = without_shortcuts(x, kernel)
     shifted = []
@@ -282,10 +286,12 @@ def hard_cases():
 HARD_CASES = hard_cases()
 
 
+@pytest.mark.parametrize('exact_pairs', [0, 1 << 24])
 @pytest.mark.parametrize('name', HARD_CASES)
-def test_hard_cases_equal_twenty_dense_iterations(monkeypatch, name):
+def test_hard_cases_equal_twenty_dense_iterations(monkeypatch, name, exact_pairs):
     """All shortcuts but the batches. At most one in a hundred of an arc's embeddings, at the ends of its parts, may differ."""
     x = HARD_CASES[name]
+    monkeypatch.setattr(MODULE + '_EXACT_PAIRS', exact_pairs)
     monkeypatch.setattr(MODULE + '_LARGE', 500)
     labels = group_by_mean_shift(x, 100, tolerance=0)
     if name == 'zero vectors among others':  # their direction is 0 / 0 in the reference
