@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from benchmarks.data import margin_groups, mixed_groups, spread_centers
+from benchmarks.data import margin_groups, mixed_groups, noisy_groups, spread_centers
 
 
 @pytest.mark.parametrize('dims', [4, 16])
@@ -44,6 +44,16 @@ def test_pixels_lie_around_their_centers():
     between_N = distance_N > 0.6 * second_N
     assert 0.15 < between_N[data.is_mixed_N].double().mean() < 0.6
     assert between_N[~data.is_mixed_N].double().mean() < 0.01
+
+
+def test_groups_with_noise_alone():
+    data = noisy_groups(20000, 64, num_groups=20, seed=0)
+    count_K = torch.bincount(data.group_N)
+    assert count_K[0] == 0 and len(count_K) == 21 and count_K[1:].min() > 850 and count_K.max() < 1150
+    center_KD = torch.stack([data.x_ND[data.group_N == k].mean(0) for k in range(1, 21)])
+    distance_N = (data.x_ND - center_KD[data.group_N - 1]).norm(dim=1)
+    assert 0.15 < distance_N.median() < 0.165, 'noise of 0.02 a coordinate, 0.16 in all'
+    assert not data.is_mixed_N.any() and (data.class_N == 1).all()
 
 
 def test_classes_in_turn():

@@ -1,5 +1,6 @@
 """Mean-shift grouping: iterations, groups, and the warning about groups that merge."""
 
+import functools
 import math
 import warnings
 from itertools import pairwise
@@ -213,8 +214,9 @@ def test_tolerance_and_max_loops_end_the_loops(monkeypatch):
         assert len(counted) == loops
 
 
+@functools.lru_cache(maxsize=64)
 def without_shortcuts(x, kernel='cosine'):
-    """Groups by twenty dense iterations in float64 and the whole graph of the distances."""
+    """Groups by twenty dense iterations in float64 and the whole graph of the distances; kept for the same tensor."""
     from scipy.sparse.csgraph import connected_components
 
     last = dense_loops(x, 100, 20, kernel)[-1]
@@ -223,7 +225,9 @@ def without_shortcuts(x, kernel='cosine'):
 
 @pytest.mark.parametrize('kernel', ['cosine', 'norm'])
 @pytest.mark.parametrize('dims', [3, 16])
-def test_shortcuts_for_many_embeddings_change_no_group(monkeypatch, dims, kernel):
+@pytest.mark.parametrize('exact_pairs', [0, 1 << 24])
+def test_shortcuts_for_many_embeddings_change_no_group(monkeypatch, dims, kernel, exact_pairs):
+    monkeypatch.setattr(MODULE + '_EXACT_PAIRS', exact_pairs)
     x, true = clusters(700, dims)
     exact = without_shortcuts(x, kernel)
     shifted = []
@@ -282,10 +286,12 @@ def hard_cases():
 HARD_CASES = hard_cases()
 
 
+@pytest.mark.parametrize('exact_pairs', [0, 1 << 24])
 @pytest.mark.parametrize('name', HARD_CASES)
-def test_hard_cases_equal_twenty_dense_iterations(monkeypatch, name):
+def test_hard_cases_equal_twenty_dense_iterations(monkeypatch, name, exact_pairs):
     """All shortcuts but the batches. At most one in a hundred of an arc's embeddings, at the ends of its parts, may differ."""
     x = HARD_CASES[name]
+    monkeypatch.setattr(MODULE + '_EXACT_PAIRS', exact_pairs)
     monkeypatch.setattr(MODULE + '_LARGE', 500)
     labels = group_by_mean_shift(x, 100, tolerance=0)
     if name == 'zero vectors among others':  # their direction is 0 / 0 in the reference
@@ -336,21 +342,22 @@ def test_autocast_changes_no_group():
 
 
 def test_host_synchronizations_do_not_grow_with_groups_or_iterations():
-    """Operations whose result the host reads: on a GPU it waits for each of them."""
-    counts = []
+    """Operations of an image whose result the host reads: on a GPU it waits for each of them."""
+    counts = {}
     for groups in (5, 100):
         generator = torch.Generator().manual_seed(0)
         center = separated(groups, 16, least=0.6)
         x = center[torch.randint(groups, (5000,), generator=generator)]
-        x = x + 0.01 * torch.randn(5000, 16, generator=generator)
+        x = (x + 0.01 * torch.randn(5000, 16, generator=generator)).T.reshape(16, 50, 100)
         for loops in (5, 40):
+            grouper = MeanShiftGrouping(max_loops=loops, tolerance=0, class_agnostic=True, min_size=10)
             with HostReads() as reads:
-                labels = group_by_mean_shift(x, 100, max_loops=loops, tolerance=0)
+                labels = grouper(x)
             assert int(labels.max()) == groups
-            counts.append(reads.count)
+            counts[groups, loops] = reads.count
     # Two for each merging, after iterations 1, 2, 3, 4 of five, and 6, 9, 13, 19 and 28 of forty; unless nothing moves any more.
-    assert all(10 < count < 40 for count in counts)
-    assert abs(counts[2] - counts[0]) <= 4 and counts[3] - counts[2] <= 5 * 2
+    assert all(15 < count < 50 for count in counts.values()), counts
+    assert abs(counts[100, 5] - counts[5, 5]) <= 6 and counts[100, 40] - counts[100, 5] <= 5 * 2
 
 
 @pytest.mark.parametrize('kernel', ['cosine', 'norm'])
