@@ -470,3 +470,24 @@ def test_the_host_waits_no_more_often_for_many_objects_than_for_few(mode):
         assert int(grouper(x_2hw).max()) == side**2
         reads[side] = host_reads(lambda grouper=grouper, x_2hw=x_2hw: grouper(x_2hw))
     assert reads[4] > 10 and reads[16] < 2 * reads[4], reads
+
+
+@pytest.mark.parametrize('shift', [False, True])
+@pytest.mark.parametrize('dims', [1, 2, 5])
+def test_no_pixel_one_pixel_and_equal_pixels(dims, shift, device):
+    for count in (0, 1, 7):
+        x_ND = torch.full((count, dims), 3.0, device=device)
+        assert group_by_centers(x_ND, 0.5, shift=shift).tolist() == [1] * count
+
+
+@pytest.mark.parametrize('shift', [False, True])
+def test_embeddings_that_spread_over_more_than_all_cells(shift, device):
+    """Two thousand pairs of pixels a million thresholds apart, and some far beyond: cells are wider than the threshold there."""
+    x_ND = torch.arange(2000.0).repeat_interleave(2)[:, None] * torch.tensor([500.0, -300.0, 1.0])
+    x_ND[1::2, 0] += 0.25
+    x_ND[-2:, 1] = 1e6
+    x_ND = x_ND[torch.randperm(4000, generator=draw(1))].to(device)
+    labels = group_by_centers(x_ND, 0.5, shift=shift, generator=draw(0))
+    assert torch.bincount(labels).tolist() == [0] + [2] * 2000
+    apart_K = torch.stack([x_ND[labels == label].diff(dim=0).norm() for label in range(1, 50)])
+    assert (apart_K <= 0.25).all()

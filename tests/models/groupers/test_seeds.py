@@ -9,7 +9,7 @@ import torch
 from references.peak_memory import peak_memory
 
 from mmseg_instancenet.models import CenterGrouping, ClassGrouping, MeanShiftGrouping
-from mmseg_instancenet.models.groupers import SeedGrouping, group_by_seeds
+from mmseg_instancenet.models.groupers import SeedGrouping, group_by_seeds, rounds
 from mmseg_instancenet.structures import EmbeddingMargins
 
 
@@ -227,3 +227,27 @@ def test_memory_does_not_grow_with_the_number_of_groups():
         peaks.append(peak_memory(lambda x=x: group_by_seeds(x)))
     assert peaks[1] < 1.5 * peaks[0], peaks
     assert max(peaks) < 24 * 2**20, peaks  # 262,144 pairs of two integers, with their embeddings
+
+
+def test_each_region_is_grouped_as_if_it_were_alone(device):
+    """The third region has no seed above the threshold: it is one group."""
+    x = torch.from_numpy(blobs(3)).to(device)
+    region = torch.arange(150, device=device) % 4 * 5
+    x[region == 10, -1] = -1
+    labels = group_by_seeds(x, region_N=region)
+    found = 0
+    for number in (0, 5, 10, 15):
+        alone = group_by_seeds(x[region == number])
+        assert torch.equal(labels[region == number], alone + found)
+        found += int(alone.max())
+        assert number != 10 or alone.max() == 1
+
+
+def test_pixels_near_others_alone_are_looked_at(monkeypatch, device):
+    """The same groups with few founders a round, and with all at once."""
+    x = torch.from_numpy(blobs(4, 600)).to(device)
+    expected = plain_grouping(x.cpu().numpy())
+    for founders, pairs in ((1, 1), (7, 50), (600, 10**6)):
+        monkeypatch.setattr(rounds, '_MOST_FOUNDERS', founders)
+        monkeypatch.setattr(rounds, '_PAIRS', {'cpu': (pairs, pairs), 'cuda': (pairs, pairs)})
+        np.testing.assert_array_equal(group_by_seeds(x).cpu().numpy(), expected)

@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from mmseg_instancenet.models.groupers import CenterGrouping
 from mmseg_instancenet.models.postprocess import NetworkPass
-from mmseg_instancenet.models.postprocess.assign import assign_pixels
+from mmseg_instancenet.models.postprocess.assign import _nearest_cell, assign_pixels
 from mmseg_instancenet.structures import MapPlacement, group_means, group_statistics
 
 
@@ -347,3 +347,24 @@ def test_window_labels_only_the_pixels_under_it():
     )
     assert (rows, columns) == (slice(1, 5), slice(10, 18))
     assert labels.tolist() == [[1, 1, 1, 1, 2, 2, 2, 2]] * 4
+
+
+@pytest.mark.parametrize('radii', [(4, 16), (1, 2), ()])
+def test_the_nearest_cell_may_be_near_or_far(radii, monkeypatch, device):
+    """Twenty grouped cells on a map of 60 x 80: from some pixels the nearest is more than 16 cells away."""
+    monkeypatch.setattr('mmseg_instancenet.models.postprocess.assign._RADII', radii)
+    rng = np.random.default_rng(2)
+    cells, region = rng.choice(4800, 20, replace=False), np.arange(1, 21) % 2 + 1
+    labels_hw, region_hw = np.zeros(4800, int), np.zeros(4800, int)
+    labels_hw[cells], region_hw[cells] = np.arange(1, 21), region
+    position = rng.uniform((0, 0), (60, 80), (50, 2))
+    wanted = rng.integers(1, 4, 50)  # region 3 has no group
+    maps = (torch.from_numpy(map_hw.reshape(60, 80)).to(device) for map_hw in (labels_hw, region_hw))
+    points = torch.from_numpy(position).float().to(device)
+    found = _nearest_cell(*maps, torch.from_numpy(wanted).to(device), points).tolist()
+    center = np.stack(np.divmod(cells, 80), 1) + 0.5
+    distance = np.linalg.norm(position[:, None] - center, axis=2)
+    distance[wanted[:, None] != region] = np.inf
+    assert found == [0 if number == 3 else int(row.argmin()) + 1 for number, row in zip(wanted, distance, strict=True)]
+    nearest = distance.min(1)
+    assert (nearest < 4).any() and (nearest[wanted < 3] > 16).any()

@@ -51,3 +51,17 @@ def test_no_group():
 def test_scale_has_to_be_positive():
     with pytest.raises(ValueError, match='scale > 0.*0'):
         SilhouetteScorer(scale=0)
+
+
+@pytest.mark.parametrize('norm', [1, 2, np.inf])
+def test_many_groups_far_from_the_origin(norm):
+    """Sixty groups, of which most have several others nearby: each pixel is compared with all that matter."""
+    rng = np.random.default_rng(0)
+    labels = rng.permutation(np.repeat(np.arange(61), 20)).reshape(20, 61)
+    regions = np.where(labels % 3 == 0, 2, 1) * (labels > 0)
+    center = rng.uniform(0, 6, (2, 61)) + 80
+    embeddings = (center[:, labels] + rng.normal(size=(2, 20, 61)) * 0.5).astype(np.float32)
+    scores = scores_of(SilhouetteScorer(2.0), *map(torch.from_numpy, (embeddings, labels, regions)), norm)
+    expected = plain_scores(embeddings.astype(float), labels, regions, 2.0, 8, norm)
+    np.testing.assert_allclose(scores.numpy(), expected, atol=1e-4)
+    assert 0.05 < np.min(expected) + 0.05 < np.max(expected) - 0.1
