@@ -225,9 +225,9 @@ def without_shortcuts(x, kernel='cosine'):
 
 @pytest.mark.parametrize('kernel', ['cosine', 'norm'])
 @pytest.mark.parametrize('dims', [3, 16])
-@pytest.mark.parametrize('exact_pairs', [0, 1 << 24])
-def test_shortcuts_for_many_embeddings_change_no_group(monkeypatch, dims, kernel, exact_pairs):
-    monkeypatch.setattr(MODULE + '_EXACT_PAIRS', exact_pairs)
+@pytest.mark.parametrize('exact_products', [0, 1 << 28])
+def test_shortcuts_for_many_embeddings_change_no_group(monkeypatch, dims, kernel, exact_products):
+    monkeypatch.setattr(MODULE + '_EXACT_PRODUCTS', exact_products)
     x, true = clusters(700, dims)
     exact = without_shortcuts(x, kernel)
     shifted = []
@@ -286,12 +286,12 @@ def hard_cases():
 HARD_CASES = hard_cases()
 
 
-@pytest.mark.parametrize('exact_pairs', [0, 1 << 24])
+@pytest.mark.parametrize('exact_products', [0, 1 << 28])
 @pytest.mark.parametrize('name', HARD_CASES)
-def test_hard_cases_equal_twenty_dense_iterations(monkeypatch, name, exact_pairs):
+def test_hard_cases_equal_twenty_dense_iterations(monkeypatch, name, exact_products):
     """All shortcuts but the batches. At most one in a hundred of an arc's embeddings, at the ends of its parts, may differ."""
     x = HARD_CASES[name]
-    monkeypatch.setattr(MODULE + '_EXACT_PAIRS', exact_pairs)
+    monkeypatch.setattr(MODULE + '_EXACT_PRODUCTS', exact_products)
     monkeypatch.setattr(MODULE + '_LARGE', 500)
     labels = group_by_mean_shift(x, 100, tolerance=0)
     if name == 'zero vectors among others':  # their direction is 0 / 0 in the reference
