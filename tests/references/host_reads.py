@@ -23,7 +23,9 @@ class _Counter(TorchDispatchMode):
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         name = function.overloadpacket.__name__
-        masked = name == 'index' and any(index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1])
+        masked = name == 'index' and any(
+            index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1]
+        )
         repeated = name == 'repeat_interleave' and (kwargs or {}).get('output_size') is None
         self.count += name in _READS or masked or repeated
         return function(*args, **(kwargs or {}))

@@ -107,7 +107,7 @@ def _cores(x_PD: Tensor, settings: KernelSettings) -> tuple[Tensor, Tensor]:
     distance_KK = torch.cdist(mean_KD, mean_KD)
     is_first_K = ((distance_KK <= settings.bandwidth) * mass_K).argmax(1) == _positions(mean_KD)
     is_rival_KK = (distance_KK <= _APART * settings.bandwidth) & (mass_K * _HEAVIER > mass_K[:, None]) & is_first_K
-    is_rival_KK.fill_diagonal_(False)
+    is_rival_KK.fill_diagonal_(0)
     return mean_KD[is_first_K & ~is_rival_KK.any(1)], radius
 
 

@@ -85,12 +85,14 @@ def grid_cells(x_PD: Tensor, cell: float) -> Tensor:
 
     It is a hash of the coordinates of the cell, with random odd factors: two cells share a number about once in 10^15 pairs.
     """
-    # Coordinates of cells stay floats, + 0 to have one zero: those of tiny cells do not fit an integer.
-    bits_PD = ((x_PD / cell + 0.5).floor_() + 0.0).double().view(torch.int64)
+    # Coordinates of cells stay floats, since those of tiny cells do not fit an integer. Their fraction and exponent are integers;
+    # torch.jit, by which MMEngine counts operations, cannot trace a view of their bits.
+    fraction_PD, exponent_PD = torch.frexp((x_PD / cell + 0.5).floor_().double())
+    number_PD = (fraction_PD * 2.0**53).long() ^ exponent_PD
     # The low bits of small numbers are 0, and a product keeps only the low ones: the high ones are brought down.
-    bits_PD = bits_PD ^ (bits_PD >> 32)
+    number_PD = number_PD ^ (number_PD >> 32)
     factor_D = torch.randint(2**62, (x_PD.shape[1],), generator=torch.Generator().manual_seed(0)) * 2 + 1
-    return (bits_PD * factor_D.to(x_PD.device, non_blocking=True)).sum(1)  # overflows wrap around
+    return (number_PD * factor_D.to(x_PD.device, non_blocking=True)).sum(1)  # overflows wrap around
 
 
 def merge_embeddings(x_PD: Tensor, mass_P: Tensor | None, number_P: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from devices import slack
 from mmseg.registry import MODELS
 from references.dense_mean_shift import blobs, clusters, dense_loops, take
-from references.host_reads import HostReads
+from references.host_reads import host_reads
 from references.peak_memory import peak_memory
 from sklearn.metrics import adjusted_rand_score
 
@@ -351,10 +351,8 @@ def test_host_synchronizations_do_not_grow_with_groups_or_iterations():
         x = (x + 0.01 * torch.randn(5000, 16, generator=generator)).T.reshape(16, 50, 100)
         for loops in (5, 40):
             grouper = MeanShiftGrouping(max_loops=loops, tolerance=0, class_agnostic=True, min_size=10)
-            with HostReads() as reads:
-                labels = grouper(x)
-            assert int(labels.max()) == groups
-            counts[groups, loops] = reads.count
+            assert int(grouper(x).max()) == groups
+            counts[groups, loops] = host_reads(lambda grouper=grouper, x=x: grouper(x))
     # Two for each merging, after iterations 1, 2, 3, 4 of five, and 6, 9, 13, 19 and 28 of forty; unless nothing moves any more.
     assert all(15 < count < 50 for count in counts.values()), counts
     assert abs(counts[100, 5] - counts[5, 5]) <= 6 and counts[100, 40] - counts[100, 5] <= 5 * 2
