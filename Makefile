@@ -28,7 +28,7 @@ demo: env
 	$(PY) tools/predict.py nuclei $(NUCLEI) --out work_dirs/nuclei
 	@echo "nuclei found: work_dirs/nuclei/overlays/nuclei_example.png; count and sizes: images.csv and objects.csv beside it"
 	$(PY) tools/train.py configs/instancenet_digits.py --amp
-	$(PY) tools/test.py configs/instancenet_digits.py $(DIGITS)/epoch_5.pth --show-dir $(DIGITS)/images
+	$(PY) tools/test.py configs/instancenet_digits.py $(DIGITS)/epoch_6.pth --show-dir $(DIGITS)/images
 	@echo "images (input, class map, embedding, instances, ground truth): $(DIGITS)/images"
 
 # Several processes with several threads each would wait for one another.

@@ -15,4 +15,6 @@ model = dict(
 )
 
 randomness = dict(seed=0)
-train_cfg = dict(max_epochs=5, val_interval=5)
+# Five epochs reach an AP of .80 with four seeds of five only, six with all that were tried (docs/results.md).
+train_cfg = dict(max_epochs=6, val_interval=6)
+param_scheduler = [_base_.param_scheduler[0], {**_base_.param_scheduler[1], 'T_max': 6}]

@@ -2,7 +2,7 @@
 
 ::
 
-    python tools/test.py configs/instancenet_digits.py work_dirs/instancenet_digits/epoch_5.pth --show-dir work_dirs/images
+    python tools/test.py configs/instancenet_digits.py work_dirs/instancenet_digits/epoch_6.pth --show-dir work_dirs/images
     python tools/test.py CONFIG CHECKPOINT --cfg-options model.test_cfg.classes=ground_truth
     python tools/test.py CONFIG CHECKPOINT --cfg-options model.grouper.mode=fixed model.grouper.threshold=1.0
     python tools/test.py CONFIG CHECKPOINT --tta                     # the flips of the config's tta_pipeline

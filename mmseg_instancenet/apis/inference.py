@@ -62,7 +62,7 @@ def segment_image(model: EmbeddingSegmentor | BoundarySegmentor, image: str | Pa
 
         from mmseg_instancenet.apis import init_model, segment_image
 
-        model = init_model('configs/instancenet_digits.py', 'work_dirs/instancenet_digits/epoch_5.pth', device='cpu')
+        model = init_model('configs/instancenet_digits.py', 'work_dirs/instancenet_digits/epoch_6.pth', device='cpu')
         result = segment_image(model, 'data/digits/val/00001.png')
         print(len(result.pred_instances), result.pred_instance_map.data.shape)
 
