@@ -74,8 +74,8 @@ def merge_cells(x_PD: Tensor, mass_P: Tensor | None, cell: float) -> tuple[Tenso
     Example:
         >>> x = torch.tensor([[0.0], [0.25], [5.0]])
         >>> mean, mass, cell_of_each = merge_cells(x, torch.tensor([1.0, 3.0, 1.0]), cell=1.0)
-        >>> mean.tolist(), mass.tolist(), (cell_of_each == cell_of_each[0]).tolist()
-        ([[0.1875], [5.0]], [4.0, 1.0], [True, True, False])
+        >>> mean[cell_of_each].tolist(), mass[cell_of_each].tolist()
+        ([[0.1875], [0.1875], [5.0]], [4.0, 4.0, 1.0])
     """
     return merge_embeddings(x_PD, mass_P, grid_cells(x_PD, cell))
 
