@@ -10,7 +10,7 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
     settings=dict(type='SettingsHook'),  # settings that train nothing or fail late stop at the start
     plain_log=dict(type='PlainLogHook'),  # checkpoints that every torch loads with weights_only=True
-    visualization=dict(type='PanelHook', count=4),  # the first four images of each validation, for the backends below
+    panels=dict(type='PanelHook', count=4),  # the first four images of each validation, for the backends below
     curves=dict(type='CurvesHook'),  # loss.png and metrics.png beside the log
 )
 custom_hooks = [dict(type='ClassCountHook'), dict(type='LoadReportHook')]

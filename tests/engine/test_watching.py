@@ -41,7 +41,7 @@ def training(folder: Path, name: str, **settings) -> Runner:
             'val_dataloader.dataset.data_root': f'{folder}/data',
             'default_hooks.logger.interval': 1,
             'default_hooks.checkpoint.save_best': None,
-            'default_hooks.visualization.count': 2,
+            'default_hooks.panels.count': 2,
             'log_processor.window_size': 1,
             'train_cfg.val_interval': 1,
             'log_level': 'WARNING',
@@ -79,7 +79,7 @@ def test_the_config_on_the_page(tmp_path):
     config = Config.fromfile(tmp_path / 'my_training.py')
     assert [backend.type for backend in config.visualizer.vis_backends] == ['LocalVisBackend', 'TensorboardVisBackend']
     assert config.visualizer.type == 'InstanceLocalVisualizer' and config.train_cfg.val_interval == 1
-    assert config.default_hooks.visualization == dict(type='PanelHook', count=8)
+    assert config.default_hooks.panels == dict(type='PanelHook', count=8)
     assert HOOKS.build(config.default_hooks.curves).metrics == ('mIoU', 'mAcc')
 
 
