@@ -150,7 +150,7 @@ def plot_parts(rows: Sequence[Row], path: Path) -> None:
     )
     axes.invert_yaxis()
     axes.set(xlabel='seconds an image')
-    axes.legend(ncols=len(PARTS), loc='upper center', bbox_to_anchor=(0.5, 1.2), frameon=False)
+    figure.legend(ncols=len(PARTS), loc='outside upper center', frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
 
