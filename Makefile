@@ -1,4 +1,4 @@
-# make demo   environment, nuclei counted by the shipped model; digits, training, test, images: COCO AP in six to eight minutes
+# make demo   environment, nuclei counted by the shipped model; digits, training, test, images: COCO AP in five to six minutes
 # make test   environment, the examples of the docstrings, and the test suite
 # make coverage  the same, measured: the lines and branches that no test runs, and an error below the floor of pyproject.toml
 # make zoo    every combination of network and head in the zoo of mmseg as an instance segmenter, about eight minutes
