@@ -207,8 +207,8 @@ def draw_scores(instance_map_HW: np.ndarray, scores_K: np.ndarray, height: int =
 
 
 def _write_inside(image_HW3: np.ndarray, mask_HW: np.ndarray, text: str, grey: int) -> None:
-    """Writes a text where an object is widest, in place: in black or white, which its grey is farther from, with a rim of its
-    grey. An image, the object's bounding box, that is smaller than the text stays as it is."""
+    """Writes a text where an object is widest, in place: in black or white, whichever differs more from its grey, outlined in
+    that grey. An image, the object's bounding box, that is smaller than the text stays as it is."""
     (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, _SCORE_SIZE, 1)
     if image_HW3.shape[0] < height + 4 or image_HW3.shape[1] < width + 4:
         return
