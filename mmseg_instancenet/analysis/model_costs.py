@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ..apis import init_model
 from ..apis.analysis_run import images_of
+from ..apis.image_input import input_channels
 from ..models import BoundarySegmentor, EmbeddingSegmentor, SeedGrouping
 from ..structures import map_size, resize_labels, unit_vectors
 from .flops import FlopCount, count_flops
@@ -104,7 +105,11 @@ def measure_costs(model: Segmentor, size: Size, train_images: int = 0, repeats: 
         repeats: of each time.
     """
     device = str(next(model.parameters()).device).partition(':')[0]
-    channels = _input_channels(model)
+    channels = input_channels(model)
+    if channels is None:
+        raise ValueError(
+            'expected a backbone with a convolution, whose input has the channels of an image, got one without'
+        )
     flops = count_flops(model.cpu(), torch.zeros(1, channels, *size))
     model.to(device)
     batch = labelled_batch(size, channels, model.num_classes, 1)
@@ -128,7 +133,7 @@ def measure_costs(model: Segmentor, size: Size, train_images: int = 0, repeats: 
     found = len(results[0].pred_instances) if 'pred_instances' in results[0] else None
     auxiliary = getattr(model, 'auxiliary_head', None)
     parameters = _count(model) - (0 if auxiliary is None else _count(auxiliary))
-    train_bytes = _train_bytes(model, size, train_images, device) if train_images else None
+    train_bytes = _train_bytes(model, size, channels, train_images, device) if train_images else None
     return ModelCosts(parameters, flops, network, predicted, found, predict_bytes, train_bytes)
 
 
@@ -201,7 +206,7 @@ def _objects(size: Size, num_classes: int) -> tuple[Tensor, Tensor]:
     return ids_HW, classes_HW
 
 
-def _train_bytes(model: Segmentor, size: Size, images: int, device: str) -> int | None:
+def _train_bytes(model: Segmentor, size: Size, channels: int, images: int, device: str) -> int | None:
     settings = model.cfg.optim_wrapper
     if device == 'cpu' and settings.type == 'AmpOptimWrapper':  # MMEngine refuses it on a CPU
         settings = dict(type='OptimWrapper', optimizer=settings.optimizer)
@@ -212,7 +217,7 @@ def _train_bytes(model: Segmentor, size: Size, images: int, device: str) -> int 
         parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
     optimizer.step()
     optimizer.zero_grad()
-    batch = labelled_batch(size, _input_channels(model), model.num_classes, images)
+    batch = labelled_batch(size, channels, model.num_classes, images)
     model.train()
     _, peak_bytes = torch_peak(lambda: model.train_step(batch, optim_wrapper), device)
     model.eval()
@@ -231,11 +236,6 @@ def _medians(functions: list[Callable[[], Any]], device: str, repeats: int) -> l
             clock = seconds_of(run, device)
             of_function.append(Seconds(clock, time.process_time() - before))
     return [Seconds(*map(median, zip(*of_function, strict=True))) for of_function in times]
-
-
-def _input_channels(model: Segmentor) -> int:
-    """Number of channels of an image: those that the first convolution takes."""
-    return next(parameter.shape[1] for parameter in model.backbone.parameters() if parameter.dim() == 4)
 
 
 def _count(module: nn.Module) -> int:

@@ -11,6 +11,7 @@ from torch import Tensor
 from ...structures import MapPlacement, map_size, sample_bilinear
 from ..decode_heads.boundary_head import BoundaryHead
 from ..postprocess import suppress_non_maxima
+from .default_samples import samples_of
 
 
 @MODELS.register_module()
@@ -52,8 +53,7 @@ class BoundarySegmentor(EncoderDecoder):
 
     def predict(self, inputs: Tensor, data_samples: list[DetDataSample] | None = None) -> list[DetDataSample]:
         size = map_size(inputs)
-        if data_samples is None:
-            data_samples = [DetDataSample(metainfo={'ori_shape': size, 'img_shape': size}) for _ in inputs]
+        data_samples = samples_of(inputs, data_samples)
         for sample, output_Ehw in zip(data_samples, self.decode_head(self.extract_feat(inputs)), strict=True):
             output_EHW = _on_image(output_Ehw.float(), sample.metainfo, size)
             probability_HW = self.decode_head.fuse(output_EHW[None])[0, 0].sigmoid()

@@ -31,6 +31,7 @@ from ..losses import RecurrentLoss
 from ..postprocess import NetworkPass, View, average_classes, predict_instances
 from ..scorers import SeedScorer
 from .class_numbering import ClassNumbering
+from .default_samples import samples_of
 from .one_head_or_cascade import OneHeadOrCascade
 
 _DRAWN_CELLS = 10_000
@@ -180,11 +181,11 @@ class EmbeddingSegmentor(OneHeadOrCascade):
     def _forward(self, inputs: Tensor, data_samples: list[DetDataSample] | None = None) -> tuple[Tensor, Tensor]:
         """The whole network, mode 'tensor' of ``forward``: class scores and embeddings as :meth:`scores_and_embeddings`
         returns them. mmseg's own runs the head alone, without a branch beside it; heads with queries need more inputs."""
-        return self.scores_and_embeddings(inputs, [sample.metainfo for sample in _samples(inputs, data_samples)])
+        return self.scores_and_embeddings(inputs, [sample.metainfo for sample in samples_of(inputs, data_samples)])
 
     def predict(self, inputs: Tensor, data_samples: list[DetDataSample] | None = None) -> list[DetDataSample]:
         self._check_metrics()
-        data_samples = _samples(inputs, data_samples)
+        data_samples = samples_of(inputs, data_samples)
         return [
             self.assemble(sample, [view])
             for sample, view in zip(data_samples, self.views(inputs, data_samples), strict=True)
@@ -330,14 +331,6 @@ class EmbeddingSegmentor(OneHeadOrCascade):
             self.instance_scorer,
             self.test_cfg.get('score_thr', 0.0),
         )
-
-
-def _samples(inputs: Tensor, data_samples: list[DetDataSample] | None) -> list[DetDataSample]:
-    """The data samples, or those of images that were neither resized nor padded."""
-    if data_samples is not None:
-        return data_samples
-    size = tuple(map(int, map_size(inputs)))  # no tensors, as sizes are while torch.jit traces
-    return [DetDataSample(metainfo={'ori_shape': size, 'img_shape': size}) for _ in inputs]
 
 
 def _with_instance_maps(preprocessor: dict | nn.Module | None) -> dict | nn.Module | None:
