@@ -3,6 +3,8 @@
 # make coverage  the same, measured: the lines and branches that no test runs, and an error below the floor of pyproject.toml
 # make zoo    every combination of network and head in the zoo of mmseg as an instance segmenter, about eight minutes
 # make fuzz   20000 random faults in an annotation file: none may crash, hang or move an object, about five minutes
+# make faults kills, full disks, broken files, lost processes: what happens, written to docs/reliability.md; half an hour
+# make faults-long  the same with 100,000 broken files, 5,000 images and mutated code: hours
 # make lint   ruff and mypy, as the pre-commit file and CI run them
 # make docs   the documentation as a site, in work_dirs/site; a warning is an error
 # make bench  environment, then speed and memory against the alternatives: tables on the screen, the rest in work_dirs/benchmarks
@@ -19,7 +21,7 @@ PY := $(VENV)/bin/python
 DIGITS := work_dirs/instancenet_digits
 NUCLEI := mmseg_instancenet/shipped_models/nuclei_example.png
 
-.PHONY: env demo test coverage zoo fuzz lint format docs bench
+.PHONY: env demo test coverage zoo fuzz faults faults-long lint format docs bench
 
 env:
 	@bash tools/make_environment.sh $(STACK)
@@ -50,6 +52,12 @@ zoo: env
 
 fuzz: env
 	$(PY) tests/datasets/annotations/fuzzer.py 20000
+
+faults: env
+	$(PY) -m tests.faults
+
+faults-long: env
+	$(PY) -m tests.faults --long
 
 lint: env
 	$(PY) -m ruff check .

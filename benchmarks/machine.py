@@ -21,7 +21,7 @@ def describe_machine() -> dict[str, Any]:
     """Kind of machine, without its name: system, processor, torch's number of threads, versions, GPU or None."""
     return {
         'system': f'{platform.system()} {platform.machine()}',
-        'cpu': _processor(),
+        'cpu': processor(),
         'threads': torch.get_num_threads(),
         'memory_bytes': _memory_line('MemTotal'),
         'python': platform.python_version(),
@@ -53,7 +53,8 @@ def _memory_line(name: str) -> int | None:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f'{name}:')), None)
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Name of the processor."""
     try:
         lines = Path('/proc/cpuinfo').read_text().splitlines()
     except OSError:

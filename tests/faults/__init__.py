@@ -1,0 +1,10 @@
+"""Faults with real files and real processes: what was tried, how often, and what happened.
+
+::
+
+    make faults          # at most 30 minutes on two processors
+    make faults-long     # fuzzing, mutated code and real sizes: hours
+
+A module here tries one kind of fault. Its function ``rows`` returns a :class:`~tests.faults.rows.Row` for each fault, and
+docs/reliability.md is written from the rows; see :mod:`tests.faults.__main__`.
+"""
