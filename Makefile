@@ -54,10 +54,10 @@ fuzz: env
 	$(PY) tests/datasets/annotations/fuzzer.py 20000
 
 faults: env
-	$(PY) -m tests.faults
+	PYTHONPATH=tests $(PY) -m faults
 
 faults-long: env
-	$(PY) -m tests.faults --long
+	PYTHONPATH=tests $(PY) -m faults --long
 
 lint: env
 	$(PY) -m ruff check .

@@ -5,6 +5,6 @@
     make faults          # at most 30 minutes on two processors
     make faults-long     # fuzzing, mutated code and real sizes: hours
 
-A module here tries one kind of fault. Its function ``rows`` returns a :class:`~tests.faults.rows.Row` for each fault, and
-docs/reliability.md is written from the rows; see :mod:`tests.faults.__main__`.
+A module here tries one kind of fault. Its function ``rows`` returns a :class:`~faults.rows.Row` for each fault, and
+docs/reliability.md is written from the rows; see :mod:`faults.__main__`.
 """

@@ -2,9 +2,9 @@
 
 ::
 
-    python -m tests.faults                       # all but the long ones
-    python -m tests.faults interrupted_training  # one module, or several
-    python -m tests.faults --long                # the long ones
+    PYTHONPATH=tests python -m faults                       # all but the long ones
+    PYTHONPATH=tests python -m faults interrupted_training  # one module, or several
+    PYTHONPATH=tests python -m faults --long                # the long ones
 
 A module that was not run keeps its rows. The exit status is 1 where an outcome was not the expected one, or a module failed.
 """
@@ -58,7 +58,7 @@ def _try(name: str) -> bool:
             return False
         rows = [Row(**row) for row in json.loads(file.read_text())]
     module = importlib.import_module(f'.{name}', __package__)
-    section = run_section(name, module, f'python -m tests.faults {name}', time.monotonic() - start, rows)
+    section = run_section(name, module, f'PYTHONPATH=tests python -m faults {name}', time.monotonic() - start, rows)
     sections = {old.name: old for old in read_sections()} | {name: section}
     ordered = [sections[each] for each in NAMES + LONG if each in sections]
     write_sections(ordered)

@@ -85,10 +85,10 @@ def page(sections: Sequence[Section]) -> str:
     lines = [
         '# Reliability',
         '',
-        '<!-- Written by `make faults` and `make faults-long` from docs/reliability.json; change the modules of tests/faults. -->',
+        '<!-- Written by `make faults` and `make faults-long`, from the modules of tests/faults. -->',
         '',
-        'What was tried against the program, how often, and what happened. All faults are real: processes are killed, disks are full,',
-        'files are broken. `make faults` tries them again and writes this page.',
+        'What was tried against the program, how often, and what happened. The faults are real: processes are killed, disks are',
+        'full, files are broken. `make faults` tries them again and writes this page.',
     ]
     for section in sections:
         lines += ['', f'## {section.title}', '']
