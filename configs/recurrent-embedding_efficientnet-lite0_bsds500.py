@@ -36,7 +36,7 @@ test_dataloader = val_dataloader
 randomness = dict(seed=0)
 # In iterations, so that the training takes as long with all of BSDS500 as with a part of it. The first phase is shorter than the
 # second, which trains all that the boundaries are read from.
-train_cfg = dict(_delete_=True, type='IterBasedTrainLoop', max_iters=1500, val_interval=1500)
+train_cfg = dict(_delete_=True, type='ResumableIterLoop', max_iters=1500, val_interval=1500)
 log_processor = dict(by_epoch=False)
 optim_wrapper = dict(
     type='BFloat16OptimWrapper',  # slower on a CPU without bfloat16 instructions: take OptimWrapper there

@@ -38,7 +38,7 @@ def run_program(*arguments: str | Path, cwd: Path = REPOSITORY, succeeds: bool =
         AssertionError: with the end of the output, if the exit status is another one, or after ten minutes.
     """
     with tempfile.NamedTemporaryFile(mode='r') as log:
-        process = CONTEXT.Process(target=_run, args=([str(part) for part in arguments], str(cwd), log.name))
+        process = CONTEXT.Process(target=run_forked, args=([str(part) for part in arguments], str(cwd), log.name))
         process.start()
         process.join(timeout=600)
         if process.exitcode is None:
@@ -49,7 +49,14 @@ def run_program(*arguments: str | Path, cwd: Path = REPOSITORY, succeeds: bool =
     return output
 
 
-def _run(arguments: list[str], cwd: str, log: str) -> None:
+def run_forked(arguments: list[str], cwd: str, log: str) -> None:
+    """Runs a program in this process, a fork: the target of a process of :data:`CONTEXT`.
+
+    Args:
+        arguments: as for :func:`run_program`.
+        cwd: working directory.
+        log: file that exists, to which the output is appended.
+    """
     descriptor = os.open(log, os.O_WRONLY | os.O_APPEND)
     for stream in (1, 2):
         os.dup2(descriptor, stream)

@@ -344,7 +344,7 @@ def write_tables(args: argparse.Namespace, configs: dict[str, Config], failed: d
             ', '.join(f'{key} {value}' for key, value in start['versions'].items()) for start in starts
         )
         lines += [
-            f'seed {seed} was started {len(one["starts"])} times: a resumed training gives other metrics than one without a stop'
+            f'seed {seed} was started {len(one["starts"])} times: on a GPU, a resumed training may give other metrics'
             for seed, one in records[name].items()
             if len(one['starts']) > 1
         ]

@@ -7,6 +7,9 @@ One process (CPU or one GPU)::
     python tools/train.py configs/instancenet_r50_coco.py --resume        # from the latest checkpoint of the work dir, if any
     python tools/train.py configs/instancenet_r50_coco.py --cfg-options train_dataloader.batch_size=2 load_from=None
 
+A training that was killed goes on with ``--resume`` as if nothing had happened (docs/reliability.md). Ctrl-C and SIGTERM stop it
+with a checkpoint, within an epoch too; the exit status is 130 or 143, by which a queue can start it again.
+
 Eight GPUs of one machine, and two machines::
 
     bash tools/dist_train.sh configs/instancenet_r50_coco.py 8 --auto-scale-lr
@@ -27,7 +30,7 @@ from mmseg_instancenet.apis.command_line import (
     load_config,
     use_checkpoint_to_resume,
 )
-from mmseg_instancenet.engine import SettingsHook, check_settings, use_mixed_precision
+from mmseg_instancenet.engine import SettingsHook, check_settings, use_mixed_precision, use_resumable_training
 
 
 def parse_args() -> argparse.Namespace:
@@ -51,6 +54,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     config = load_config(args)
+    use_resumable_training(config)
     if args.amp:
         use_mixed_precision(config)
     if args.auto_scale_lr:

@@ -6,7 +6,8 @@ default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(type='CheckpointHook', interval=1, save_best='coco/segm_mAP', max_keep_ckpts=3),
+    # Whole files only; ctrl-C and SIGTERM save one too.
+    checkpoint=dict(type='AtomicCheckpointHook', interval=1, save_best='coco/segm_mAP', max_keep_ckpts=3),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     settings=dict(type='SettingsHook'),  # settings that train nothing or fail late stop at the start
     plain_log=dict(type='PlainLogHook'),  # checkpoints that every torch loads with weights_only=True
@@ -26,7 +27,7 @@ log_level = 'INFO'
 load_from = None
 resume = False
 
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=1, val_interval=1)
+train_cfg = dict(type='ResumableEpochLoop', max_epochs=1, val_interval=1)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 

@@ -6,9 +6,8 @@ import os.path as osp
 
 import torch
 from mmengine.config import Config, DictAction
-from mmengine.runner import find_latest_checkpoint
 
-from ..engine import register_safe_loaders
+from ..engine import damage, latest_whole_checkpoint, load_weights_only, register_safe_loaders
 from .tuned_settings import merge_tuned_settings
 
 
@@ -69,19 +68,33 @@ def use_checkpoint_to_resume(config: Config, checkpoint: str) -> None:
     """Sets ``resume`` and ``load_from`` of a config, as MMEngine's runner reads them.
 
     Where there is nothing to resume yet, as in the first start of a job that is always started with ``--resume``, the config's
-    ``load_from`` counts.
+    ``load_from`` counts. A config without a seed gets the one of the checkpoint, so that the data keep their order.
 
     Args:
         config: with its ``work_dir``.
-        checkpoint: file or address; 'auto' for the latest checkpoint of the work dir.
+        checkpoint: file or address; 'auto' for the latest whole checkpoint of the work dir
+            (:func:`~..engine.latest_whole_checkpoint`).
+
+    Raises:
+        SystemExit: if ``checkpoint`` is a file that is damaged.
     """
-    if checkpoint != 'auto':
-        config.resume, config.load_from = True, checkpoint
-        return
-    config.resume = find_latest_checkpoint(config.work_dir) is not None
-    if config.resume:
-        config.load_from = None  # else MMEngine resumes from it
-    else:
-        print(
-            f'--resume: no checkpoint in {config.work_dir} yet; the training begins with load_from={config.get("load_from")}'
+    if checkpoint == 'auto':
+        latest, left_out = latest_whole_checkpoint(config.work_dir)
+        for name, why in left_out.items():
+            print(f'--resume: {name} is damaged and left out: {why}')
+        if latest is None:
+            config.resume = False
+            print(
+                f'--resume: no checkpoint in {config.work_dir} yet; the training begins with load_from={config.get("load_from")}'
+            )
+            return
+        checkpoint = latest
+    elif osp.isfile(checkpoint) and (reason := damage(checkpoint)):
+        raise SystemExit(
+            f'--resume: {checkpoint} is damaged: {reason}. --resume without a file takes the latest whole one'
         )
+    config.resume, config.load_from = True, checkpoint
+    randomness = config.get('randomness') or {}
+    if randomness.get('seed') is None and osp.isfile(checkpoint):
+        seed = load_weights_only(checkpoint, map_location='meta').get('meta', {}).get('seed')
+        config.randomness = {**randomness, 'seed': seed}
