@@ -26,7 +26,7 @@ def run_ranks(function: Callable, count: int, folder: Path, *arguments: Any, sec
         the values, in the order of the ranks.
 
     Raises:
-        AssertionError: if a process fails, or the time is over.
+        AssertionError: with the ends of their output, if a process fails, or the time is over.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -41,13 +41,17 @@ def run_ranks(function: Callable, count: int, folder: Path, *arguments: Any, sec
     codes = [process.exitcode for process in processes]
     for process in processes:
         process.kill()
-    assert codes == [0] * count, f'exit statuses of {count} processes after {seconds:.0f} s at most: {codes}'
+    output = '\n'.join((folder / f'log_{rank}.txt').read_text()[-2000:] for rank in range(count))
+    assert codes == [0] * count, f'exit statuses of {count} processes, after {seconds:.0f} s at most: {codes}\n{output}'
     return [torch.load(folder / f'value_{rank}.pth', weights_only=True) for rank in range(count)]
 
 
 def _run(function: Callable, rank: int, count: int, folder: str, arguments: tuple) -> None:
     os.environ.update(CUDA_VISIBLE_DEVICES='', LOCAL_RANK=str(rank))  # gloo is for CPUs
     os.chdir(folder)
+    descriptor = os.open(f'log_{rank}.txt', os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    for stream in (1, 2):
+        os.dup2(descriptor, stream)
     gc.freeze()  # the imported modules need no garbage collection
     torch.set_num_threads(1)
     torch.distributed.init_process_group('gloo', init_method=f'file://{folder}/store', rank=rank, world_size=count)
