@@ -28,9 +28,13 @@ def load_config(args: argparse.Namespace) -> Config:
     """Loads a config and merges the common arguments into it. The work dir comes from the command line, else from the
     config, else from the config's name.
 
+    SystemExit where ``torchrun`` started several processes and no ``--launcher`` says so: each would be a run of its own, all
+    with the same files.
+
     From here on MMEngine reads checkpoints without running code from them (:func:`register_safe_loaders`).
     """
     register_safe_loaders()
+    _check_launcher(args.launcher)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     if not osp.isfile(args.config):
         raise SystemExit(f'config not found: {args.config}')
@@ -56,6 +60,16 @@ def load_config_of_checkpoint(args: argparse.Namespace) -> Config:
     except ValueError as error:
         raise SystemExit(str(error)) from error
     return config
+
+
+def _check_launcher(launcher: str) -> None:
+    count = int(os.environ.get('WORLD_SIZE', '1'))
+    if launcher == 'none' and 'RANK' in os.environ and count > 1:
+        raise SystemExit(
+            f'torchrun started {count} processes, each of which would do the whole work and write the same files: give '
+            'tools/train.py and tools/test.py --launcher pytorch, as tools/dist_train.sh and tools/dist_test.sh do, and start '
+            'the other tools in one process'
+        )
 
 
 def _distribute_on_cpu(config: Config) -> None:

@@ -101,7 +101,8 @@ class FreezeHook(Hook):
     @staticmethod
     def _wrap_anew(runner: Runner) -> None:
         if is_model_wrapper(runner.model):
-            if type(runner.model) is not MMDistributedDataParallel:
+            # Its derived classes, such as CPUDistributedDataParallel, wrap the whole model too; the config names which.
+            if not isinstance(runner.model, MMDistributedDataParallel):
                 raise TypeError(
                     f'FreezeHook supports MMDistributedDataParallel, got {type(runner.model).__name__}: train the two phases '
                     'as two runs (frozen_stages in the first, load_from in the second)'

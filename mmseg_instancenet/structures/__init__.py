@@ -21,6 +21,7 @@ from .embeddings import (
     check_tensors,
     group_means,
     group_statistics,
+    single_or_double,
     unit_vectors,
     zero_loss,
 )
@@ -85,6 +86,7 @@ __all__ = [
     'renumber',
     'resize_labels',
     'sample_bilinear',
+    'single_or_double',
     'split_components',
     'stretch_contrast',
     'tiff_sizes',

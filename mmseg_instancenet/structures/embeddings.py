@@ -29,6 +29,16 @@ def bandwidth_precision(bandwidth: Tensor) -> Tensor:
     return bandwidth.clamp(max=_HIGHEST_BANDWIDTH).exp()
 
 
+def single_or_double(x: Tensor) -> Tensor:
+    """The values in float32, or in float64 where they are.
+
+    Example:
+        >>> single_or_double(torch.zeros(1, dtype=torch.bfloat16)).dtype
+        torch.float32
+    """
+    return x.to(torch.promote_types(x.dtype, torch.float))
+
+
 def unit_vectors(x: Tensor, dim: int) -> Tensor:
     r"""Scales vectors to length 1, :math:`x / |x|`; a vector shorter than 1e-12 becomes 0.
 

@@ -42,6 +42,12 @@ def test_a_training_with_a_moving_average_gives_the_averaged_weights(trained, se
     assert any(not torch.allclose(value, trained['last'][name]) for name, value in model.named_parameters())
 
 
+@pytest.mark.parametrize('launcher', ['pytorch', 'slurm'])
+def test_such_a_tool_works_in_one_process(trained, launcher):
+    with pytest.raises(SystemExit, match=f'--launcher {launcher}: this tool works in one process'):
+        load_for_analysis(config_of(trained, launcher=launcher), str(trained['checkpoint']))
+
+
 def test_the_tables_run_on_such_a_checkpoint(trained, monkeypatch, capsys):
     out = trained['folder'] / 'tables.json'
     arguments = [trained['config'], trained['checkpoint'], '--thresholds', '1.2', '--out', out]

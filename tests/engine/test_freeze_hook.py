@@ -1,20 +1,17 @@
-"""Training in two phases. Run as a program, this file is the distributed training of one of its tests."""
+"""Training in two phases."""
 
-import os
-import socket
 import sys
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
-import torch.multiprocessing
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.runner import CheckpointLoader, Runner
 from mmseg.registry import MODELS
-from programs import run_program
+from several_processes import run_ranks
 from torch import nn
 from torch.utils.data import Dataset
 
@@ -321,58 +318,64 @@ def test_an_unknown_wrapper(tmp_path):
         hook.before_train(runner)
 
 
-def free_port():
-    with socket.socket() as connection:
-        connection.bind(('127.0.0.1', 0))
-        return connection.getsockname()[1]
+WRAPPERS = {
+    'MMDistributedDataParallel': {'device_ids': None},
+    'CPUDistributedDataParallel': {},  # that of tools/dist_train.sh without a GPU
+}
+RESUMED = {'resumed before the switch': 1, 'resumed at the switch': 2, 'resumed after the switch': 3}
+"""Epochs after which a training goes on; the backbone is frozen for two, all are four."""
 
 
-def train_rank(rank, directory, port):
-    torch.distributed.init_process_group('gloo', init_method=f'tcp://127.0.0.1:{port}', rank=rank, world_size=2)
-    os.environ['LOCAL_RANK'] = str(rank)
-    runner = train(
-        directory,
-        FreezeHook('backbone', until=1),
-        max_epochs=2,
-        launcher='pytorch',
-        cfg={
-            'model_wrapper_cfg': {'type': 'MMDistributedDataParallel', 'device_ids': None, 'broadcast_buffers': False}
-        },
-    )
-    torch.save(runner.record.states, directory / f'rank_{rank}.pth')
-    torch.distributed.destroy_process_group()
+def train_rank(folder):
+    """States of the model before each iteration: of a training with each wrapper, and of trainings that resume."""
+    register_safe_loaders()
+    states = {}
+    for wrapper, settings in WRAPPERS.items():
+        common = {
+            'launcher': 'pytorch',
+            'cfg': {'model_wrapper_cfg': {'type': wrapper, 'broadcast_buffers': False, **settings}},
+        }
+        states[wrapper] = train(folder / wrapper, FreezeHook('backbone', until=UNTIL), **common).record.states
+    for name, epoch in RESUMED.items():
+        checkpoint = str(folder / wrapper / f'epoch_{epoch}.pth')
+        runner = train(folder / name, FreezeHook('backbone', until=UNTIL), load_from=checkpoint, resume=True, **common)
+        states[name] = runner.record.states
+    return states
 
 
 @pytest.fixture(scope='module')
 def two_ranks(tmp_path_factory):
-    """States of the model before each iteration, of two real processes."""
-    directory = tmp_path_factory.mktemp('two_ranks')
-    run_program(Path(__file__).resolve(), directory, cwd=directory)
-    return [torch.load(directory / f'rank_{rank}.pth', weights_only=True) for rank in (0, 1)]
+    """What train_rank gives in each of two real processes."""
+    folder = tmp_path_factory.mktemp('two_ranks')
+    return run_ranks(train_rank, 2, folder, folder)
 
 
 def parameters(state):
     return {name: value for name, value in state.items() if 'running' not in name and 'num_batches' not in name}
 
 
-def test_distributed_ranks_stay_equal(two_ranks):
-    first, second = two_ranks
-    switch = len(first) // 2
-    assert len(first) == len(second) == 2 * switch + 1
+@pytest.mark.parametrize('name', [*WRAPPERS, *RESUMED])
+def test_distributed_ranks_stay_equal(two_ranks, name):
+    first, second = (states[name] for states in two_ranks)
+    epoch = SAMPLES // BATCH // 2
+    begin, switch = RESUMED.get(name, 0) * epoch, UNTIL * epoch
+    assert len(first) == len(second) == EPOCHS * epoch - begin + 1
     for step, (a, b) in enumerate(zip(first, second, strict=True)):
-        for name, value in parameters(a).items():
-            assert torch.equal(value, b[name]), f'{name} differs before iteration {step}'
+        for key, value in parameters(a).items():
+            assert torch.equal(value, b[key]), f'{key} differs before iteration {begin + step}'
     # They saw different data ...
     assert not torch.equal(first[-1]['neck.running_mean'], second[-1]['neck.running_mean'])
     # ... and the backbone was fixed, then trained.
-    assert same(first[0], first[switch], 'backbone')
-    assert none_same(parameters(first[switch]), parameters(first[-1]), 'backbone')
-    assert none_same(first[0], first[switch], 'decode_head')
+    at = max(0, switch - begin)
+    assert same(first[0], first[at], 'backbone')
+    assert none_same(parameters(first[at]), parameters(first[-1]), 'backbone')
+    assert none_same(first[0], first[-1], 'decode_head')
 
 
 def test_distributed_without_synchronisation_would_drift(two_ranks):
     """The check above can fail: one backward pass on each rank's own data would part the backbones."""
-    state = two_ranks[0][len(two_ranks[0]) // 2]
+    states = two_ranks[0]['MMDistributedDataParallel']
+    state = states[len(states) // 2]
     gradients = []
     for inputs in (Numbers().inputs[0::2], Numbers().inputs[1::2]):
         model = TinyModel()
@@ -380,9 +383,3 @@ def test_distributed_without_synchronisation_would_drift(two_ranks):
         model(inputs, Numbers().targets[: len(inputs)], 'loss')['loss'].backward()
         gradients.append(model.backbone['high'][0].weight.grad)
     assert not torch.allclose(*gradients)
-
-
-if __name__ == '__main__':
-    os.environ['CUDA_VISIBLE_DEVICES'] = ''  # gloo is for CPUs
-    arguments = (Path(sys.argv[1]), free_port())
-    torch.multiprocessing.start_processes(train_rank, arguments, nprocs=2, start_method='fork')

@@ -40,7 +40,7 @@ model = dict(
         norm_cfg=norm_cfg,
         align_corners=False,
         # Ignored pixels (crowds) do not count.
-        loss_decode=dict(type='CrossEntropyLoss', avg_non_ignore=True),
+        loss_decode=dict(type='WeightedCrossEntropyLoss'),
         loss_embedding=dict(
             type='DiscriminativeLoss',
             alpha=1.0,  # the paper's

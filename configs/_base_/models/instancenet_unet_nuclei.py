@@ -34,7 +34,7 @@ model = dict(
         num_classes=2,
         norm_cfg=norm_cfg,
         align_corners=False,
-        loss_decode=dict(type='CrossEntropyLoss', avg_non_ignore=True),
+        loss_decode=dict(type='WeightedCrossEntropyLoss'),
     ),
     test_cfg=dict(mode='whole', classes='predicted'),
 )

@@ -38,7 +38,7 @@ model = dict(
         unit_length=True,
         norm_cfg=dict(type='GN', num_groups=16),  # the head is new: a batch of one has no moments to fix
         align_corners=False,
-        loss_decode=dict(type='CrossEntropyLoss', avg_non_ignore=True),
+        loss_decode=dict(type='WeightedCrossEntropyLoss'),
         loss_embedding=dict(
             type='RecurrentLoss',
             loops=5,  # the paper trains with 1 to 5

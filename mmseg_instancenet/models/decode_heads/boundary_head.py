@@ -10,7 +10,7 @@ from mmseg.registry import MODELS
 from mmseg.utils import SampleList
 from torch import Tensor, nn
 
-from ...structures import input_size, unit_vectors
+from ...structures import input_size, single_or_double, unit_vectors
 
 
 @MODELS.register_module()
@@ -100,8 +100,8 @@ class BoundaryHead(BaseDecodeHead):
         return torch.cat([_interpolate(x, maps[0].shape[2:]) for x in maps], dim=1)
 
     def directions(self, output_NEhw: Tensor) -> Tensor:
-        """The unit vectors of each stage, (N, S, D, h, w) float32, from the output of ``forward``."""
-        stages_NSDhw = output_NEhw.float().unflatten(1, (len(self.conv_embedding), self.embedding_dims))
+        """The unit vectors of each stage, (N, S, D, h, w) float32 (float64 for float64 input), from the output of ``forward``."""
+        stages_NSDhw = single_or_double(output_NEhw).unflatten(1, (len(self.conv_embedding), self.embedding_dims))
         return unit_vectors(stages_NSDhw, dim=2)
 
     def fuse(self, output_NEhw: Tensor) -> Tensor:

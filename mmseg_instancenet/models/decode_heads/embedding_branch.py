@@ -11,7 +11,7 @@ from mmseg.registry import MODELS
 from mmseg.utils import SampleList
 from torch import Tensor, nn
 
-from ...structures import image_coordinates, map_size, resize_labels, unit_vectors
+from ...structures import image_coordinates, map_size, resize_labels, single_or_double, unit_vectors
 from .dense_features import find_features, listen
 from .position import add_position, rotate_by_position
 
@@ -136,10 +136,11 @@ class EmbeddingBranch:
             feature_NChw = torch.cat([feature_NChw, coordinates_N2hw.to(feature_NChw) * _COORDINATE_RANGE], dim=1)
         embeddings = self.head.conv_embedding(feature_NChw)
         if self.unit_length:
-            embeddings = unit_vectors(embeddings.float(), dim=1)  # a square under half precision overflows
+            embeddings = unit_vectors(single_or_double(embeddings), dim=1)  # a square under half precision overflows
         if self.pixels_per_unit is not None:
             position_2hw = _positions(embeddings, input_size, self.pixels_per_unit)
-            embeddings = (rotate_by_position if self.unit_length else add_position)(embeddings.float(), position_2hw)
+            place = rotate_by_position if self.unit_length else add_position
+            embeddings = place(single_or_double(embeddings), position_2hw)
         return embeddings
 
     def check_samples(self, data_samples: SampleList) -> None:

@@ -1,5 +1,9 @@
 """Class losses for rare classes, computed over the pixels that are not ignored.
 
+In a training of several processes they are those of the whole batch: what they divide by is summed over the processes. mmseg's
+``CrossEntropyLoss`` with ``avg_non_ignore`` divides by the pixels of its own process, so that a pixel of an image with few labels
+weighs more there than in one process.
+
 They take the words with which configs of mmseg give their ``CrossEntropyLoss``, so that a config that only names another loss
 need not delete them; a word that cannot hold stops with a line.
 
@@ -15,7 +19,8 @@ from mmseg.models.losses.utils import get_class_weight
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from ...structures import IGNORED_CLASS, check_tensors, mask_ignored, zero_loss
+from ...structures import IGNORED_CLASS, check_tensors, mask_ignored, single_or_double, zero_loss
+from .process_sums import sum_over_processes
 
 
 @MODELS.register_module()
@@ -64,14 +69,15 @@ class WeightedCrossEntropyLoss(nn.Module):
                 f'class_weight has {len(self.class_weight)} values, the head {scores_NCHW.shape[1]} classes, background '
                 'included; give one a class'
             )
-        loss_NHW = F.cross_entropy(
-            scores_NCHW.float(), label_NHW, self.class_weight, ignore_index=ignore_index, reduction='none'
-        )
+        scores_NCHW = single_or_double(scores_NCHW)
+        weight_C = None if self.class_weight is None else self.class_weight.to(scores_NCHW)
+        loss_NHW = F.cross_entropy(scores_NCHW, label_NHW, weight_C, ignore_index=ignore_index, reduction='none')
         class_NHW, labelled_NHW = mask_ignored(label_NHW, ignore_index)
-        weight_NHW = labelled_NHW.float() if self.class_weight is None else self.class_weight[class_NHW] * labelled_NHW
+        weight_NHW = labelled_NHW.to(scores_NCHW) if weight_C is None else weight_C[class_NHW] * labelled_NHW
         if weight is not None:
             loss_NHW, weight_NHW = loss_NHW * weight, weight_NHW * weight
-        return self.loss_weight * loss_NHW.sum() / weight_NHW.sum().clamp(min=torch.finfo(torch.float).tiny)
+        total, total_weight = sum_over_processes(torch.stack([loss_NHW.sum(), weight_NHW.sum()]))
+        return self.loss_weight * (total / total_weight.clamp(min=torch.finfo(torch.float).tiny))
 
 
 @MODELS.register_module()
@@ -107,15 +113,19 @@ class ClassDiceLoss(nn.Module):
     ) -> Tensor:
         """The loss, a scalar; ``weight`` (N, H, W) comes from mmseg's pixel sampler."""
         class_NHW, labelled_NHW = mask_ignored(label_NHW, ignore_index)
-        labelled_NHW = labelled_NHW.float() if weight is None else labelled_NHW * weight
-        probability_NCHW = scores_NCHW.float().softmax(1) * labelled_NHW[:, None]
+        scores_NCHW = single_or_double(scores_NCHW)
+        labelled_NHW = labelled_NHW.to(scores_NCHW) if weight is None else labelled_NHW * weight
+        probability_NCHW = scores_NCHW.softmax(1) * labelled_NHW[:, None]
         num_classes = scores_NCHW.shape[1]
         truth_NCHW = F.one_hot(class_NHW, num_classes).movedim(3, 1)
         # The probability already includes the weight.
-        both_C, predicted_C, true_C = (
-            x.sum((0, 2, 3))
-            for x in (probability_NCHW * truth_NCHW, probability_NCHW, truth_NCHW * labelled_NHW[:, None])
+        own_3C = torch.stack(
+            [
+                x.sum((0, 2, 3))
+                for x in (probability_NCHW * truth_NCHW, probability_NCHW, truth_NCHW * labelled_NHW[:, None])
+            ]
         )
+        both_C, predicted_C, true_C = sum_over_processes(own_3C)
         loss_C = 1 - (2 * both_C + self.eps) / (predicted_C + true_C + self.eps)
         present_C = true_C > 0
         return self.loss_weight * torch.where(present_C, loss_C, 0).sum() / present_C.sum().clamp(min=1)
@@ -157,8 +167,7 @@ def balanced_logistic(logits_NHW: Tensor, label_NHW: Tensor, ignore_index: int =
         raise ValueError(
             f'expected labels 0, 1 or {ignore_index} (ignore), got {label_NHW[strange_NHW].unique().tolist()[:5]}'
         )
-    if logits_NHW.dtype != torch.float64:
-        logits_NHW = logits_NHW.float()
+    logits_NHW = single_or_double(logits_NHW)
     loss = zero_loss(logits_NHW)
     for inside_NHW, sign in zip(is_class_NHW, (1, -1), strict=True):
         sum_N = (F.softplus(sign * logits_NHW) * inside_NHW).sum((1, 2))

@@ -115,6 +115,8 @@ def evaluate_rank(rank: int, directory: Path) -> None:
         numbers = list(DefaultSampler(range(IMAGES), shuffle=False, round_up=round_up))
         found[str(round_up)] = [numbers, evaluate(str(directory / 'rows.json'), numbers)]
         write_report(directory / 'rows.json', directory / f'report_{round_up}_{rank}.html', numbers)
+    numbers = list(DefaultSampler(range(1), shuffle=False, round_up=False))
+    found['one image'] = [numbers, evaluate(str(directory / 'rows.json'), numbers, size=1)]
     (directory / f'rank_{rank}.json').write_text(json.dumps(found))
     # The group goes with the process. destroy_process_group would join gloo's thread while holding Python's lock, for which that
     # thread may still wait to free the last tensor sent: seen on a busy machine, two processes in their sleep for ever.
@@ -148,6 +150,14 @@ def test_two_processes_give_what_one_gives(two_ranks, truth, name, round_up, sha
     expected = of_metric(evaluate(truth, list(range(IMAGES))), name)
     for rank in two_ranks:
         assert of_metric(rank[round_up][1], name) == expected
+
+
+@pytest.mark.parametrize('name', [*METRICS, *OF_MAPS])
+def test_a_process_without_an_image_changes_nothing(two_ranks, truth, name):
+    assert [rank['one image'][0] for rank in two_ranks] == [[0], []]
+    expected = of_metric(evaluate(truth, [0], size=1), name)
+    for rank in two_ranks:
+        assert of_metric(rank['one image'][1], name) == expected
 
 
 @pytest.mark.parametrize('round_up', ['True', 'False'])
