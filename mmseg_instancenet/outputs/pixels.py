@@ -8,7 +8,7 @@ import numpy as np
 import tifffile
 from mmengine.fileio import get
 
-from ..structures import decode_image, is_tiff
+from ..structures import check_pixel_count, decode_image, is_tiff
 
 
 def read_pixels(path: str | Path) -> np.ndarray:
@@ -22,7 +22,8 @@ def read_pixels(path: str | Path) -> np.ndarray:
         (H, W, C) in the type of the file; C is 1 for grey.
 
     Raises:
-        ValueError: if neither OpenCV nor, for TIFF, tifffile reads the file.
+        ValueError: if neither OpenCV nor, for TIFF, tifffile reads the file, or it has more pixels than the limit
+            (:func:`check_pixel_count`).
         OSError: if the file is not there or cannot be opened.
 
     Example:
@@ -34,6 +35,7 @@ def read_pixels(path: str | Path) -> np.ndarray:
         ([[[1, 2, 3]]], dtype('uint16'))
     """
     content = get(path)
+    check_pixel_count(content, str(path))
     image = None
     if is_tiff(content):
         image = _read_tiff(content)
