@@ -9,6 +9,8 @@ from mmengine.fileio import LocalBackend, exists, get_file_backend, list_dir_or_
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
+from .named_errors import named_errors
+
 
 @DATASETS.register_module()
 class BSDSDataset(BaseSegDataset):
@@ -59,6 +61,10 @@ class BSDSDataset(BaseSegDataset):
             self._check_pairs(split, [info['seg_map_path'] for info in of_split])
             data_list += [dict(info, img_id=PurePath(info['img_path']).stem) for info in of_split]
         return data_list
+
+    def prepare_data(self, idx: int) -> Any:
+        with named_errors(self.get_data_info(idx)):
+            return super().prepare_data(idx)
 
     def _check_pairs(self, split: str, expected: list[str]) -> None:
         """Fails before the training if images or annotations are missing."""

@@ -17,6 +17,7 @@ from .annotations import Findings, open_annotations, warn_of
 from .cached_pipeline import CachedPipeline
 from .digits import CLASSES as DIGITS
 from .digits import write_digits
+from .named_errors import named_errors
 
 
 @DATASETS.register_module()
@@ -81,6 +82,10 @@ class CocoInstanceDataset(CocoDataset):
             raise ValueError(f'{self.source} names no images; expected a COCO json with "images"')
         self._check_images(data_list)
         return data_list
+
+    def prepare_data(self, idx: int) -> Any:
+        with named_errors(self.get_data_info(idx)):
+            return super().prepare_data(idx)
 
     def filter_data(self) -> list[dict]:
         data_list = super().filter_data()

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from ..structures import VOID
+from ..structures import VOID, check_pixel_count
 from .label_images.mask_files import image_sizes
 
 _CIRCLE_POINTS = 64
@@ -100,7 +100,7 @@ def read_labelme(folder: Path, faults: ShapeFaults) -> list[DrawnImage]:
     for path in sorted(folder.rglob('*.json')):
         try:
             content = json.loads(path.read_text(encoding='utf-8'))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             faults.add('file that is no json', f'{path}: {error}')
             continue
         if not isinstance(content, dict) or not {'shapes', 'imagePath'} <= set(content):
@@ -118,7 +118,12 @@ def read_labelme(folder: Path, faults: ShapeFaults) -> list[DrawnImage]:
             faults.add('image of another size than in its json', f'{image_path} is {sizes[0]}, in {path} {drawn}')
             continue
         size = sizes[sizes.index(drawn)] if drawn in sizes else sizes[0]
-        images.append(DrawnImage(image_path, size, _labelme_objects(content['shapes'], size, str(path), faults)))
+        try:
+            objects = _labelme_objects(content['shapes'], size, str(path), faults)
+        except Exception as error:  # values of any other type than LabelMe writes
+            faults.add('shapes in another form than LabelMe writes', f'{path}: {error!r}')
+            continue
+        images.append(DrawnImage(image_path, size, objects))
     if not images and not faults.report():
         raise FileNotFoundError(f'no json of LabelMe in {folder}: expected files with "shapes" and "imagePath"')
     return images
@@ -169,8 +174,12 @@ def _labelme_segmentation(
     left, right, top, bottom = *sorted((first_x, second_x)), *sorted((first_y, second_y))
     if kind == 'rectangle':
         return [_box_ring(left, top, right, bottom)]
-    with Image.open(io.BytesIO(base64.b64decode(shape['mask']))) as image:
+    content = base64.b64decode(shape['mask'])
+    check_pixel_count(content, f'mask in {name}')
+    with Image.open(io.BytesIO(content)) as image:
         mask_hw = np.asarray(image) > 0
+    if min(top, left) < 0:
+        raise ValueError(f'expected a mask inside of the image, got its upper left corner at x {left}, y {top}')
     canvas = np.zeros(size, np.uint8)
     # The box of a mask is that of its pixels, the last ones included.
     height, width = (
@@ -210,7 +219,10 @@ def read_via(path: Path, image_folder: Path, class_attribute: str | None, faults
     Raises:
         ValueError: if the file is none of VIA's, or has several attributes and ``class_attribute`` is ``None``.
     """
-    content = json.loads(path.read_text(encoding='utf-8-sig'))
+    try:
+        content = json.loads(path.read_text(encoding='utf-8-sig'))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f'{path}: expected a json of VIA, got {path.stat().st_size} bytes with {error!r}') from error
     entries = content.get('_via_img_metadata', content) if isinstance(content, dict) else None
     values = list(entries.values()) if isinstance(entries, dict) else []
     if not values or not all(isinstance(entry, dict) and {'filename', 'regions'} <= set(entry) for entry in values):
@@ -231,8 +243,12 @@ def read_via(path: Path, image_folder: Path, class_attribute: str | None, faults
             continue
         image = DrawnImage(image_path, sizes[0])
         for region in regions:
-            ring = _via_ring(region.get('shape_attributes') or {}, entry['filename'], faults)
-            name = _via_class(region.get('region_attributes') or {}, attribute)
+            try:
+                ring = _via_ring(region.get('shape_attributes') or {}, entry['filename'], faults)
+                name = _via_class(region.get('region_attributes') or {}, attribute)
+            except Exception as error:  # values of any other type than VIA writes
+                faults.add('region in another form than VIA writes', f'{entry["filename"]}: {error!r}')
+                continue
             if not name:
                 faults.add(f'region without the attribute {attribute!r}', entry['filename'])
             elif ring:

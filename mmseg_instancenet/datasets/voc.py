@@ -4,17 +4,17 @@ import os
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from mmdet.datasets import VOCDataset
 from mmseg.registry import DATASETS
-from PIL import Image
 from pycocotools import mask as coco_mask
-from scipy.io import loadmat
 
 from ..structures import IGNORED_CLASS, VOID, labels_to_rle
 from .coco import CocoInstanceDataset
+from .label_images.mask_files import FaultyMaskError, image_sizes, read_mask
+from .mat_file import load_mat
 
 CLASSES = VOCDataset.METAINFO['classes']
 """The 20 classes in VOC's own order: class k of its maps is ``CLASSES[k - 1]``."""
@@ -43,16 +43,16 @@ def read_voc(class_file: Path, object_file: Path) -> LabelMaps:
     """Reads the label maps of an image of VOC, from ``SegmentationClass/*.png`` and ``SegmentationObject/*.png``.
 
     Raises:
-        ValueError: if a file is no map of one channel, as where the palette's colours were saved for its indices.
+        ValueError: if a file is damaged, or no map of one channel, as where the palette's colours were saved for its indices.
     """
     maps = []
     for file in (class_file, object_file):
-        values = np.asarray(Image.open(file))
-        if values.ndim != 2:
-            raise ValueError(
-                f'{file}: expected a PNG with a palette, one index a pixel, got {values.shape}: colours in place of labels'
-            )
-        maps.append(values)
+        try:
+            maps.append(read_mask(file))
+        except FaultyMaskError as error:
+            hint = ': colours in place of labels' if error.check == 'mask-channels' else ''
+            found = error.first.removeprefix(f'{file}: ')
+            raise ValueError(f'{file}: expected a PNG with a palette, one index a pixel, got {found}{hint}') from error
     return LabelMaps(*maps)
 
 
@@ -63,19 +63,31 @@ def read_sbd(file: Path) -> LabelMaps:
     ``segMap``) as Kong & Fowlkes distribute it.
 
     Raises:
-        ValueError: if the file has neither.
+        ValueError: if the file is damaged or has neither.
     """
-    content = loadmat(file, squeeze_me=True, struct_as_record=False)
+    content = load_mat(file.read_bytes(), str(file), squeeze_me=True, struct_as_record=False)
     if 'GTinst' in content:
-        objects = content['GTinst'].Segmentation
-        categories = np.atleast_1d(content['GTinst'].Categories)
-        if objects.max() > len(categories):
-            raise ValueError(f'{file}: expected a category for each of {objects.max()} objects, got {len(categories)}')
+        objects, categories = _arrays(file, content['GTinst'], 'Segmentation', 'Categories')
+        if objects.max(initial=0) > categories.size:
+            raise ValueError(f'{file}: expected a category for each of {objects.max()} objects, got {categories.size}')
         return LabelMaps(np.append(0, categories)[objects], objects)
     if 'gtMat' in content:
-        return LabelMaps(content['gtMat'].segMap, content['gtMat'].instMap)
+        return LabelMaps(*_arrays(file, content['gtMat'], 'segMap', 'instMap'))
     names = sorted(name for name in content if not name.startswith('__'))
     raise ValueError(f'{file}: expected GTinst (inst/*.mat of SBD) or gtMat, got {names}')
+
+
+def _arrays(file: Path, fields: Any, *names: str) -> list[np.ndarray]:
+    """Fields of a struct as whole numbers from 0; a map has two axes whatever its size."""
+    arrays = []
+    for name in names:
+        values = np.asarray(getattr(fields, name, None))
+        if values.dtype.kind not in 'bui' or (values < 0).any():
+            raise ValueError(
+                f'{file}: expected whole numbers from 0 in {name}, got {values.dtype} of shape {values.shape}'
+            )
+        arrays.append(np.atleast_1d(values).astype(np.int64))
+    return arrays
 
 
 def maps_to_annotations(maps: LabelMaps) -> tuple[list[dict], int]:
@@ -98,6 +110,8 @@ def maps_to_annotations(maps: LabelMaps) -> tuple[list[dict], int]:
         [(15, 2, [1.0, 0.0, 2.0, 1.0]), (255, 1, [3.0, 0.0, 1.0, 1.0])]
     """
     classes, objects = (values.astype(np.int64) for values in maps)
+    if classes.ndim != 2:
+        raise ValueError(f'expected class and object maps (H, W), got the shape {classes.shape}')
     if classes.shape != objects.shape:
         raise ValueError(f'expected class and object maps of one shape, got {classes.shape} and {objects.shape}')
     void = (classes == IGNORED_CLASS) | (objects == IGNORED_CLASS)
@@ -189,9 +203,11 @@ def convert(images: Iterable[AnnotatedImage], root: Path) -> tuple[dict, Counter
     for image_id, (photo_file, annotation) in enumerate(images, 1):
         maps = read_sbd(*annotation) if len(annotation) == 1 else read_voc(*annotation)
         height, width = maps.classes.shape
-        with Image.open(photo_file) as photo:
-            if photo.size != (width, height):
-                raise ValueError(f'{photo_file} has width and height {photo.size}, its annotation {(width, height)}')
+        sizes = image_sizes(photo_file)
+        if not sizes:
+            raise ValueError(f'{photo_file}: expected an image, got a file without the header of one: copy it again')
+        if sizes[0] != (height, width):
+            raise ValueError(f'{photo_file} has width and height {sizes[0][::-1]}, its annotation {(width, height)}')
         entries.append({'id': image_id, 'file_name': _relative(photo_file, root), 'height': height, 'width': width})
         try:
             of_image, disagreed = maps_to_annotations(maps)

@@ -7,31 +7,41 @@ log (:mod:`mmengine_pickle`), nothing else. Our tools and ``apis.init_model`` ca
 :class:`PlainLogHook` writes checkpoints that need no such help.
 """
 
+import io
 import os
 import os.path as osp
 import pickle
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import urlparse
 
 import mmengine.runner.checkpoint as mmengine_checkpoint
 import torch
 from mmengine.dist import barrier
+from mmengine.fileio import get_file_backend
 from mmengine.runner import CheckpointLoader
 
 from . import mmengine_pickle
+from .checkpoint_container import ContainerError, check_container
+
+_DAMAGED = ('invalid load key', 'pickle data was truncated')
+"""Beginnings of the messages of pickle for bytes that are none."""
 
 
-def load_weights_only(file: Any, map_location: str | None = None) -> Any:
+def load_weights_only(file: Any, map_location: str | None = None, name: str | None = None) -> Any:
     """Loads a checkpoint without running code from it.
 
-    First as ``torch.load(weights_only=True)`` does; a file that this refuses is read as a checkpoint of MMEngine.
+    First as ``torch.load(weights_only=True)`` does; a file that this refuses is read as a checkpoint of MMEngine. Three kinds of
+    files do not come to ``torch.load`` at all: tar files, as torch wrote them before 0.1.10 (up to torch 2.5 ``weights_only`` can
+    be got around, CVE-2025-32434), programs of TorchScript, which are code, and files whose parts are packed or
+    overlap, so that they would take more memory than the file has bytes; torch writes none of them as a checkpoint.
 
     Args:
         file: path, or a file object that can seek.
         map_location: as in ``torch.load``.
+        name: of the file, for messages; ``file`` unless given.
 
     Raises:
-        pickle.UnpicklingError: if the file holds anything but tensors, plain values and MMEngine's log.
+        pickle.UnpicklingError: if the file is damaged, or holds anything but tensors, plain values and MMEngine's log.
 
     Example:
         >>> import io
@@ -41,20 +51,40 @@ def load_weights_only(file: Any, map_location: str | None = None) -> Any:
         >>> load_weights_only(file, map_location='cpu')['meta']['epoch']
         5
     """
-    start = file.tell() if hasattr(file, 'tell') else None
+    name = str(file) if name is None else name
+    if not hasattr(file, 'seek'):
+        with open(file, 'rb') as opened:
+            return load_weights_only(opened, map_location, name)
+    start = file.tell()
     try:
-        return torch.load(file, map_location=map_location, weights_only=True)
-    except pickle.UnpicklingError:
-        if start is not None:
+        check_container(file, name)
+        try:
+            return torch.load(file, map_location=map_location, weights_only=True)
+        except pickle.UnpicklingError:
             file.seek(start)
-    try:
         return torch.load(file, map_location=map_location, weights_only=False, pickle_module=mmengine_pickle)
+    except ContainerError:
+        raise
     except pickle.UnpicklingError as error:
+        if str(error).startswith(_DAMAGED):
+            raise _damaged(file, name, error) from error
         raise pickle.UnpicklingError(
-            f'{file} holds more than weights; it was not loaded, since loading would run code from it. If you trust where '
+            f'{name} holds more than weights; it was not loaded, since loading would run code from it. If you trust where '
             "it comes from, save its weights only: torch.save(torch.load(OLD, weights_only=False)['state_dict'], NEW). "
             f'The cause: {error}'
         ) from error
+    except Exception as error:  # damaged files give many kinds: RuntimeError, EOFError, KeyError, ..
+        memory = isinstance(error, MemoryError | torch.cuda.OutOfMemoryError)
+        if memory or (isinstance(error, RuntimeError) and 'map_location' in str(error)):
+            raise  # the file is whole; of a GPU that is not there, torch says what to do
+        raise _damaged(file, name, error) from error
+
+
+def _damaged(file: BinaryIO, name: str, error: Exception) -> pickle.UnpicklingError:
+    return pickle.UnpicklingError(
+        f'{name}: expected a whole checkpoint, got {file.seek(0, os.SEEK_END)} bytes that cannot be read: copy it again, or take '
+        f'an earlier one. The cause: {type(error).__name__}: {error}'
+    )
 
 
 def _load_from_local(filename: str, map_location: str | None) -> Any:
@@ -82,6 +112,22 @@ def _load_from_torchvision(filename: str, map_location: str | None = None) -> An
     return _load_from_http(mmengine_checkpoint.get_torchvision_models()[filename.split('://')[1]], map_location)
 
 
+def _load_from_ceph(filename: str, map_location: str | None = None, backend: str = 'petrel') -> Any:
+    content = get_file_backend(filename, backend_args={'backend': backend}).get(filename)
+    return load_weights_only(io.BytesIO(content), map_location, filename)
+
+
+def _load_from_pavi(filename: str, map_location: str | None = None) -> Any:
+    raise ValueError(
+        f'{filename}: expected a file or an address, got a name of pavi: download the file, and give its path'
+    )
+
+
+def _load_from_mmcls(filename: str, map_location: str | None = None) -> Any:
+    address = mmengine_checkpoint.get_mmcls_models()[filename.removeprefix('mmcls://')]
+    return mmengine_checkpoint._process_mmcls_checkpoint(_load_from_http(address, map_location))
+
+
 def _load_from_openmmlab(filename: str, map_location: str | None = None) -> Any:
     name = filename.split('://')[1]
     name = mmengine_checkpoint.get_deprecated_model_names().get(name, name)
@@ -89,11 +135,14 @@ def _load_from_openmmlab(filename: str, map_location: str | None = None) -> Any:
 
 
 def register_safe_loaders() -> None:
-    """Replaces MMEngine's checkpoint loaders by those of this module."""
+    """Replaces all of MMEngine's checkpoint loaders by those of this module."""
     for prefixes, loader in (
         ('', _load_from_local),
         (('http://', 'https://'), _load_from_http),
         (('modelzoo://', 'torchvision://'), _load_from_torchvision),
         (('open-mmlab://', 'openmmlab://'), _load_from_openmmlab),
+        ((r'(\S+\:)?s3://', r'(\S+\:)?petrel://'), _load_from_ceph),
+        ('pavi://', _load_from_pavi),
+        ('mmcls://', _load_from_mmcls),
     ):
         CheckpointLoader.register_scheme(prefixes, loader, force=True)

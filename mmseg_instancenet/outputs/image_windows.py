@@ -11,7 +11,7 @@ import tifffile
 from mmcv.transforms import BaseTransform
 
 from ..datasets.transforms import LoadImageFromFile
-from ..structures import percentile_limits_of_parts
+from ..structures import max_pixels, percentile_limits_of_parts
 
 
 class ImageWindows(Protocol):
@@ -114,6 +114,8 @@ class _TiffWindows:
             if not isinstance(page, tifffile.TiffPage) or page.dtype is None:
                 raise ValueError('expected a page of its own with pixels of a common type')
             self._page, self._type = page, page.dtype.newbyteorder('=')
+            if page.imagelength * page.imagewidth > max_pixels() or page.tilelength * page.tilewidth > max_pixels():
+                raise ValueError('expected fewer pixels; the loading step names the limit')
             self._check_kind()
             # Without compression the pixels of the image follow each other in the file.
             self._pixels = tifffile.memmap(path, page=0, mode='r') if page.is_memmappable else None

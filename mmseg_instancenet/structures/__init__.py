@@ -25,7 +25,8 @@ from .embeddings import (
     unit_vectors,
     zero_loss,
 )
-from .image_files import decode_image, decode_tiff, is_tiff, tiff_sizes
+from .image_files import decode_image, decode_tiff, tiff_sizes
+from .image_headers import PIXEL_LIMIT, TooManyPixelsError, check_pixel_count, is_tiff, max_pixels, open_header
 from .labels import (
     BACKGROUND_INSTANCE,
     IGNORED_CLASS,
@@ -40,6 +41,7 @@ from .masks import labels_to_boxes, labels_to_rle, point_boxes
 from .overlaps import Covers, Overlaps, covering_groups, overlapping_groups
 from .part_percentiles import percentile_limits_of_parts
 from .placement import MapPlacement, bilinear_neighbours, image_coordinates, input_size, map_size, sample_bilinear
+from .tiff_damage import is_damaged_tiff
 
 __all__ = [
     'BACKGROUND_INSTANCE',
@@ -47,6 +49,7 @@ __all__ = [
     'IGNORED_INSTANCE',
     'MIN_LENGTH',
     'RunLengthMasks',
+    'PIXEL_LIMIT',
     'VOID',
     'BoxedMasks',
     'ClassMap',
@@ -56,11 +59,13 @@ __all__ = [
     'GroupStatistics',
     'MaskCrop',
     'MapPlacement',
+    'TooManyPixelsError',
     'Overlaps',
     'bandwidth_precision',
     'bilinear_neighbours',
     'check_class_counts',
     'check_iou_metric',
+    'check_pixel_count',
     'classes_of',
     'covering_groups',
     'check_embeddings',
@@ -74,14 +79,17 @@ __all__ = [
     'image_coordinates',
     'input_size',
     'is_tiff',
+    'is_damaged_tiff',
     'labels_to_boxes',
     'labels_to_rle',
     'map_size',
     'mask_ignored',
+    'max_pixels',
     'normalize_percentiles',
     'overlapping_groups',
     'percentile_limits',
     'percentile_limits_of_parts',
+    'open_header',
     'point_boxes',
     'renumber',
     'resize_labels',

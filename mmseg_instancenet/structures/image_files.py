@@ -1,5 +1,6 @@
 """Decoding of image files with all bits of their values."""
 
+import math
 from io import BytesIO
 from typing import BinaryIO
 
@@ -7,16 +8,23 @@ import cv2
 import numpy as np
 import tifffile  # scikit-image requires it
 
+from .image_headers import PIXEL_LIMIT, is_tiff, max_pixels
+from .tiff_damage import is_damaged_tiff
+
 _ORIENTATION = 274
-"""Number of the tag of TIFF."""
+_EXTRA_SAMPLES = 338
+"""Numbers of tags of TIFF."""
 
 
 def decode_image(content: bytes, form: int) -> np.ndarray | None:
     """Decodes an image file by OpenCV; values are never cut to 8 bits.
 
     OpenCV alone returns nothing for grey TIFF of floating point or 32 bits unless all is left as it is. It mixes up the pixels
-    of a TIFF of more than 8 bits that holds each channel in a plane of its own, and some of its versions fill the missing part
-    of a JPEG with grey.
+    of a TIFF of more than 8 bits that holds each channel in a plane of its own, multiplies the colours of a TIFF of 8 bits by its
+    transparency, makes up the pixels of a TIFF that it cannot decode (:func:`is_damaged_tiff`), and some of its versions fill the
+    missing part of a JPEG with grey.
+
+    A JPEG that is damaged between its start and its end, and uncompressed pixels, have nothing by which the damage can be found.
 
     Args:
         content: of the file.
@@ -34,8 +42,10 @@ def decode_image(content: bytes, form: int) -> np.ndarray | None:
         [[[0.25, 0.25, 0.25], [4.0, 4.0, 4.0]]]
         >>> decode_image(content[:100], cv2.IMREAD_COLOR)
     """
-    if not content or _is_cut_off(content):
+    if not content or _is_cut_off(content) or (is_tiff(content) and is_damaged_tiff(content)):
         return None
+    if is_tiff(content):
+        content = _with_plain_alpha(content)
     data = np.frombuffer(content, np.uint8)
     if is_tiff(content) and _has_deep_planes(content):
         planes = _join_planes(content)
@@ -49,11 +59,6 @@ def decode_image(content: bytes, form: int) -> np.ndarray | None:
     return cv2.imdecode(data, form | cv2.IMREAD_ANYDEPTH)
 
 
-def is_tiff(content: bytes) -> bool:
-    """Whether a file is TIFF or BigTIFF, by its first four bytes."""
-    return content[:4] in (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
-
-
 def decode_tiff(content: bytes) -> np.ndarray:
     """Decodes a TIFF of any number of channels by tifffile: (H, W), or (H, W, channels) wherever the file has them.
 
@@ -61,7 +66,8 @@ def decode_tiff(content: bytes) -> np.ndarray:
     ``tifffile.imwrite`` writes an array, the shorter one of the first and the last.
 
     Raises:
-        ValueError: for a file of several planes or times, or of a compression for which tifffile needs the package imagecodecs.
+        ValueError: for a file of several planes or times, of a compression for which tifffile needs the package imagecodecs, or
+            of more than four values for each of :func:`max_pixels` pixels.
 
     Example:
         >>> file = BytesIO()
@@ -71,6 +77,11 @@ def decode_tiff(content: bytes) -> np.ndarray:
     """
     with tifffile.TiffFile(BytesIO(content)) as file:
         shape, channel = _layout(file.series[0])
+        if math.prod(shape) > 4 * max_pixels():
+            raise ValueError(
+                f'expected at most four values for each of {max_pixels():,} pixels, got the shape {tuple(shape)}: raise the '
+                f'limit by the environment variable {PIXEL_LIMIT}'
+            )
         values = file.series[0].asarray().reshape(shape)
     return values if channel is None else np.moveaxis(values, channel, -1)
 
@@ -122,6 +133,22 @@ def _has_deep_planes(content: bytes) -> bool:
             )
     except Exception:  # damaged in one of many ways; OpenCV then refuses it
         return False
+
+
+def _with_plain_alpha(content: bytes) -> bytes:
+    """A TIFF whose fourth channel of 8 bits is called anything, and no longer transparency.
+
+    OpenCV would multiply the colours by the transparency, for 8 bits and not for 16.
+    """
+    try:
+        with tifffile.TiffFile(BytesIO(content)) as file:
+            page = file.pages.first
+            tag = page.tags.get(_EXTRA_SAMPLES)
+            if tag is None or page.extrasamples != (tifffile.EXTRASAMPLE.UNASSALPHA,) or page.bitspersample != 8:
+                return content
+            return content[: tag.valueoffset] + b'\0\0' + content[tag.valueoffset + 2 :]
+    except Exception:  # damaged in one of many ways
+        return content
 
 
 def _join_planes(content: bytes) -> np.ndarray | None:

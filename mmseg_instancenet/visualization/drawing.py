@@ -9,7 +9,14 @@ import numpy as np
 from mmengine.fileio import get
 from scipy import ndimage
 
-from ..structures import IGNORED_CLASS, decode_image, decode_tiff, is_tiff, normalize_percentiles
+from ..structures import (
+    IGNORED_CLASS,
+    check_pixel_count,
+    decode_image,
+    decode_tiff,
+    is_tiff,
+    normalize_percentiles,
+)
 
 _IGNORED_COLOR = (128, 128, 128)
 _CHANNELS = [1, 2, 0]
@@ -85,6 +92,7 @@ def read_for_display(path: str | Path) -> np.ndarray:
         ValueError: if neither OpenCV nor, for a TIFF, tifffile can read the file.
     """
     content = get(path)
+    check_pixel_count(content, str(path))
     image_HW3 = decode_image(content, cv2.IMREAD_COLOR)
     if image_HW3 is None and is_tiff(content):
         return pixels_for_display(np.atleast_3d(decode_tiff(content)))

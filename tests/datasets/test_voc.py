@@ -71,7 +71,9 @@ def test_maps_of_two_shapes():
 
 def test_colours_in_place_of_labels(tmp_path):
     Image.fromarray(np.zeros((4, 5, 3), np.uint8)).save(tmp_path / 'colours.png')
-    with pytest.raises(ValueError, match=r'colours.png: expected a PNG with a palette, .* got \(4, 5, 3\)'):
+    with pytest.raises(
+        ValueError, match=r'colours.png: expected a PNG with a palette, .* got shape 4 x 5 x 3: colours'
+    ):
         read_voc(tmp_path / 'colours.png', tmp_path / 'colours.png')
 
 

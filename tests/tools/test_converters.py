@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from image_bombs import png_bomb
 from label_folders import HEIGHT, WIDTH, folder_of, labels, write, write_image
 from PIL import Image
 from pycocotools import mask as coco_mask
@@ -211,6 +212,36 @@ def test_what_a_training_refuses_is_not_written(tmp_path, convert):
     assert '1 x polygon more than 10 pixels outside the image' in printed
 
 
+@pytest.mark.parametrize(
+    'wrong',
+    [
+        shape('polygon', [1, 2, 3]),
+        shape('polygon', [[1, 1], [5, 5], None]),
+        shape('circle', [['a', 1], [5, 5]]),
+        shape('mask', [[-3, 1], [5, 5]], mask=base64.b64encode(png_bomb(3, 3)).decode()),
+        shape('mask', [[1, 1], [5, 5]], mask='no image'),
+        shape('mask', [[1, 1], [5, 5]], mask=base64.b64encode(png_bomb(60_000, 60_000)).decode()),
+        7,
+    ],
+)
+def test_shapes_of_labelme_with_other_values_are_named(tmp_path, convert, wrong):
+    labelme(tmp_path, 'a', wrong)
+    labelme(tmp_path, 'b', shape('polygon', square(2, 3, 6)))
+    status, printed = convert('labelme', tmp_path, '--out', tmp_path / 'train.json')
+    assert (status, (tmp_path / 'train.json').exists()) == (1, False)
+    assert '1 x shapes in another form than LabelMe writes' in printed and 'a.json: ' in printed
+
+
+@pytest.mark.parametrize('content', ['{', '[' * 10**5 + ']' * 10**5])
+def test_files_that_python_does_not_read_as_json(tmp_path, convert, content):
+    for name in ('labelme', 'via'):
+        (tmp_path / 'deep.json').write_text(content)
+        status, printed = convert(
+            name, tmp_path / ('deep.json' if name == 'via' else ''), '--out', tmp_path / 'train.json'
+        )
+        assert status == 1 and 'deep.json: ' in printed
+
+
 def test_a_folder_without_labelme(tmp_path, convert):
     status, printed = convert('labelme', tmp_path, '--out', tmp_path / 'train.json')
     assert status == 1 and 'no json of LabelMe' in printed
@@ -277,13 +308,19 @@ def test_all_faults_of_via(tmp_path, convert):
     regions = [
         region({'type': 'leaf'}, name='point', cx=3, cy=3),
         region({'type': ''}, **via_square(2, 3, 6)),
+        region({'type': 'leaf'}, name='rect', x=1, y='a'),
     ]
     entries = via(tmp_path, *regions) | via(tmp_path, name='gone.png')
     (tmp_path / 'gone.png').unlink()
     (tmp_path / 'via.json').write_text(json.dumps(entries))
     status, printed = convert('via', tmp_path / 'via.json', '--out', tmp_path / 'train.json')
     assert (status, (tmp_path / 'train.json').exists()) == (1, False)
-    for kind in ('shape without an area: point', "region without the attribute 'type'", 'image that does not exist'):
+    for kind in (
+        'region in another form than VIA writes',
+        'shape without an area: point',
+        "region without the attribute 'type'",
+        'image that does not exist',
+    ):
         assert printed.count(f'1 x {kind}') == 1
 
 

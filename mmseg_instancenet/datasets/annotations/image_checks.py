@@ -1,6 +1,5 @@
 """Opens the images of an annotation file as in training, and compares them with the file."""
 
-import io
 from collections import Counter
 from pathlib import PurePath
 from typing import NamedTuple
@@ -9,9 +8,10 @@ import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.fileio import get
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags
 from PIL.TiffImagePlugin import TiffImageFile
 
+from ...structures import open_header
 from .findings import Findings
 
 _BITS_PER_SAMPLE = 258
@@ -34,8 +34,11 @@ class Header(NamedTuple):
 
 def read_header(content: bytes) -> Header:
     """Reads the header of an image file; no pixel is decoded."""
+    opened = open_header(content)
+    if opened is None:
+        return Header(8, 1, None)
     try:
-        with Image.open(io.BytesIO(content)) as image:
+        with opened as image:
             bits = 32 if image.mode in ('I', 'F') else 16 if image.mode.startswith('I;16') else 8
             if image.format == 'PNG':
                 bits = content[24]  # Pillow has one mode for three channels of 8 and of 16 bits
@@ -45,7 +48,7 @@ def read_header(content: bytes) -> Header:
             has_tag = image.format != 'PNG' or b'eXIf' in content
             orientation = image.getexif().get(ExifTags.Base.Orientation, 1) if has_tag else 1
             return Header(bits, orientation if orientation in range(1, 9) else 1, image.size[::-1])
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except (OSError, SyntaxError, ValueError):
         return Header(8, 1, None)
 
 

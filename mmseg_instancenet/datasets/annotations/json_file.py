@@ -1,6 +1,7 @@
 """Reads json files."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -37,4 +38,12 @@ def load_json(path: str | Path, findings: Findings) -> Any:
             f'{findings.name}: expected a json, got {size} with {error}: is it truncated, or another format?'
         ) from None
     except RecursionError:
-        raise ValueError(f'{findings.name}: expected a COCO json, got lists that are nested too deeply') from None
+        raise ValueError(nested_too_deeply(findings.name)) from None
+
+
+def nested_too_deeply(name: str) -> str:
+    """The message for a json with lists in lists in lists, which Python reads down to its recursion limit alone."""
+    return (
+        f'{name}: expected a COCO json, got lists that are nested too deeply, beyond the recursion limit of Python '
+        f'({sys.getrecursionlimit()} calls): COCO has four levels'
+    )

@@ -9,7 +9,7 @@ from typing import Any
 from ...structures import VOID
 from .checks import Decision
 from .findings import Findings
-from .json_file import load_json
+from .json_file import load_json, nested_too_deeply
 from .masks import with_masks
 from .polygons import short
 from .references import key_of, read_categories, read_images
@@ -49,7 +49,10 @@ def read_annotations(
     """
     findings = Findings(str(name or path))
     content = load_json(path, findings)
-    normal = _normal_form(content, findings, classes)
+    try:
+        normal = _normal_form(content, findings, classes)
+    except RecursionError:
+        raise ValueError(nested_too_deeply(findings.name)) from None
     findings.refuse(strict)
     return normal, findings
 
@@ -85,7 +88,11 @@ def check_content(content: Any, findings: Findings) -> dict | None:
         content: of a COCO json; its entries are changed.
         findings: gets what is found.
     """
-    normal = _normal_form(content, findings, None)
+    try:
+        normal = _normal_form(content, findings, None)
+    except RecursionError:
+        findings.add('no-json', nested_too_deeply(findings.name).removeprefix(f'{findings.name}: '))
+        return None
     try:
         findings.refuse(strict=False)
     except ValueError:

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import tifffile
-from PIL import Image, UnidentifiedImageError
 
-from ...structures import is_tiff, tiff_sizes
+from ...structures import TooManyPixelsError, check_pixel_count, is_damaged_tiff, is_tiff, open_header, tiff_sizes
 from ..annotations.image_checks import read_header
 
 _LOSSY = ('JPEG', 'MPO', 'WEBP')
@@ -34,11 +33,16 @@ def read_mask(path: Path) -> np.ndarray:
     Peak memory: the file and its pixels.
 
     Raises:
-        FaultyMaskError: for a file that is damaged, of a lossy format, of several channels or pages, or of floating point.
+        FaultyMaskError: for a file that is damaged, of a lossy format, of several channels or pages, of floating point, or of
+            more pixels than the limit (:func:`check_pixel_count`).
     """
     content = path.read_bytes()
     if not content:
         raise FaultyMaskError('unreadable-mask', f'{path}: 0 bytes')
+    try:
+        check_pixel_count(content, str(path))
+    except TooManyPixelsError as error:
+        raise FaultyMaskError('unreadable-mask', str(error)) from error
     values = _decode(content, path)
     if values.ndim != 2:
         raise FaultyMaskError('mask-channels', f'{path}: shape {" x ".join(map(str, values.shape))}')
@@ -49,12 +53,23 @@ def read_mask(path: Path) -> np.ndarray:
 
 def _decode(content: bytes, path: Path) -> np.ndarray:
     if is_tiff(content):
+        if is_damaged_tiff(content):
+            raise FaultyMaskError('unreadable-mask', f'{path}: {len(content)} bytes, its pixels are damaged')
         try:
-            return tifffile.imread(io.BytesIO(content))
+            with tifffile.TiffFile(io.BytesIO(content)) as file:
+                shape = file.series[0].shape
+                if len(shape) != 2:  # found before pages or channels of any number are decoded
+                    raise FaultyMaskError('mask-channels', f'{path}: shape {" x ".join(map(str, shape))}')
+                return file.series[0].asarray()
+        except FaultyMaskError:
+            raise
         except Exception:  # a compression that tifffile needs another package for; Pillow may read it
             pass
+    opened = open_header(content)
+    if opened is None:
+        raise FaultyMaskError('unreadable-mask', f'{path}: {len(content)} bytes, no image')
     try:
-        with Image.open(io.BytesIO(content)) as image:
+        with opened as image:
             if image.format in _LOSSY:
                 raise FaultyMaskError('jpeg-mask', f'{path}: {image.format}')
             pages = getattr(image, 'n_frames', 1)
@@ -64,12 +79,11 @@ def _decode(content: bytes, path: Path) -> np.ndarray:
             # Pillow reads 32 bits as signed, whatever the file has.
             unsigned = image.format == 'TIFF' and image.tag_v2.get(_SAMPLE_FORMAT, (1,))[0] == 1  # type: ignore[attr-defined]  # of TiffImageFile
             return values.view(np.uint32) if unsigned and values.dtype == np.int32 else values
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        if isinstance(error, FaultyMaskError):
-            raise
+    except FaultyMaskError:
+        raise
+    except Exception as error:  # Pillow has many kinds for damaged files, also IndexError and struct.error
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        reason = 'no image' if isinstance(error, UnidentifiedImageError) else lines[0]
-        raise FaultyMaskError('unreadable-mask', f'{path}: {len(content)} bytes, {reason}') from error
+        raise FaultyMaskError('unreadable-mask', f'{path}: {len(content)} bytes, {lines[0]}') from error
 
 
 def image_sizes(path: Path) -> list[tuple[int, int]]:

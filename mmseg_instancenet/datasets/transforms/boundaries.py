@@ -1,14 +1,12 @@
 """Training labels from the boundaries that several annotators drew."""
 
-import io
-
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.fileio import get
 from mmseg.registry import TRANSFORMS
-from scipy.io import loadmat
 
 from ...structures import IGNORED_CLASS, IGNORED_INSTANCE
+from ..mat_file import load_mat
 from .label_maps import name_maps
 
 
@@ -18,9 +16,13 @@ def read_bsds_boundaries(content: bytes, name: str) -> np.ndarray:
     Args:
         content: of the file (MATLAB 5): a cell ``groundTruth`` of A structs with a field ``Boundaries`` (H, W).
         name: of the file, for messages.
+
+    Raises:
+        ValueError: if the file is damaged or another one.
     """
+    loaded = load_mat(content, name)
     try:
-        annotators = loadmat(io.BytesIO(content))['groundTruth'].ravel()
+        annotators = loaded['groundTruth'].ravel()
         boundaries = [annotator['Boundaries'][0, 0] for annotator in annotators]
     except Exception as error:
         raise ValueError(
@@ -29,6 +31,9 @@ def read_bsds_boundaries(content: bytes, name: str) -> np.ndarray:
     if not boundaries:
         raise ValueError(f'{name}: groundTruth is empty; expected at least one annotator')
     shapes = {boundary.shape for boundary in boundaries}
+    if any(len(shape) != 2 for shape in shapes) or any(boundary.dtype.kind not in 'biu' for boundary in boundaries):
+        kinds = sorted({f'{boundary.shape} {boundary.dtype}' for boundary in boundaries})
+        raise ValueError(f'{name}: expected boundary maps (H, W) of whole numbers, got {", ".join(kinds)}')
     if len(shapes) > 1:
         raise ValueError(f'{name}: expected boundary maps of one shape (H, W), got {sorted(shapes)}')
     return np.stack(boundaries) != 0

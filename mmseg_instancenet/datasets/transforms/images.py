@@ -1,5 +1,6 @@
 """Image loading with errors that name the file, and without a cut of 16-bit values to 8 bits."""
 
+import warnings
 from typing import Any
 
 import cv2
@@ -9,7 +10,7 @@ from mmcv.transforms import LoadImageFromFile as MMCVLoadImageFromFile
 from mmengine.fileio import get
 from mmseg.registry import TRANSFORMS
 
-from ...structures import decode_image, decode_tiff, is_tiff
+from ...structures import check_pixel_count, decode_image, decode_tiff, is_tiff
 
 _FORMS = {
     'color': cv2.IMREAD_COLOR,
@@ -47,7 +48,8 @@ class LoadImageFromFile(MMCVLoadImageFromFile):
             number of channels, see :func:`decode_tiff`), ``backend_args`` and ``ignore_empty``.
 
     Raises:
-        ValueError: for a file that is no whole image, or has more than 8 bits and no rule for them; it names the file.
+        ValueError: for a file that is no whole image, has more than 8 bits and no rule for them, or more pixels than the limit
+            (:func:`check_pixel_count`); it names the file.
         OSError: for a file that is not there or cannot be opened.
 
     Example:
@@ -80,8 +82,9 @@ class LoadImageFromFile(MMCVLoadImageFromFile):
     def transform(self, results: dict) -> dict | None:
         try:
             image = self._read(results['img_path'])
-        except (OSError, ValueError):
+        except (OSError, ValueError) as error:
             if self.ignore_empty:
+                warnings.warn(f'left out, since ignore_empty=True: {error}', stacklevel=2)
                 return None
             raise
         results.update(img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2])
@@ -91,6 +94,7 @@ class LoadImageFromFile(MMCVLoadImageFromFile):
         content = get(path, backend_args=self.backend_args)
         if not content:
             raise ValueError(f'{path}: expected an image, got a file of 0 bytes: copy it again, or leave it out')
+        check_pixel_count(content, path)
         problem = 'it is cut off, damaged or no image'
         try:
             image = self._decode(content)

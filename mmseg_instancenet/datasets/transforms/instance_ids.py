@@ -8,7 +8,7 @@ from mmcv.transforms import BaseTransform
 from mmengine.fileio import get
 from mmseg.registry import TRANSFORMS
 
-from ...structures import BACKGROUND_INSTANCE, IGNORED_CLASS, IGNORED_INSTANCE
+from ...structures import BACKGROUND_INSTANCE, IGNORED_CLASS, IGNORED_INSTANCE, check_pixel_count
 from .label_maps import name_maps
 
 
@@ -160,7 +160,14 @@ class LoadInstanceIds(BaseTransform):
                 f'image of ids not found: {path} (of {results.get("img_path")}); set replace=(old, new) of LoadInstanceIds, or '
                 'instance_map_path in the data set'
             ) from error
-        ids = mmcv.imfrombytes(content, flag='unchanged', backend='pillow')
+        check_pixel_count(content, path)
+        try:
+            ids = mmcv.imfrombytes(content, flag='unchanged', backend='pillow')
+        except Exception as error:  # Pillow has many kinds for damaged files
+            raise ValueError(
+                f'{path} (of {results.get("img_path")}): expected an image of ids, got {len(content)} bytes that cannot be '
+                f'read: {error!r}'
+            ) from error
         try:
             # mmcv gives colours in OpenCV's order.
             instance_map = _RULES[self.rule][0](ids[..., ::-1] if ids.ndim == 3 else ids)

@@ -504,3 +504,22 @@ def test_real_files_are_read_as_pycocotools_reads_them(test_data, file):
     ours = coco_of(normal)
     for number in list(truth.anns)[::37]:
         np.testing.assert_array_equal(ours.annToMask(ours.anns[number]), truth.annToMask(truth.anns[number]))
+
+
+@pytest.mark.parametrize('key', ['id', 'image_id', 'segmentation', 'iscrowd', 'area', 'bbox', 'score'])
+def test_deep_nesting_is_an_error_that_names_the_file(tmp_path, key):
+    """A little below the recursion limit Python reads the json, and fails to print the value."""
+    content = small_set()
+    content['annotations'][0][key] = 'here'
+    path = tmp_path / 'deep.json'
+    for depth in (*range(880, 1000), 2000, 10**5):
+        path.write_text(json.dumps(content).replace('"here"', '[' * depth + ']' * depth))
+        try:
+            read_annotations(path)
+        except ValueError as error:
+            assert 'deep.json' in str(error)
+        else:
+            assert depth < 1000
+        content_read, findings = check_file(path)
+        if depth > 1000:
+            assert content_read is None and 'nested too deeply' in findings.report(Decision.REFUSED)
