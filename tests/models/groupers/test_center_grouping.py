@@ -183,6 +183,8 @@ def test_connected_components_baseline():
     ('settings', 'message'),
     [
         (dict(threshold=-1.0), 'threshold > 0.*-1.0'),
+        (dict(threshold=0.0), 'threshold > 0.*0.0'),
+        (dict(threshold=float('nan')), 'threshold > 0.*nan'),
         (dict(mode='drift'), "'fixed' or 'shift'.*'drift'"),
         (dict(distance='l2'), "'norm' or 'cosine'.*'l2'"),
         (dict(min_size=0), 'min_size >= 1.*0'),
@@ -194,6 +196,14 @@ def test_connected_components_baseline():
 def test_invalid_settings(settings, message):
     with pytest.raises(ValueError, match=message):
         CenterGrouping(**settings)
+
+
+@pytest.mark.parametrize('threshold', [0.0, -1.0, float('nan')])
+def test_the_function_checks_its_arguments_itself(threshold):
+    with pytest.raises(ValueError, match=f'threshold > 0 in units of the embedding, got {threshold}'):
+        group_by_centers(torch.zeros(3, 1), threshold)
+    with pytest.raises(ValueError, match=r'expected embeddings \(N, D\), got \(3,\)'):
+        group_by_centers(torch.zeros(3), 1.0)
 
 
 def test_embeddings_that_are_not_finite_or_of_another_shape():

@@ -126,6 +126,11 @@ def grouper_of(concentration=100.0, loss=None, **settings):
     return grouper
 
 
+def test_without_the_margins_of_a_loss_no_reach_is_known():
+    assert grouper_of(6).reaches_far(100.0) and not grouper_of(100.0).reaches_far(100.0)
+    assert not MeanShiftGrouping(6).reaches_far(100.0)
+
+
 def test_the_warning_of_groups_that_reach_each_other():
     x, _ = large_background()
     embeddings, classes = x.T.reshape(16, 20, 50), torch.ones(20, 50, dtype=torch.long)
