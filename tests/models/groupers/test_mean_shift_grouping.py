@@ -330,6 +330,16 @@ def test_batches_of_equal_embeddings_equal_all_pairs(monkeypatch, kernel, step_s
     assert actual.isfinite().all()
 
 
+def test_batches_begin_beyond_three_of_them(monkeypatch):
+    monkeypatch.setattr(MODULE + '_BATCH', 100)
+    monkeypatch.setattr(MODULE + '_HEAVY', 16)
+    settings = KernelSettings(100, 'norm', 1.0)
+    for count, is_exact in ((299, True), (300, True), (301, False)):
+        x = torch.rand(count, 3, generator=torch.Generator().manual_seed(0))
+        off = (_iteration(x, torch.ones(count), settings) - dense_loops(x, 100, 1, 'norm')[1]).norm(dim=1).max()
+        assert (off < 1e-5) == is_exact, count
+
+
 def test_batches_change_no_group(monkeypatch):
     monkeypatch.setattr(MODULE + '_BATCH', 128)
     monkeypatch.setattr(MODULE + '_HEAVY', 32)
