@@ -32,7 +32,7 @@ _COMPUTED: dict[type, type] = {
     ast.BitOr: ast.BitAnd,
     ast.BitXor: ast.BitAnd,
 }
-_NOT_SWAPPED = {'isinstance', 'issubclass', 'cast', 'min', 'max', 'minimum', 'maximum'}
+_NOT_SWAPPED = {'isinstance', 'issubclass', 'cast', 'min', 'max', 'minimum', 'maximum', 'multiply'}
 """Functions of a value and a type, and those in which the order means nothing."""
 
 
