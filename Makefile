@@ -1,6 +1,6 @@
 # make demo   environment, nuclei counted by the shipped model; digits, training, test, images: COCO AP in five to six minutes
 # make test   environment, the examples of the docstrings, and the test suite
-# make coverage  the same, measured: the lines and branches that no test runs, and an error below the floor of pyproject.toml
+# make coverage  the same, measured: the lines and branches that no test runs, and an error below one of the floors of pyproject.toml
 # make zoo    every combination of network and head in the zoo of mmseg as an instance segmenter, about eight minutes
 # make fuzz   20000 random faults in an annotation file: none may crash, hang or move an object, about five minutes
 # make faults kills, full disks, broken files, lost processes: what happens, written to docs/reliability.md; half an hour
@@ -46,6 +46,9 @@ coverage: env
 	$(PY) -m coverage run -m pytest $(SUITE)
 	$(PY) -m coverage combine --quiet
 	$(PY) -m coverage report
+	@mkdir -p work_dirs
+	$(PY) -m coverage json --quiet -o work_dirs/coverage.json
+	$(PY) tests/coverage_floors.py work_dirs/coverage.json
 
 zoo: env
 	$(PY) tests/zoo.py

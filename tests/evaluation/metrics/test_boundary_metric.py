@@ -36,7 +36,9 @@ def f_measure(recall: float, precision: float) -> float:
     return 2 * recall * precision / (recall + precision) if recall + precision else 0.0
 
 
-@pytest.mark.parametrize('wrong', [dict(thresholds=0), dict(max_distance=0), dict(max_distance=3)])
+@pytest.mark.parametrize(
+    'wrong', [dict(thresholds=0), dict(max_distance=0), dict(max_distance=1), dict(max_distance=3)]
+)
 def test_wrong_settings(wrong):
     with pytest.raises(ValueError, match='expected'):
         BoundaryMetric(**wrong)

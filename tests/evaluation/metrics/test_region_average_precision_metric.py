@@ -43,8 +43,12 @@ def test_bad_input_is_named(tmp_path):
     ann_file = write_rows(tmp_path, {1: [('cat', '##........')]}, CLASSES)
     metric = RegionAveragePrecisionMetric()
     metric.dataset_meta = {'classes': CLASSES}
-    with pytest.raises(ValueError, match='no ground truth'):
-        metric.process({}, [predict_rows(1, [])])
+    maps = {name: {'data': torch.ones(1, 1, 10, dtype=torch.long)} for name in ('gt_instance_map', 'gt_sem_seg')}
+    for truth in ({}, maps):  # void and crowds, which this metric needs, are in no label map
+        with pytest.raises(
+            ValueError, match='RegionAveragePrecisionMetric has no ground truth: use CocoInstanceDataset'
+        ):
+            metric.process({}, [predict_rows(1, []) | truth])
     metric = metric_of(ann_file)
     for sample, message in (
         (predict_rows(2, []), 'expected an image of .*rows.json, got img_id 2'),

@@ -12,28 +12,28 @@ from mmseg_instancenet.models.losses import SphericalPairLoss
 from mmseg_instancenet.structures import EmbeddingMargins
 
 
-def plain_group(x, drawn, untagged, threshold, shift, norm):
+def plain_group(x, drawn, untagged, threshold, shift, norm, max_shifts=math.inf):
     """The group around one drawn pixel by the paper's two post-processings word by word, in numpy float64."""
 
     def inside(center):
         return [i for i in untagged if np.linalg.norm(x[i] - center, ord=norm) <= threshold]
 
-    members = inside(x[drawn])
-    while shift:
+    members, shifts = inside(x[drawn]), 0
+    while shift and shifts < max_shifts:
         moved = inside(x[members].mean(0))
         if moved == members or not moved:
             break
-        members = moved
+        members, shifts = moved, shifts + 1
     return members
 
 
-def plain_grouping(x, threshold, shift, order, norm):
+def plain_grouping(x, threshold, shift, order, norm, max_shifts=math.inf):
     """Group after group, in the order of the draw."""
     labels = np.zeros(len(x), int)
     for drawn in order:
         while not labels[drawn]:  # the pixel drawn may end outside its group: it is the next untagged one of the order
             untagged = np.flatnonzero(labels == 0).tolist()
-            labels[plain_group(x, drawn, untagged, threshold, shift, norm)] = labels.max() + 1
+            labels[plain_group(x, drawn, untagged, threshold, shift, norm, max_shifts)] = labels.max() + 1
     return labels
 
 
@@ -60,6 +60,18 @@ def test_agrees_with_the_plain_reference_pixel_for_pixel(shift, norm, seed, foun
     x_ND = torch.from_numpy(x).to(device)
     actual = group_by_centers(x_ND, 1.2, shift=shift, norm=norm, generator=draw(seed))
     assert expected.max() > 3
+    np.testing.assert_array_equal(actual.cpu().numpy(), expected)
+
+
+@pytest.mark.parametrize('max_shifts', [1, 2])
+@pytest.mark.parametrize('seed', range(3))
+def test_a_group_that_has_not_come_to_rest_keeps_its_last_pixels(seed, max_shifts, device, monkeypatch):
+    monkeypatch.setattr('mmseg_instancenet.models.groupers.center._MAX_SHIFTS', max_shifts)
+    monkeypatch.setattr(rounds, '_MOST_FOUNDERS', 1)
+    x, order = blobs(seed), torch.randperm(150, generator=draw(seed)).numpy()
+    expected = plain_grouping(x, 1.2, True, order, 2, max_shifts)
+    assert (expected != plain_grouping(x, 1.2, True, order, 2)).any()
+    actual = group_by_centers(torch.from_numpy(x).to(device), 1.2, generator=draw(seed))
     np.testing.assert_array_equal(actual.cpu().numpy(), expected)
 
 
@@ -183,6 +195,8 @@ def test_connected_components_baseline():
     ('settings', 'message'),
     [
         (dict(threshold=-1.0), 'threshold > 0.*-1.0'),
+        (dict(threshold=0.0), 'threshold > 0.*0.0'),
+        (dict(threshold=float('nan')), 'threshold > 0.*nan'),
         (dict(mode='drift'), "'fixed' or 'shift'.*'drift'"),
         (dict(distance='l2'), "'norm' or 'cosine'.*'l2'"),
         (dict(min_size=0), 'min_size >= 1.*0'),
@@ -194,6 +208,14 @@ def test_connected_components_baseline():
 def test_invalid_settings(settings, message):
     with pytest.raises(ValueError, match=message):
         CenterGrouping(**settings)
+
+
+@pytest.mark.parametrize('threshold', [0.0, -1.0, float('nan')])
+def test_the_function_checks_its_arguments_itself(threshold):
+    with pytest.raises(ValueError, match=f'threshold > 0 in units of the embedding, got {threshold}'):
+        group_by_centers(torch.zeros(3, 1), threshold)
+    with pytest.raises(ValueError, match=r'expected embeddings \(N, D\), got \(3,\)'):
+        group_by_centers(torch.zeros(3), 1.0)
 
 
 def test_embeddings_that_are_not_finite_or_of_another_shape():

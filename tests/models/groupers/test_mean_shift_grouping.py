@@ -126,6 +126,11 @@ def grouper_of(concentration=100.0, loss=None, **settings):
     return grouper
 
 
+def test_without_the_margins_of_a_loss_no_reach_is_known():
+    assert grouper_of(6).reaches_far(100.0) and not grouper_of(100.0).reaches_far(100.0)
+    assert not MeanShiftGrouping(6).reaches_far(100.0)
+
+
 def test_the_warning_of_groups_that_reach_each_other():
     x, _ = large_background()
     embeddings, classes = x.T.reshape(16, 20, 50), torch.ones(20, 50, dtype=torch.long)
@@ -323,6 +328,16 @@ def test_batches_of_equal_embeddings_equal_all_pairs(monkeypatch, kernel, step_s
     # A copy that is missing changes the mean of the others a little.
     assert (actual - expected).norm(dim=1).max() < (1e-5 * slack(device) if light == 400 else 0.05)
     assert actual.isfinite().all()
+
+
+def test_batches_begin_beyond_three_of_them(monkeypatch):
+    monkeypatch.setattr(MODULE + '_BATCH', 100)
+    monkeypatch.setattr(MODULE + '_HEAVY', 16)
+    settings = KernelSettings(100, 'norm', 1.0)
+    for count, is_exact in ((299, True), (300, True), (301, False)):
+        x = torch.rand(count, 3, generator=torch.Generator().manual_seed(0))
+        off = (_iteration(x, torch.ones(count), settings) - dense_loops(x, 100, 1, 'norm')[1]).norm(dim=1).max()
+        assert (off < 1e-5) == is_exact, count
 
 
 def test_batches_change_no_group(monkeypatch):

@@ -182,6 +182,14 @@ def test_small_groups_join_by_position_whatever_their_bandwidth_and_seed(connect
     assert labels[0].tolist() == [1, 1, 1, 1, 2, 2, 2]
 
 
+def test_the_class_groups_one_region_as_the_function_does():
+    x_ND = torch.from_numpy(blobs(0))
+    grouper = SeedGrouping(seed_threshold=0.9, mask_threshold=0.3, max_groups=3)
+    expected = plain_grouping(blobs(0), 0.9, 0.3, max_groups=3)
+    assert 0 < expected.max() <= 3
+    np.testing.assert_array_equal(grouper.group(x_ND).numpy(), expected)
+
+
 def test_seed_grouping_alone_leaves_values_out_of_comparisons():
     x_Dhw = torch.randn(4, 2, 3)
     assert torch.equal(SeedGrouping().compared(x_Dhw), x_Dhw[:2])

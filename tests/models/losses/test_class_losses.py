@@ -78,6 +78,14 @@ def test_dice_against_a_loop(device):
     assert value == pytest.approx(dice_reference(scores, label, weight=weight), rel=1e-5)
 
 
+@pytest.mark.parametrize('classes', [(1,), (2, 255), (255,)])
+def test_dice_of_one_class_and_of_none(classes):
+    scores, label = random_batch(classes=classes)
+    expected = dice_reference(scores, label)
+    assert (expected > 0.2) == (classes != (255,))
+    assert ClassDiceLoss()(scores, label).item() == pytest.approx(expected, rel=1e-5)
+
+
 def test_dice_counts_the_classes_that_are_present():
     scores, label = random_batch(classes=(0, 2), num_classes=5)
     assert ClassDiceLoss()(scores, label).item() == pytest.approx(dice_reference(scores, label), rel=1e-5)

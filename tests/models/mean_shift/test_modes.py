@@ -70,6 +70,12 @@ def test_equals_connected_components(dims, spread, seed, device):
     assert merge_modes(x.float(), radius).tolist() == expected
 
 
+def test_a_cell_is_small_against_the_radius_in_one_dimension():
+    """0.44 and -0.44 lie within the radius; in cells twice as large each would be merged with the points at 0.56."""
+    x = torch.tensor([0.44, -0.44] + [0.56, -0.56] * 50)[:, None]
+    assert merge_modes(x, 1.0).tolist() == [1] * 102
+
+
 @pytest.mark.parametrize('seed', range(3))
 def test_many_points_to_a_mode(seed):
     """Points after mean shift: nearly equal, many in each cell."""
