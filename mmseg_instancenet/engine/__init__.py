@@ -3,6 +3,7 @@ from .boundary_phase_hook import BoundaryPhaseHook
 from .class_count_hook import ClassCountHook
 from .cpu_distributed import CPUDistributedDataParallel
 from .curves_hook import CurvesHook
+from .finite_loss_hook import FiniteLossHook
 from .freeze_hook import FreezeHook
 from .load_report_hook import LoadReport, LoadReportHook, load_report
 from .mixed_precision import prediction_type, use_mixed_precision
@@ -17,6 +18,7 @@ __all__ = [
     'CPUDistributedDataParallel',
     'ClassCountHook',
     'CurvesHook',
+    'FiniteLossHook',
     'FreezeHook',
     'LoadReport',
     'LoadReportHook',

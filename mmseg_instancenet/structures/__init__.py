@@ -24,6 +24,7 @@ from .embeddings import (
     unit_vectors,
     zero_loss,
 )
+from .image_errors import describe_images, images_in_errors
 from .image_files import decode_image, decode_tiff, is_tiff, tiff_sizes
 from .labels import (
     BACKGROUND_INSTANCE,
@@ -68,9 +69,11 @@ __all__ = [
     'check_tensors',
     'decode_image',
     'decode_tiff',
+    'describe_images',
     'group_means',
     'group_statistics',
     'image_coordinates',
+    'images_in_errors',
     'input_size',
     'is_tiff',
     'labels_to_boxes',
