@@ -4,37 +4,13 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from references.center_grouping import group_one_by_one, plain_group
 from references.host_reads import host_reads
 
 from mmseg_instancenet.models import CenterGrouping, ClassGrouping, DiscriminativeLoss, MeanShiftGrouping
 from mmseg_instancenet.models.groupers import group_by_centers, rounds
 from mmseg_instancenet.models.losses import SphericalPairLoss
 from mmseg_instancenet.structures import EmbeddingMargins
-
-
-def plain_group(x, drawn, untagged, threshold, shift, norm):
-    """The group around one drawn pixel by the paper's two post-processings word by word, in numpy float64."""
-
-    def inside(center):
-        return [i for i in untagged if np.linalg.norm(x[i] - center, ord=norm) <= threshold]
-
-    members = inside(x[drawn])
-    while shift:
-        moved = inside(x[members].mean(0))
-        if moved == members or not moved:
-            break
-        members = moved
-    return members
-
-
-def plain_grouping(x, threshold, shift, order, norm):
-    """Group after group, in the order of the draw."""
-    labels = np.zeros(len(x), int)
-    for drawn in order:
-        while not labels[drawn]:  # the pixel drawn may end outside its group: it is the next untagged one of the order
-            untagged = np.flatnonzero(labels == 0).tolist()
-            labels[plain_group(x, drawn, untagged, threshold, shift, norm)] = labels.max() + 1
-    return labels
 
 
 def blobs(seed, spread=0.5, count=150):
@@ -56,7 +32,7 @@ def test_agrees_with_the_plain_reference_pixel_for_pixel(shift, norm, seed, foun
     """Center-shift with many founders a round: as one by one where blobs hardly overlap; see the next test."""
     monkeypatch.setattr(rounds, '_MOST_FOUNDERS', founders)
     x = blobs(seed, 0.35 if shift and founders > 1 else 0.5)
-    expected = plain_grouping(x, 1.2, shift, torch.randperm(150, generator=draw(seed)).numpy(), norm)
+    expected = group_one_by_one(x, 1.2, shift, torch.randperm(150, generator=draw(seed)).numpy(), norm)
     x_ND = torch.from_numpy(x).to(device)
     actual = group_by_centers(x_ND, 1.2, shift=shift, norm=norm, generator=draw(seed))
     assert expected.max() > 3
