@@ -71,6 +71,7 @@ docs/error_budget
 docs/watching
 docs/report
 docs/performance
+docs/reliability
 docs/results
 configs/README
 ```

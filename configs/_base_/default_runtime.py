@@ -10,6 +10,7 @@ default_hooks = dict(
     checkpoint=dict(type='AtomicCheckpointHook', interval=1, save_best='coco/segm_mAP', max_keep_ckpts=3),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     settings=dict(type='SettingsHook'),  # settings that train nothing or fail late stop at the start
+    finite_loss=dict(type='FiniteLossHook'),  # a loss that is NaN stops the training before a checkpoint of it is saved
     plain_log=dict(type='PlainLogHook'),  # checkpoints that every torch loads with weights_only=True
     panels=dict(type='PanelHook', count=4),  # the first four images of each validation, for the backends below
     curves=dict(type='CurvesHook'),  # loss.png and metrics.png beside the log

@@ -5,6 +5,7 @@ from .checkpoint_files import damage, latest_whole_checkpoint
 from .class_count_hook import ClassCountHook
 from .cpu_distributed import CPUDistributedDataParallel
 from .curves_hook import CurvesHook
+from .finite_loss_hook import FiniteLossHook
 from .freeze_hook import FreezeHook
 from .load_report_hook import LoadReport, LoadReportHook, load_report
 from .mixed_precision import prediction_type, use_mixed_precision
@@ -22,6 +23,7 @@ __all__ = [
     'CheckpointNotSavedError',
     'ClassCountHook',
     'CurvesHook',
+    'FiniteLossHook',
     'FreezeHook',
     'LoadReport',
     'LoadReportHook',

@@ -25,6 +25,7 @@ from .embeddings import (
     unit_vectors,
     zero_loss,
 )
+from .image_errors import describe_images, images_in_errors
 from .image_files import decode_image, decode_tiff, tiff_sizes
 from .image_headers import PIXEL_LIMIT, TooManyPixelsError, check_pixel_count, is_tiff, max_pixels, open_header
 from .labels import (
@@ -74,9 +75,11 @@ __all__ = [
     'check_tensors',
     'decode_image',
     'decode_tiff',
+    'describe_images',
     'group_means',
     'group_statistics',
     'image_coordinates',
+    'images_in_errors',
     'input_size',
     'is_tiff',
     'is_damaged_tiff',

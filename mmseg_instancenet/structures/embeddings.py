@@ -40,10 +40,11 @@ def single_or_double(x: Tensor) -> Tensor:
 
 
 def unit_vectors(x: Tensor, dim: int) -> Tensor:
-    r"""Scales vectors to length 1, :math:`x / |x|`; a vector shorter than 1e-12 becomes 0.
+    r"""Scales vectors to length 1, :math:`x / |x|`; a vector shorter than 1e-12 becomes 0, one whose length overflows NaN.
 
     The gradient of :math:`x / |x|` grows with :math:`1 / |x|`; a vector without direction receives none, or a single
-    pixel at 0 would outweigh all others by a factor of 1e12.
+    pixel at 0 would outweigh all others by a factor of 1e12. A length that overflows (from 1.8e19 on in float32) would make a
+    direction of 0; NaN is refused by every loss and grouper.
 
     Args:
         x: floating point, of any shape.
@@ -55,7 +56,8 @@ def unit_vectors(x: Tensor, dim: int) -> Tensor:
                 [0.0000, 0.0000]])
     """
     length = torch.linalg.vector_norm(x, dim=dim, keepdim=True)
-    return x / torch.where(length > MIN_LENGTH, length, math.inf)
+    divisor = torch.where(length > MIN_LENGTH, length, math.inf)
+    return x / torch.where(length == math.inf, math.nan, divisor)
 
 
 def group_means(embeddings_Dhw: Tensor, labels_hw: Tensor, count: int) -> Tensor:
@@ -129,11 +131,16 @@ def check_tensors(**values: Tensor | None) -> None:
             )
 
 
-def check_finite(x: Tensor) -> None:
-    """Raises an error if an embedding is NaN or infinite: it has no meaningful distances."""
+def check_finite(x: Tensor, name: str = 'embeddings') -> None:
+    """Raises ValueError if a value is NaN or infinite: no distance to it, and no probability, means anything.
+
+    Args:
+        x: floating point of any shape.
+        name: of the values, for the message.
+    """
     if not torch.isfinite(x).all():
         raise ValueError(
-            f'expected finite embeddings, got NaN or infinity at {int((~torch.isfinite(x)).sum())} of {x.numel()} values; '
+            f'expected finite {name}, got NaN or infinity at {int((~torch.isfinite(x)).sum())} of {x.numel()} values; '
             'the checkpoint comes from a diverged training, or half precision overflowed'
         )
 

@@ -1,6 +1,7 @@
 """Mutants that no test can find, each with the reason: they compute what the code computes, or differ in what nothing promises.
 
-The key of a mutant is its file, its function, its line, what it changes, into what, and the number among equal ones in the function.
+The key of a mutant is its file, its function, its line, what it changes, into what, and the number among equal ones in the
+function.
 """
 
 _TUNING = 'a size on which time and memory depend; that any size gives the same groups is tested'

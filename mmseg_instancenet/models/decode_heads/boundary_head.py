@@ -10,7 +10,7 @@ from mmseg.registry import MODELS
 from mmseg.utils import SampleList
 from torch import Tensor, nn
 
-from ...structures import input_size, single_or_double, unit_vectors
+from ...structures import images_in_errors, input_size, single_or_double, unit_vectors
 
 
 @MODELS.register_module()
@@ -110,20 +110,23 @@ class BoundaryHead(BaseDecodeHead):
 
     def loss_by_feat(self, seg_logits: Tensor, batch_data_samples: SampleList) -> dict[str, Tensor]:
         """Computes the losses of the current phase, at the size of the labels."""
-        fused = self.phase == 'fusion'
-        names = ['gt_sem_seg'] if fused else ['gt_sem_seg', 'gt_instance_map']
+        names = ['gt_sem_seg'] if self.phase == 'fusion' else ['gt_sem_seg', 'gt_instance_map']
         missing = [name for name in names if name not in batch_data_samples[0]]
         if missing:
             raise ValueError(
                 f'the data samples lack {", ".join(missing)}; make them with the transforms BoundaryConsensus, '
                 'ClassesToInstances and PackInstanceMaps'
             )
-        class_map_NHW = self._stack_batch_gt(batch_data_samples).squeeze(1)
-        output_NEHW = _interpolate(seg_logits, class_map_NHW.shape[1:])
-        if fused:
+        with images_in_errors(batch_data_samples):
+            return self._losses(seg_logits, batch_data_samples)
+
+    def _losses(self, output_NEhw: Tensor, data_samples: SampleList) -> dict[str, Tensor]:
+        class_map_NHW = self._stack_batch_gt(data_samples).squeeze(1)
+        output_NEHW = _interpolate(output_NEhw, class_map_NHW.shape[1:])
+        if self.phase == 'fusion':
             loss = self.loss_decode(self.fuse(output_NEHW), class_map_NHW, ignore_index=self.ignore_index)
             return {self.loss_decode.loss_name: loss}
-        instance_map_NHW = torch.cat([sample.gt_instance_map.data for sample in batch_data_samples])
+        instance_map_NHW = torch.cat([sample.gt_instance_map.data for sample in data_samples])
         assert self.loss_embedding is not None  # set_phase refuses this phase without it
         losses = {}
         for stage, x_NDHW in enumerate(self.directions(output_NEHW).unbind(1)):

@@ -11,7 +11,14 @@ from mmseg.registry import MODELS
 from mmseg.utils import SampleList
 from torch import Tensor, nn
 
-from ...structures import image_coordinates, map_size, resize_labels, single_or_double, unit_vectors
+from ...structures import (
+    image_coordinates,
+    images_in_errors,
+    map_size,
+    resize_labels,
+    single_or_double,
+    unit_vectors,
+)
 from .dense_features import find_features, listen
 from .position import add_position, rotate_by_position
 
@@ -163,16 +170,21 @@ class EmbeddingBranch:
                 )
 
     def loss(self, features: Sequence[Tensor], data_samples: SampleList) -> dict[str, Tensor]:
-        """The losses on the embeddings of a forward pass in training, at the size of the feature map."""
+        """The losses on the embeddings of a forward pass in training, at the size of the feature map.
+
+        Raises:
+            ValueError: if the loss refuses them; the message names the iteration and the images of the batch.
+        """
         instance_map_NHW, class_map_NHW = (
             torch.cat([sample.get(name).data for sample in data_samples]) for name in ('gt_instance_map', 'gt_sem_seg')
         )
         metas = [sample.metainfo for sample in data_samples]
         embeddings_NDhw = self.embed(features, metas, map_size(class_map_NHW))
         size = map_size(embeddings_NDhw)
-        return self._loss_to_train()(
-            embeddings_NDhw, resize_labels(instance_map_NHW, size), resize_labels(class_map_NHW, size)
-        )
+        with images_in_errors(data_samples):
+            return self._loss_to_train()(
+                embeddings_NDhw, resize_labels(instance_map_NHW, size), resize_labels(class_map_NHW, size)
+            )
 
     def _loss_to_train(self) -> nn.Module:
         if self.loss_embedding is None:

@@ -131,10 +131,7 @@ class Grouper(nn.Module, metaclass=ABCMeta):
         One whose length overflows becomes NaN, which the grouping refuses.
         """
         embeddings_Dhw = embeddings_Dhw.float()
-        if not self.only_directions:
-            return embeddings_Dhw
-        has_length_hw = embeddings_Dhw.norm(dim=0).isfinite()
-        return torch.where(has_length_hw, unit_vectors(embeddings_Dhw, dim=0), torch.nan)
+        return unit_vectors(embeddings_Dhw, dim=0) if self.only_directions else embeddings_Dhw
 
     def compared(self, embeddings_Dhw: Tensor) -> Tensor:
         """Selects the values of prepared embeddings that enter distances and means of groups, (E, h, w): all of them,

@@ -54,7 +54,7 @@ def group_by_centers(
         (N,) int64: group of each pixel, numbered 1, 2, .. region after region, in the order in which they were drawn.
 
     Raises:
-        ValueError: if the threshold is not positive or an embedding is not finite.
+        ValueError: if the threshold is not positive, or an embedding, or for 'cosine' its length, is not finite.
         TypeError: if the embeddings are no tensor.
 
     Example:
@@ -74,6 +74,7 @@ def group_by_centers(
         return torch.zeros(0, dtype=torch.long, device=x_ND.device)
     if distance == 'cosine':
         x_ND = _directions(x_ND)
+        check_finite(x_ND, 'lengths of embeddings')
     region_N = x_ND.new_zeros(len(x_ND), dtype=torch.long) if region_N is None else region_N
     # On the unit sphere 1 - cos <= t within a distance of sqrt(2 t); the product of unit vectors is exact to 1e-6.
     radius = threshold if distance == 'norm' else math.sqrt(2 * threshold + 1e-6)

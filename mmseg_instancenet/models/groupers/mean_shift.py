@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ...structures import EmbeddingMargins, check_finite, check_tensors
 from ..mean_shift.cores import along_random_direction, merge_cores
-from ..mean_shift.iteration import NO_MASS, Kernel, KernelSettings, mean_shift, prepare, shift
+from ..mean_shift.iteration import GROUP_SPREAD, NO_MASS, Kernel, KernelSettings, mean_shift, prepare, shift
 from ..mean_shift.modes import merge_cells, merge_modes, number_groups
 from .base import Grouper
 
@@ -81,7 +81,8 @@ def group_by_mean_shift(
         (P,) int64: group of each pixel, numbered 1, 2, .. in order of the first member.
 
     Raises:
-        ValueError: if a setting does not fit, or an embedding or its length is not finite.
+        ValueError: if a setting does not fit, an embedding or its length is not finite, or the embeddings spread over more than
+            3000 bandwidths of the kernel ``'norm'`` (in float32).
         TypeError: if the embeddings are no tensor.
 
     Example:
@@ -100,6 +101,7 @@ def group_by_mean_shift(
     cell = settings.bandwidth / max(8, x_PD.shape[1] ** 0.5)
     with torch.autocast(x_PD.device.type, enabled=False):
         x_MD = all_PD = prepare(x_PD, kernel)
+        settings.check_spread(x_MD[None], GROUP_SPREAD)
         mass_M, merged_P = x_MD.new_ones(len(x_MD)), torch.arange(len(x_MD), device=x_MD.device)
         if len(x_MD) >= _LARGE:
             # Means of unit vectors are shorter, so that a product with one is the mean of the products with its members.

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ...structures import MapPlacement, sample_bilinear
+from ...structures import MapPlacement, check_finite, sample_bilinear
 
 _BLOCK = 1 << 24
 """Class probabilities at the image's size are computed in blocks of rows of this many values: 64 MB."""
@@ -96,6 +96,9 @@ def average_classes(views: Sequence[View], image_size: tuple[int, int]) -> tuple
 
     Returns:
         class (H, W) int64 and probability (H, W) float32.
+
+    Raises:
+        ValueError: if scores are NaN, or infinite so that they have no softmax.
     """
     height, width = image_size
     scores, kind = views[0][0].scores_Chw, views[0][0].score_kind
@@ -123,6 +126,7 @@ def average_classes(views: Sequence[View], image_size: tuple[int, int]) -> tuple
         # Classes of a softmax have probabilities that sum to 1.
         probability_CRW = mean_CRW.softmax(0) if kind == 'logits' else mean_CRW.exp()
         probability_HW[top:bottom], class_HW[top:bottom] = probability_CRW.max(0)
+    check_finite(probability_HW, 'class scores')
     return class_HW, probability_HW
 
 

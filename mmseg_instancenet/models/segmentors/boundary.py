@@ -8,7 +8,7 @@ from mmseg.models.segmentors import EncoderDecoder
 from mmseg.registry import MODELS
 from torch import Tensor
 
-from ...structures import MapPlacement, map_size, sample_bilinear
+from ...structures import MapPlacement, check_finite, images_in_errors, map_size, sample_bilinear
 from ..decode_heads.boundary_head import BoundaryHead
 from ..postprocess import suppress_non_maxima
 from .default_samples import samples_of
@@ -57,6 +57,8 @@ class BoundarySegmentor(EncoderDecoder):
         for sample, output_Ehw in zip(data_samples, self.decode_head(self.extract_feat(inputs)), strict=True):
             output_EHW = _on_image(output_Ehw.float(), sample.metainfo, size)
             probability_HW = self.decode_head.fuse(output_EHW[None])[0, 0].sigmoid()
+            with images_in_errors([sample]):
+                check_finite(probability_HW, 'probabilities of a boundary')
             if self.test_cfg.get('non_maximum_suppression', True):
                 probability_HW = suppress_non_maxima(probability_HW)
             sample.set_field(PixelData(data=probability_HW[None]), 'pred_boundary', dtype=PixelData)

@@ -21,6 +21,7 @@ from ...structures import (
     check_class_counts,
     check_iou_metric,
     classes_of,
+    images_in_errors,
     map_size,
 )
 from ..decode_heads.dense_features import resizes_scores_only, score_kind
@@ -260,8 +261,12 @@ class EmbeddingSegmentor(OneHeadOrCascade):
 
     def assemble(self, data_sample: DetDataSample, views: Sequence[View]) -> DetDataSample:
         """Computes class map, groups and instances of one image from one or several views of it (flips, scales), in
-        float32, also under autocast."""
-        with torch.autocast(views[0][0].scores_Chw.device.type, enabled=False):
+        float32, also under autocast.
+
+        Raises:
+            ValueError: if class scores or embeddings are not finite, or do not fit; the message names the image.
+        """
+        with images_in_errors([data_sample]), torch.autocast(views[0][0].scores_Chw.device.type, enabled=False):
             return self._assemble(data_sample, views)
 
     def _assemble(self, data_sample: DetDataSample, views: Sequence[View]) -> DetDataSample:

@@ -7,37 +7,11 @@ import numpy as np
 import pytest
 import torch
 from references.peak_memory import peak_memory
+from references.seed_grouping import group_pixel_by_pixel
 
 from mmseg_instancenet.models import CenterGrouping, ClassGrouping, MeanShiftGrouping
 from mmseg_instancenet.models.groupers import SeedGrouping, group_by_seeds, rounds
 from mmseg_instancenet.structures import EmbeddingMargins
-
-
-def plain_grouping(x, seed_threshold=0.5, mask_threshold=0.5, max_groups=None):
-    """The rule of the docstring, one pixel at a time, in numpy float64."""
-    position, bandwidth, seed = x[:, :-2], x[:, -2], 1 / (1 + np.exp(-x[:, -1]))
-
-    def mask(founder, pixel):
-        return math.exp(-((position[pixel] - position[founder]) ** 2).sum() * math.exp(bandwidth[founder]))
-
-    labels, founders = np.zeros(len(x), int), []
-    while True:
-        left = [pixel for pixel in range(len(x)) if labels[pixel] == 0]
-        if not left or max(seed[pixel] for pixel in left) <= seed_threshold:
-            break
-        if len(founders) == max_groups:
-            return labels
-        founders.append(max(left, key=lambda pixel: seed[pixel]))
-        for pixel in left:
-            if mask(founders[-1], pixel) > mask_threshold:
-                labels[pixel] = len(founders)
-    for pixel in left:
-        # Exponents, since masks far away would all be 0.
-        distance = [
-            ((position[pixel] - position[founder]) ** 2).sum() * math.exp(bandwidth[founder]) for founder in founders
-        ]
-        labels[pixel] = 1 + int(np.argmin(distance)) if founders else 1
-    return labels
 
 
 def blobs(seed, count=150, dims=2):
@@ -57,7 +31,7 @@ def blobs(seed, count=150, dims=2):
 def test_agrees_with_the_plain_reference_pixel_for_pixel(seed, seed_threshold, mask_threshold, dims, device):
     x = blobs(seed, dims=dims)
     thresholds = dict(seed_threshold=seed_threshold, mask_threshold=mask_threshold)
-    expected = plain_grouping(x, **thresholds)
+    expected = group_pixel_by_pixel(x, **thresholds)
     actual = group_by_seeds(torch.from_numpy(x).to(device), **thresholds)
     assert expected.max() > 1
     assert (1 / (1 + np.exp(-x[:, -1])) <= seed_threshold).any()
@@ -122,7 +96,7 @@ def test_computes_in_float32_also_under_autocast(dtype):
     with torch.autocast('cpu', dtype=torch.bfloat16):
         assert torch.equal(group_by_seeds(x), expected)
         assert torch.equal(group_by_seeds(x.float()), expected)
-    np.testing.assert_array_equal(expected.numpy(), plain_grouping(x.double().numpy()))
+    np.testing.assert_array_equal(expected.numpy(), group_pixel_by_pixel(x.double().numpy()))
 
 
 def test_the_input_stays_as_it_is():
@@ -135,12 +109,12 @@ def test_the_input_stays_as_it_is():
 @pytest.mark.parametrize('max_groups', [1, 3, 100])
 def test_at_most_so_many_groups_are_found(max_groups):
     x = blobs(2)
-    expected = plain_grouping(x, max_groups=max_groups)
+    expected = group_pixel_by_pixel(x, max_groups=max_groups)
     assert (0 in expected) == (max_groups < 100)
     labels = group_by_seeds(torch.from_numpy(x), max_groups=max_groups).numpy()
     np.testing.assert_array_equal(labels, expected)
     # Pixels below the threshold of seeds stop nothing: as many groups as there are.
-    count = plain_grouping(x).max()
+    count = group_pixel_by_pixel(x).max()
     assert group_by_seeds(torch.from_numpy(x), max_groups=count).min() == 1
 
 
@@ -185,7 +159,7 @@ def test_small_groups_join_by_position_whatever_their_bandwidth_and_seed(connect
 def test_the_class_groups_one_region_as_the_function_does():
     x_ND = torch.from_numpy(blobs(0))
     grouper = SeedGrouping(seed_threshold=0.9, mask_threshold=0.3, max_groups=3)
-    expected = plain_grouping(blobs(0), 0.9, 0.3, max_groups=3)
+    expected = group_pixel_by_pixel(blobs(0), 0.9, 0.3, max_groups=3)
     assert 0 < expected.max() <= 3
     np.testing.assert_array_equal(grouper.group(x_ND).numpy(), expected)
 
@@ -254,7 +228,7 @@ def test_each_region_is_grouped_as_if_it_were_alone(device):
 def test_pixels_near_others_alone_are_looked_at(monkeypatch, device):
     """The same groups with few founders a round, and with all at once."""
     x = torch.from_numpy(blobs(4, 600)).to(device)
-    expected = plain_grouping(x.cpu().numpy())
+    expected = group_pixel_by_pixel(x.cpu().numpy())
     for founders, pairs in ((1, 1), (7, 50), (600, 10**6)):
         monkeypatch.setattr(rounds, '_MOST_FOUNDERS', founders)
         monkeypatch.setattr(rounds, '_PAIRS', {'cpu': (pairs, pairs), 'cuda': (pairs, pairs)})

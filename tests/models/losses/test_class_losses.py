@@ -12,6 +12,7 @@ from mmengine import Config
 from mmengine.structures import PixelData
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
+from references.dice import dice_reference
 
 from mmseg_instancenet.models.losses import BalancedLogisticLoss, ClassDiceLoss, WeightedCrossEntropyLoss
 
@@ -21,26 +22,6 @@ def random_batch(classes=(0, 1, 2, 255), num_classes=3, seed=0, dtype=torch.floa
     scores = torch.randn(2, num_classes, 5, 6, generator=generator).to(dtype) * 2
     label = torch.tensor(classes)[torch.randint(len(classes), (2, 5, 6), generator=generator)]
     return scores, label
-
-
-def dice_reference(scores, label, eps=1.0, weight=None, ignore_index=255):
-    """One minus Dice for each class that is present, in Python floats."""
-    num_classes = scores.shape[1]
-    both, predicted, true = ([0.0] * num_classes for _ in range(3))
-    weight = torch.ones(label.shape) if weight is None else weight
-    for n, y, x in torch.cartesian_prod(*map(torch.arange, label.shape)).tolist():
-        class_ = label[n, y, x].item()
-        if class_ == ignore_index:
-            continue
-        w = weight[n, y, x].item()
-        exponentials = [math.exp(value) for value in scores[n, :, y, x].tolist()]
-        for c in range(num_classes):
-            p = w * exponentials[c] / sum(exponentials)
-            predicted[c] += p
-            both[c] += p * (c == class_)
-            true[c] += w * (c == class_)
-    losses = [1 - (2 * b + eps) / (p + t + eps) for b, p, t in zip(both, predicted, true, strict=True) if t > 0]
-    return sum(losses) / len(losses) if losses else 0.0
 
 
 @pytest.mark.parametrize('class_weight', [(1, 1, 1), (0.1, 1, 7.5), (1, 0, 2)])

@@ -1,7 +1,5 @@
 """The pull and push loss against loops written from the formulas (1) to (5)."""
 
-import itertools
-import math
 import warnings
 
 import pytest
@@ -9,76 +7,10 @@ import torch
 from devices import assert_same, gradcheck
 from mmengine.model import BaseModel
 from mmseg.registry import MODELS
+from references.discriminative import INF, pull_and_push
 from references.peak_memory import peak_memory
 
 from mmseg_instancenet.models.losses import DiscriminativeLoss, SphericalPairLoss, discriminative_terms
-
-INF = float('inf')
-
-
-def vector_norm(vector, order):
-    if order == INF:
-        return max(abs(value) for value in vector)
-    return sum(abs(value) ** order for value in vector) ** (1 / order)
-
-
-def difference(first, second):
-    return [a - b for a, b in zip(first, second, strict=True)]
-
-
-def boxes_apart(first_pixels, second_pixels):
-    """Pixels between the bounding boxes of two sets of (row, column); side by side is 0."""
-    gaps = []
-    for axis in (0, 1):
-        first, second = [p[axis] for p in first_pixels], [p[axis] for p in second_pixels]
-        gaps.append(max(min(first) - max(second) - 1, min(second) - max(first) - 1, 0))
-    return math.hypot(*gaps)
-
-
-def reference_terms(
-    embeddings,
-    instance_map,
-    class_map,
-    pull_margin=0.2,
-    push_margin=3.0,
-    norm=2,
-    squared=False,
-    class_agnostic=False,
-    background_is_instance=False,
-    push_distance=None,
-):
-    """Formulas (1), (2), (3), summed over the classes of an image and averaged over the images, in Python floats."""
-    totals = [0.0, 0.0, 0.0]
-    num_images = len(embeddings)
-    for x_DHW, ids, classes in zip(
-        embeddings.double().tolist(), instance_map.tolist(), class_map.tolist(), strict=True
-    ):
-        pixels = {}  # class -> id -> positions
-        for row, id_row in enumerate(ids):
-            for column, id_ in enumerate(id_row):
-                class_ = classes[row][column]
-                if id_ == -1 or class_ == 255 or (id_ == 0 and not background_is_instance):
-                    continue
-                pixels.setdefault(0 if class_agnostic else class_, {}).setdefault(id_, []).append((row, column))
-        for instances in pixels.values():
-            count = len(instances)
-            means = {}
-            for id_, positions in instances.items():
-                vectors = [[plane[row][column] for plane in x_DHW] for row, column in positions]
-                mean = [sum(values) / len(vectors) for values in zip(*vectors, strict=True)]
-                means[id_] = mean
-                hinges = [max(0.0, vector_norm(difference(mean, v), norm) - pull_margin) for v in vectors]
-                totals[0] += sum(h**2 if squared else h for h in hinges) / len(vectors) / count
-                totals[2] += vector_norm(mean, norm) / count
-            pairs = [
-                (a, b)
-                for a, b in itertools.permutations(instances, 2)
-                if push_distance is None or boxes_apart(instances[a], instances[b]) <= push_distance
-            ]
-            for a, b in pairs:
-                hinge = max(0.0, 2 * push_margin - vector_norm(difference(means[a], means[b]), norm))
-                totals[1] += (hinge**2 if squared else hinge) / len(pairs)
-    return [total / num_images for total in totals]
 
 
 def random_batch(ids=(0, 1, 2, 3), classes=(0, 1, 2), images=2, dims=3, size=(6, 7), scale=2.0, seed=0):
@@ -92,7 +24,7 @@ def random_batch(ids=(0, 1, 2, 3), classes=(0, 1, 2), images=2, dims=3, size=(6,
 
 
 def check(embeddings, instance_map, class_map, device='cpu', **settings):
-    expected = torch.tensor(reference_terms(embeddings, instance_map, class_map, **settings), dtype=torch.float64)
+    expected = torch.tensor(pull_and_push(embeddings, instance_map, class_map, **settings), dtype=torch.float64)
     inputs = (x.to(device) for x in (embeddings, instance_map, class_map))
     terms = discriminative_terms(*inputs, **settings)
     torch.testing.assert_close(torch.stack(list(terms)).cpu(), expected, rtol=1e-10, atol=1e-10)
@@ -111,7 +43,7 @@ def test_values_by_hand():
 
 def test_default_weights_and_margins_are_the_papers():
     x, ids, classes = random_batch()
-    pull, push, regularization = reference_terms(x, ids, classes, pull_margin=0.2, push_margin=3, norm=2)
+    pull, push, regularization = pull_and_push(x, ids, classes, pull_margin=0.2, push_margin=3, norm=2)
     assert min(pull, push, regularization) > 0.1
     total = DiscriminativeLoss()(x, ids, classes)['loss_embedding'].item()
     assert total == pytest.approx(pull + push + 0.001 * regularization)
@@ -340,7 +272,7 @@ def test_log_keys_are_not_counted_twice():
     assert list(losses) == ['loss_pixels', 'pull', 'push', 'regularization']
     total, log = BaseModel.parse_losses(None, losses)
     assert total == losses['loss_pixels']
-    expected = reference_terms(x, ids, classes)
+    expected = pull_and_push(x, ids, classes)
     assert total.item() == pytest.approx(0.5 * (expected[0] + expected[1] + 0.001 * expected[2]))
     for name, value in zip(('pull', 'push', 'regularization'), expected, strict=True):
         assert log[name].item() == pytest.approx(value)
@@ -360,7 +292,7 @@ def test_settings_reach_the_loss():
     x, ids, classes = random_batch(size=(4, 4))
     loss = MODELS.build({'type': 'DiscriminativeLoss', **settings})
     assert isinstance(loss, DiscriminativeLoss)
-    expected = reference_terms(x, ids, classes, **settings)
+    expected = pull_and_push(x, ids, classes, **settings)
     result = loss(x, ids, classes)
     assert [result[k].item() for k in ('pull', 'push', 'regularization')] == pytest.approx(expected)
 

@@ -8,48 +8,12 @@ from devices import assert_same, gradcheck
 from mmengine.model import BaseModel
 from mmseg.registry import MODELS
 from references.peak_memory import peak_memory
+from references.soft_masks import mask_terms, plain_hinge
 
 from mmseg_instancenet.models.losses import RecurrentLoss, SoftMaskLoss, soft_mask, soft_mask_terms
 from mmseg_instancenet.models.losses.soft_mask import lovasz_hinges
 
 INF = float('inf')
-
-
-def plain_hinge(mask, own):
-    """Lovasz hinge of one soft mask (Berman et al. 2018, algorithm 1): sets of wrong pixels, counted one by one."""
-    logit = 2 * mask - 1
-    error = 1 - logit * torch.where(own, 1.0, -1.0)
-    total, before, wrong = 0, 0.0, []
-    for pixel in error.detach().argsort(descending=True).tolist():
-        wrong.append(pixel)
-        size, missed = int(own.sum()), sum(bool(own[p]) for p in wrong)
-        jaccard_loss = 1 - (size - missed) / (size + len(wrong) - missed)
-        total = total + error[pixel].clamp(min=0) * (jaccard_loss - before)
-        before = jaccard_loss
-    return total
-
-
-def reference_terms(embeddings, instance_map, class_map, foreground_weight=10.0):
-    """The three terms in float64, differentiable, every instance with every labelled pixel of its image."""
-    totals = [0, 0, 0]
-    for x_DHW, ids, classes in zip(embeddings.double(), instance_map, class_map, strict=True):
-        labelled = (ids != -1) & (classes != 255)
-        if not labelled.any():
-            continue
-        x, ids = x_DHW[:, labelled].T, ids[labelled]
-        position, bandwidth, seed = x[:, :-2], x[:, -2], 1 / (1 + torch.exp(-x[:, -1]))
-        squares = seed[ids == 0].square().sum()
-        names = [name for name in ids.unique().tolist() if name > 0]
-        for name in names:
-            own = ids == name
-            center, mean = position[own].mean(0), bandwidth[own].mean()
-            mask = torch.exp(-((position - center) ** 2).sum(1) * mean.exp())
-            totals[0] += plain_hinge(mask, own) / len(names)
-            totals[1] += ((bandwidth[own] - mean) ** 2).mean() / len(names)
-            squares = squares + foreground_weight * ((seed[own] - mask[own].detach()) ** 2).sum()
-        totals[2] += squares / len(ids)
-    totals = [torch.as_tensor(total, dtype=torch.float64, device=embeddings.device) for total in totals]
-    return torch.stack(totals) / len(embeddings)
 
 
 def random_batch(ids=(0, 1, 2, 3), classes=(1, 2), images=2, dims=4, size=(6, 7), seed=0):
@@ -69,7 +33,7 @@ def every_pair(monkeypatch):
 
 
 def check(embeddings, instance_map, class_map, device='cpu', **settings):
-    expected = reference_terms(embeddings, instance_map, class_map, **settings)
+    expected = mask_terms(embeddings, instance_map, class_map, **settings)
     terms = soft_mask_terms(*(x.to(device) for x in (embeddings, instance_map, class_map)), **settings)
     torch.testing.assert_close(torch.stack(list(terms)).cpu(), expected.cpu(), rtol=1e-10, atol=1e-10)
     return terms
@@ -128,7 +92,7 @@ def test_masks_below_the_negligible_lower_the_overlap_by_less_than_twice_that(se
     # The masks are near 1 at their own pixels and, at those of the second next object, between 0.0001 and 0.0005.
     x[:, :2] = x[:, :2] * 0.005 + ids[:, None]
     x[:, 2] *= 0.1
-    expected = reference_terms(x, ids, classes)
+    expected = mask_terms(x, ids, classes)
     for negligible in (5e-4, 0.05):
         monkeypatch.setattr(soft_mask, '_NEGLIGIBLE', negligible)
         terms = soft_mask_terms(x, ids, classes)
@@ -146,7 +110,7 @@ def test_gradient_equals_that_of_the_formulas(every_pair, device):
     x, ids, classes = random_batch(ids=(-1, 0, 1, 2, 3))
     weights = torch.tensor([0.7, 1.3, 2.1], dtype=torch.float64)
     first, second = x.clone().requires_grad_(), x.to(device).requires_grad_()
-    (reference_terms(first, ids, classes) @ weights).backward()
+    (mask_terms(first, ids, classes) @ weights).backward()
     loss = SoftMaskLoss(*weights.tolist()).to(device)
     loss(second, ids.to(device), classes.to(device))['loss_embedding'].backward()
     assert first.grad.abs().max() > 0.01
@@ -253,7 +217,7 @@ def test_bandwidths_that_exp_cannot_hold(bandwidth, dtype, device):
     x, ids, classes = random_batch(ids=(0, 1, 2, 3))
     ids[0, 0, 0] = 7  # an instance of one pixel: the distance 0 to its center, and a factor beyond all bounds
     x[:, 2] = bandwidth
-    expected = reference_terms(x, ids, classes)  # in float64 exp(1000) is infinite, too
+    expected = mask_terms(x, ids, classes)  # in float64 exp(1000) is infinite, too
     x = x.to(device, dtype).requires_grad_()
     terms = soft_mask_terms(x, ids.to(device), classes.to(device))
     sum(terms).backward()
@@ -272,7 +236,7 @@ def test_small_distances_between_large_coordinates(seed, device):
     x[:, :2] = 375 + x[:, :2] * 0.002 + (ids == 2)[:, None] * 0.01
     x[:, 2] = 9 + x[:, 2] * 0.1
     x = x.float()
-    expected = reference_terms(x, ids, classes)
+    expected = mask_terms(x, ids, classes)
     terms = torch.stack(list(soft_mask_terms(x.to(device), ids.to(device), classes.to(device)))).cpu()
     torch.testing.assert_close(terms.double(), expected, rtol=2e-3, atol=1e-3)
     assert expected[0] > 0.5

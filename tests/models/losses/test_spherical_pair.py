@@ -10,70 +10,12 @@ from devices import gradcheck
 from mmengine.model import BaseModel
 from mmseg.registry import MODELS
 from references.peak_memory import peak_memory
+from references.spherical_pair import pair_sums
 
 from mmseg_instancenet.models.losses import SphericalPairLoss, feasible_margin, pair_blocks, spherical_pair_terms
 from mmseg_instancenet.models.losses.pair_blocks import hinged_pair_sum
 
 VARIANTS = ['paper', 'released']
-
-
-def dot(first, second):
-    return sum(a * b for a, b in zip(first, second, strict=True))
-
-
-def reference(
-    embeddings,
-    instance_map,
-    class_map,
-    margin=0.5,
-    variant='paper',
-    class_agnostic=True,
-    background_is_instance=True,
-    sample_NHW=None,
-):
-    """Both parts and their gradients (N, D, H, W), averaged over the images: Python floats, pair by pair.
-
-    The gradients are not derived from the values but written down: of 'paper' that of -s and of s above the margin, of
-    'released' that of -s^2 and of [s - margin]+^2.
-    """
-    num_images, dims, height, width = embeddings.shape
-    values, gradients = [0.0, 0.0], torch.zeros(2, num_images, dims, height, width, dtype=torch.float64)
-    x_NHWD = embeddings.double().movedim(1, 3).tolist()
-    for image in range(num_images):
-        pixels, whole_sizes = [], {}
-        for row, column in itertools.product(range(height), range(width)):
-            id_, class_ = int(instance_map[image, row, column]), int(class_map[image, row, column])
-            if id_ == -1 or class_ == 255 or (id_ == 0 and not background_is_instance):
-                continue
-            instance = (0 if class_agnostic else class_, id_)
-            whole_sizes[instance] = whole_sizes.get(instance, 0) + 1
-            if sample_NHW is None or bool(sample_NHW[image, row, column]):
-                x = x_NHWD[image][row][column]
-                length = math.sqrt(dot(x, x))
-                pixels.append((instance, row, column, length, [v / length if length else 0.0 for v in x]))
-        drawn_sizes = {}
-        for instance, *_ in pixels:
-            drawn_sizes[instance] = drawn_sizes.get(instance, 0) + 1
-        sizes = whole_sizes if variant == 'paper' else drawn_sizes
-        pairs = [
-            (p, q, 1 / sizes[p[0]] / sizes[q[0]]) for p, q in itertools.product(pixels, pixels) if p[0][0] == q[0][0]
-        ]
-        normalizer = len(pixels) if variant == 'paper' else sum(weight for _, _, weight in pairs)
-        for (instance, row, column, length, x), (other, _, _, other_length, y), weight in pairs:
-            cosine = dot(x, y)
-            s = (1 + cosine) / 2
-            scale = weight / normalizer / num_images
-            part = 0 if instance == other else 1
-            if variant == 'paper':
-                value, slope = (1 - s, -1) if part == 0 else (max(0.0, s - margin), float(s > margin))
-            else:
-                value, slope = (1 - s * s, -2 * s) if part == 0 else (max(0.0, s - margin) ** 2, 2 * max(0, s - margin))
-            values[part] += scale * value
-            if length and other_length:
-                # Twice: the pair comes in both orders, and this gradient is that of its first pixel.
-                for d in range(dims):
-                    gradients[part, image, d, row, column] += 2 * scale * slope * (y[d] - cosine * x[d]) / (2 * length)
-    return values, gradients
 
 
 def random_batch(ids=(0, 1, 2, 3), classes=(0, 1, 2), images=2, dims=3, size=(5, 6), scale=2.0, seed=0):
@@ -92,7 +34,7 @@ def random_sample(shape=(2, 5, 6), seed=0):
 
 def check(embeddings, instance_map, class_map, margin=0.5, device='cpu', sample_NHW=None, **settings):
     """Values and gradients of both parts."""
-    values, gradients = reference(embeddings, instance_map, class_map, margin, sample_NHW=sample_NHW, **settings)
+    values, gradients = pair_sums(embeddings, instance_map, class_map, margin, sample_NHW=sample_NHW, **settings)
     x = embeddings.detach().clone().to(device).requires_grad_()
     sample_NHW = None if sample_NHW is None else sample_NHW.to(device)
     maps = instance_map.to(device), class_map.to(device)
@@ -475,7 +417,7 @@ def test_log_keys_are_not_counted_twice():
     assert list(losses) == ['loss_pixels', 'positive', 'negative']
     total, log = BaseModel.parse_losses(None, losses)
     assert total == losses['loss_pixels']
-    expected, _ = reference(x.detach(), ids, classes, margin=0.4)
+    expected, _ = pair_sums(x.detach(), ids, classes, margin=0.4)
     assert total.item() == pytest.approx(0.5 * (2 * expected[0] + 5 * expected[1]))
     for name, value in zip(('positive', 'negative'), expected, strict=True):
         assert log[name].item() == pytest.approx(value)
@@ -487,7 +429,7 @@ def test_settings_reach_the_loss():
     x, ids, classes = random_batch()
     loss = MODELS.build({'type': 'SphericalPairLoss', **settings})
     assert isinstance(loss, SphericalPairLoss)
-    expected, _ = reference(x, ids, classes, **settings)
+    expected, _ = pair_sums(x, ids, classes, **settings)
     result = loss(x, ids, classes)
     assert [result[k].item() for k in ('positive', 'negative')] == pytest.approx(expected)
 
@@ -497,7 +439,7 @@ def test_margin_from_the_number_of_instances():
     loss = SphericalPairLoss(margin=None, num_instances=7)
     assert loss.resolve_margin(3) == feasible_margin(7, 3) == pytest.approx(0.605, abs=1e-3)
     assert loss.resolve_margin(4) == 0.5
-    expected, _ = reference(x, ids, classes, margin=feasible_margin(7, 3))
+    expected, _ = pair_sums(x, ids, classes, margin=feasible_margin(7, 3))
     assert loss(x, ids, classes)['negative'].item() == pytest.approx(expected[1])
     with pytest.raises(ValueError, match='no exact margin is known for 20 instances in D = 3.* D >= 10'):
         SphericalPairLoss(margin=None, num_instances=20)(x, ids, classes)
@@ -569,7 +511,7 @@ def test_forward_uses_the_drawn_pixels():
     sample = draw(loss, ids, classes)
     torch.manual_seed(3)
     drawn = loss(x, ids, classes)
-    expected, _ = reference(x, ids, classes, variant='released', sample_NHW=sample)
+    expected, _ = pair_sums(x, ids, classes, variant='released', sample_NHW=sample)
     assert [drawn[name].item() for name in ('positive', 'negative')] == pytest.approx(expected)
     assert loss(x, ids, classes)['loss_embedding'] != drawn['loss_embedding']
 

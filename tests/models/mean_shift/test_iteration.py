@@ -104,8 +104,8 @@ def test_stable_at_a_high_concentration(kernel):
     assert torch.isfinite(x.grad).all()
     expected = dense_loops(x.detach(), 1000, 3, kernel)[-1]
     assert (loops[-1][0] - expected).abs().max() < 1e-4
-    # Lengths of 30: exp(1000 x . x) is far beyond any floating point number.
-    far = (30 * blobs(16, count=50)).requires_grad_()
+    # Lengths of 4: exp(1000 x . x) is far beyond any floating point number.
+    far = (4 * blobs(16, count=50)).requires_grad_()
     last = take(mean_shift(far[None], 1000, kernel=kernel), 3)[-1]
     last.sum().backward()
     assert torch.isfinite(last).all() and torch.isfinite(far.grad).all()
@@ -203,6 +203,49 @@ def test_an_embedding_of_length_zero_gets_no_gradient():
     (last * torch.randn(1, 5, 3, generator=torch.Generator().manual_seed(0))).sum().backward()
     assert torch.isfinite(last).all() and not x.grad[2].any()
     assert 0 < x.grad.abs().max() < 100
+
+
+def spread_clusters(spread, seed):
+    """Six clusters in pairs, four bandwidths apart in a pair; the pairs in a box whose diagonal is ``spread``."""
+    generator = torch.Generator().manual_seed(seed)
+    cluster = torch.randint(6, (200,), generator=generator)
+    place = torch.randn(3, 2, generator=generator)
+    place = place / (place.amax(0) - place.amin(0)).norm() * (spread - 8)
+    center = torch.stack([place[index // 2] + torch.tensor([4.0 * (index % 2), 0.0]) for index in range(6)])
+    return center[cluster] + 0.5 * torch.randn(200, 2, generator=generator)
+
+
+@pytest.mark.parametrize('seed', range(3))
+def test_rounding_errors_within_the_limits_of_the_spread(seed):
+    x = spread_clusters(480, seed).requires_grad_()
+    direction = torch.randn(200, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    exact = x.detach().double().requires_grad_()
+    (dense_loops(exact, 1, 2, 'norm')[-1] * direction).sum().backward()
+    (take(mean_shift(x[None], 1, kernel='norm'), 3)[-1][0] * direction).sum().backward()
+    assert (x.grad - exact.grad).norm() < 0.05 * exact.grad.norm()
+    far = spread_clusters(2900, seed)
+    expected = dense_loops(far, 1, 2, 'norm')[-1]
+    assert (take(mean_shift(far[None], 1, kernel='norm'), 3)[-1][0] - expected).abs().max() < 0.1
+
+
+@pytest.mark.parametrize(
+    ('spread', 'with_gradient', 'limit'), [(560, True, 500), (3400, False, 3000), (1e4, True, 500)]
+)
+def test_a_spread_that_float32_does_not_resolve_is_refused(spread, with_gradient, limit):
+    x = spread_clusters(spread, 0)[None].requires_grad_(with_gradient)
+    with pytest.raises(ValueError, match=f'at most {limit} bandwidths, got .*diverged'):
+        next(mean_shift(x, 1, kernel='norm'))
+    next(mean_shift(x, 1))  # only directions count
+    next(mean_shift(x.double(), 1, kernel='norm'))
+    next(mean_shift(x, 1e-3, kernel='norm'))  # a wider bandwidth
+
+
+def test_pixels_without_mass_do_not_cost_digits_however_far_away():
+    x = blobs(4, count=60)
+    expected = take(mean_shift(x[None, 20:], 20, kernel='norm'), 3)[-1][0]
+    far = torch.cat([torch.full((20, 4), 1e5), x[20:]]).requires_grad_()
+    actual = take(mean_shift(far[None], 20, kernel='norm', mass_NP=(torch.arange(60) >= 20)[None]), 3)[-1][0]
+    torch.testing.assert_close(actual[20:], expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize('kernel', KERNELS)

@@ -59,6 +59,16 @@ def known_network(**test_cfg):
     return model
 
 
+@pytest.mark.parametrize('value', [float('nan'), float('inf'), 1e30])
+def test_outputs_of_the_network_that_are_not_finite_name_the_image(value):
+    model = known_network()
+    inputs = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    inputs[1, :, 2, 2] = value
+    samples = [DetDataSample(metainfo=dict(ori_shape=(8, 8), img_shape=(8, 8), img_path=name)) for name in ('a', 'bad')]
+    with pytest.raises(ValueError, match=r'finite probabilities of a boundary, got .*\(image bad\)'):
+        model.predict(inputs, samples)
+
+
 def boundary_by_hand(model, map_3hw, size, image_size):
     """Probability at each pixel of the image: bilinear, unit length, fused, sigmoid. Nothing is read beyond the image."""
     map_3hw = map_3hw.double().numpy()[:, : image_size[0], : image_size[1]]

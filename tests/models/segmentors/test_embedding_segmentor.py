@@ -76,6 +76,19 @@ def test_instances_of_a_known_network():
     assert torch.allclose(found.scores[order], sizes / (sizes + 8), atol=1e-3)
 
 
+@pytest.mark.parametrize('value', [np.nan, np.inf])
+@pytest.mark.parametrize(('channel', 'message'), [(0, 'finite class scores'), (4, 'finite embeddings')])
+def test_outputs_of_the_network_that_are_not_finite_name_the_image(value, channel, message):
+    model = build().eval()
+    table, _, _ = two_squares()
+    good, bad = known_network(model, table), known_network(model, table)
+    bad[channel, 5, 5] = value  # on an object
+    samples = [sample((24, 32), img_path=name) for name in ('good.png', 'bad.png')]
+    with pytest.raises(ValueError, match=rf'{message}, got NaN or infinity at .*\(image bad.png\)'):
+        model.predict(torch.stack([good, bad]), samples)
+    assert 'pred_instances' in samples[0] and 'pred_instances' not in samples[1]
+
+
 @pytest.mark.parametrize('crop, stride', [((16, 16), (8, 8)), ((16, 24), (8, 4)), ((64, 64), (64, 64))])
 def test_windows_give_the_same_instances_though_each_has_embeddings_of_its_own(crop, stride):
     model = build(test_cfg=dict(mode='slide', crop_size=crop, stride=stride)).eval()
