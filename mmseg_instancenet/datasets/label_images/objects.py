@@ -106,7 +106,8 @@ def annotate(
             raise FaultyMaskError('unknown-size', str(image.path))
         size = sizes[0]
     masks = [annotation['segmentation'] for annotation in annotations]
-    areas, boxes = (coco_mask.area(masks), coco_mask.toBbox(masks)) if masks else ([], [])
+    areas = [coco_mask.area(mask) for mask in masks]  # with numpy 2 pycocotools refuses a list of more than 255
+    boxes = coco_mask.toBbox(masks) if masks else []
     for annotation, area, box in zip(annotations, areas, boxes, strict=True):
         rle = annotation['segmentation']
         annotation.update(

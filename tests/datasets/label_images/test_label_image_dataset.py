@@ -66,6 +66,15 @@ DEPTHS = {
 }
 
 
+@pytest.mark.parametrize('count', [255, 256, 2000])
+def test_hundreds_of_objects_in_an_image(count, tmp_path):
+    values = np.arange(1, 45 * 45 + 1, dtype=np.uint16).reshape(45, 45)
+    values[values > count] = 0
+    write_image(tmp_path / 'images/a.png', size=values.shape)
+    write(tmp_path / 'masks/a.png', values)
+    assert_maps(maps_of(dataset_of(tmp_path)), {'a': plain_maps(values)})
+
+
 @pytest.mark.parametrize('name', DEPTHS)
 def test_label_images_of_every_depth(tmp_path, name):
     ending, dtype, numbers, options = DEPTHS[name]
