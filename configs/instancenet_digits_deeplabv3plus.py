@@ -10,7 +10,8 @@ _base_ = [
 
 model = dict(
     type='EmbeddingSegmentor',
-    data_preprocessor=dict(size=None, size_divisor=8),  # the UNet halves three times
+    # The UNet halves three times; size_divisor is for training, test_cfg for testing.
+    data_preprocessor=dict(size=None, size_divisor=8, test_cfg=dict(size_divisor=8)),
     pretrained=None,
     backbone=dict(_delete_=True, **_base_.unet),
     neck=dict(type='FineToCoarse'),

@@ -10,6 +10,7 @@ _base_ = [
 
 model = dict(
     type='EmbeddingSegmentor',
+    data_preprocessor=dict(test_cfg=dict(size_divisor=8)),  # its attention needs maps of 4 x 4 at least
     # Half the resolution instead of a quarter, for strokes of two or three pixels.
     backbone=dict(strides=[2, 2, 2, 2], patch_sizes=[5, 3, 3, 3], sr_ratios=[4, 2, 1, 1]),
     decode_head=dict(num_classes=11, channels=64, dropout_ratio=0, loss_decode=_base_.class_loss),
