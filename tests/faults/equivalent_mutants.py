@@ -62,6 +62,14 @@ EQUIVALENT: dict[tuple[str, str, str, str, str, int], str] = {
         '(buffer[:len(a_RE) * len(b_CE)].view(len(b_CE), len(a_RE)))',
         1,
     ): 'torch.mm gives its output the right shape',
+    (
+        'evaluation/metrics/region_average_precision_metric.py',
+        'RegionAveragePrecisionMetric.compare',
+        'excused_TK[:, index_K] = ~hit_TK[:, index_K] & (inside_K >= above_T[:, None])',
+        'inside_K >= above_T[:, None]',
+        '(inside_K > above_T[:, None])',
+        1,
+    ): 'the float next to a threshold is no ratio of two numbers of pixels',
     ('models/groupers/mean_shift.py', '', '_BATCH = 4096', '4096', '(4097)', 1): _TUNING,
     ('models/groupers/mean_shift.py', '', '_HEAVY = 1024', '1024', '(1025)', 1): _TUNING,
 }
