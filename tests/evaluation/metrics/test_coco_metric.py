@@ -253,3 +253,12 @@ def test_a_size_with_channels_is_that_of_the_image(tmp_path):
         ValueError, match=rf'height and width \({height}, {width}\), got an image of \({width}, {height}\)'
     ):
         evaluate(metric, [sample | {'ori_shape': (width, height, 3)}])
+
+
+@pytest.mark.parametrize(('count', 'of_coco'), [(100, 1.0), (101, round(100 / 101, 3))])
+def test_one_detection_more_than_cocos_limit(tmp_path, count, of_coco):
+    maps = [discs(1, count)]
+    metric = CocoInstanceMetric(ann_file=str(write_truth(tmp_path, maps)))
+    metric.dataset_meta = NUCLEUS
+    metrics = evaluate(metric, [sample_of(1, maps[0], np.ones(count))])
+    assert (metrics['segm_mAP'], metrics['segm_mAP_all']) == (of_coco, 1.0)
