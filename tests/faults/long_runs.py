@@ -23,7 +23,7 @@ from process_size import ProcessSize, sizes_at
 
 from mmseg_instancenet.datasets.digits import write_digits
 
-from .many_files import REPOSITORY, predict, rows_of_killed_prediction, write_images
+from .many_files import ENVIRONMENT, REPOSITORY, predict, rows_of_killed_prediction, write_images
 from .rows import Row
 
 EARLY, LATE = 200, 2000
@@ -120,10 +120,9 @@ def prediction_sizes(folder: Path) -> list[ProcessSize]:
 
 
 def _sizes(folder: Path, counter: Callable[[], int], *command: str) -> list[ProcessSize]:
-    environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
     with open(folder / 'log.txt', 'w') as log:
         process = subprocess.Popen(
-            [sys.executable, *command], cwd=REPOSITORY, env=environment, stdout=log, stderr=subprocess.STDOUT
+            [sys.executable, *command], cwd=REPOSITORY, env=ENVIRONMENT, stdout=log, stderr=subprocess.STDOUT
         )
         try:
             return sizes_at(process, counter, (EARLY, LATE))

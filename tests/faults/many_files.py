@@ -31,6 +31,13 @@ REPOSITORY = Path(__file__).parents[2]
 EXAMPLE = REPOSITORY / 'mmseg_instancenet/shipped_models/nuclei_example.png'
 SIDE = 64
 KILLS = 3
+ENVIRONMENT = {
+    **os.environ,
+    'OMP_NUM_THREADS': '1',
+    # The package beside these tests, wherever another one is installed.
+    'PYTHONPATH': os.pathsep.join([str(REPOSITORY), *filter(None, [os.environ.get('PYTHONPATH')])]),
+}
+"""Of the programs that are tried."""
 
 
 def rows() -> list[Row]:
@@ -118,9 +125,8 @@ def write_images(folder: Path, num_files: int, num_broken: int) -> tuple[list[st
 
 def predict(images: Path, out: Path) -> subprocess.Popen:
     command = [sys.executable, 'tools/predict.py', 'nuclei', str(images), '--out', str(out), '--device', 'cpu']
-    environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
     return subprocess.Popen(
-        command, cwd=REPOSITORY, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        command, cwd=REPOSITORY, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
 
 

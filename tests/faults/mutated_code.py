@@ -28,7 +28,7 @@ from .equivalent_mutants import EQUIVALENT
 from .rows import Row
 
 SEED = 18
-SAMPLE = 300
+SAMPLE = 260
 PROCESSES = 2
 
 REPOSITORY = Path(__file__).parents[2]

@@ -240,3 +240,25 @@ def test_metric_is_segm_and_bbox_unless_given(tmp_path):
     assert CocoInstanceMetric().metrics == ['segm', 'bbox']
     assert CocoInstanceMetric(metric='segm').metrics == ['segm']
     assert CocoInstanceMetric(metric=('bbox',)).metrics == ['bbox']
+
+
+def test_a_size_with_channels_is_that_of_the_image(tmp_path):
+    labels = discs(2, 3)
+    height, width = labels.shape
+    metric = CocoInstanceMetric(ann_file=str(write_truth(tmp_path, [labels])))
+    metric.dataset_meta = NUCLEUS
+    sample = sample_of(1, labels, np.ones(labels.max()))
+    assert evaluate(metric, [sample | {'ori_shape': (height, width, 3)}])['segm_mAP'] == 1
+    with pytest.raises(
+        ValueError, match=rf'height and width \({height}, {width}\), got an image of \({width}, {height}\)'
+    ):
+        evaluate(metric, [sample | {'ori_shape': (width, height, 3)}])
+
+
+@pytest.mark.parametrize(('count', 'of_coco'), [(100, 1.0), (101, round(100 / 101, 3))])
+def test_one_detection_more_than_cocos_limit(tmp_path, count, of_coco):
+    maps = [discs(1, count)]
+    metric = CocoInstanceMetric(ann_file=str(write_truth(tmp_path, maps)))
+    metric.dataset_meta = NUCLEUS
+    metrics = evaluate(metric, [sample_of(1, maps[0], np.ones(count))])
+    assert (metrics['segm_mAP'], metrics['segm_mAP_all']) == (of_coco, 1.0)
