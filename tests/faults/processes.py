@@ -54,7 +54,9 @@ def _shared_batches(folder: Path) -> list[Row]:
     for count in (2, 4):
         ranks = run_ranks(shares_of_rank, count, folder / f'shares_{count}', list(CASES), list(LIMITS))
         largest = {
-            (dtype, name): largest_difference([rank[number][index] for rank in ranks], whole[dtype, name])
+            (dtype, name): largest_difference(
+                [rank[number][index] for rank in ranks], whole[dtype, name], by_parameter=dtype == torch.float64
+            )
             for number, dtype in enumerate(LIMITS)
             for index, name in enumerate(CASES)
         }
@@ -66,8 +68,9 @@ def _shared_batches(folder: Path) -> list[Row]:
                 + (', one process without an instance' if count == 4 else ''),
                 len(largest),
                 kept,
-                'losses and gradients of one process with the whole batch; largest relative difference '
-                f'{worst[0]:.0e} in float64, {worst[1]:.0e} in float32',
+                'losses and gradients of one process with the whole batch; largest relative difference of a loss or of the '
+                f'gradient of a parameter {worst[0]:.0e} in float64, of a loss or of the whole gradient {worst[1]:.0e} in '
+                'float32',
             )
         )
     return found
