@@ -134,19 +134,23 @@ def shares_of_rank(names: list[str], dtypes: list[torch.dtype]) -> list[list[dic
     return [[losses_and_gradients(name, dtype, rank, count) for name in names] for dtype in dtypes]
 
 
-def largest_difference(shares: list[dict[str, Tensor]], whole: dict[str, Tensor]) -> float:
-    """The largest difference of a loss, or of the gradient of a parameter, from that of the whole batch: the length of the
-    difference by the length of the gradient.
+def largest_difference(shares: list[dict[str, Tensor]], whole: dict[str, Tensor], by_parameter: bool = True) -> float:
+    """The largest relative difference of the losses and gradients from those of the whole batch.
 
-    The losses are averaged over the processes. Infinity where the processes have different gradients.
+    The losses are averaged over the processes. Of a gradient it is the length of the difference by that of the gradient: of each
+    parameter, or of all together. Float32 needs the latter: the gradient of a bias can be a sum of parts that cancel to a
+    hundred-thousandth of the whole, and one process has it to four digits only. Infinity where the processes have different
+    gradients.
     """
-    largest = 0.0
-    for key, expected in whole.items():
-        found = [share[key] for share in shares]
-        if 'loss' in key:
-            found = [torch.stack(found).mean(0)]
-        elif not all(torch.equal(found[0], other) for other in found):
-            return float('inf')
-        length = float(torch.linalg.vector_norm(expected)) or 1.0
-        largest = max(largest, float(torch.linalg.vector_norm(found[0] - expected)) / length)
-    return largest
+    losses, parameters = ([key for key in whole if ('loss' in key) == is_loss] for is_loss in (True, False))
+    if not all(torch.equal(shares[0][key], share[key]) for share in shares for key in parameters):
+        return float('inf')
+    pairs = [(torch.stack([share[key] for share in shares]).mean(0), whole[key]) for key in losses]
+    if by_parameter:
+        pairs += [(shares[0][key], whole[key]) for key in parameters]
+    else:
+        found, expected = (torch.cat([of[key].flatten() for key in parameters]) for of in (shares[0], whole))
+        pairs.append((found, expected))
+    length = torch.linalg.vector_norm
+    relative = [float(length(found - expected)) / (float(length(expected)) or 1.0) for found, expected in pairs]
+    return float(torch.tensor(relative).max())  # NaN where one is NaN, unlike Python's max

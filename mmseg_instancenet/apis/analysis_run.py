@@ -6,23 +6,29 @@ from typing import Any, cast
 
 import numpy as np
 from mmengine.config import Config
-from mmengine.dist import master_only
-from mmengine.hooks import EarlyStoppingHook, EMAHook, ProfilerHook
+from mmengine.dist import is_main_process, master_only
+from mmengine.hooks import EarlyStoppingHook, EMAHook, LoggerHook, ProfilerHook
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader, Subset
 
 
 class EvaluationRunner(Runner):
-    """MMEngine's runner, whose config is written beside the results of the run.
+    """MMEngine's runner for a test, whose config is written beside the results of the run, and whose metrics by one process.
 
     MMEngine's own writes it into the work dir, in place of the config of the training, which :func:`config_in` reads: options
-    of a test and settings tuned for one checkpoint would from then on belong to all checkpoints of the training.
+    of a test and settings tuned for one checkpoint would from then on belong to all checkpoints of the training. Its
+    ``LoggerHook`` writes the metrics of a test in each process, all into one file.
     """
 
     @master_only
     def dump_config(self) -> None:
         name = osp.basename(self.cfg.filename) if self.cfg.filename else f'{self.timestamp}.py'
         self.cfg.dump(osp.join(self.log_dir, name))
+
+    def register_hooks(self, default_hooks: dict | None = None, custom_hooks: list | None = None) -> None:
+        super().register_hooks(default_hooks, custom_hooks)
+        if not is_main_process():
+            self.hooks[:] = [hook for hook in self.hooks if not isinstance(hook, LoggerHook)]
 
 
 def load_for_analysis(config: Config, checkpoint: str) -> Runner:

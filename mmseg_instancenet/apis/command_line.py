@@ -46,6 +46,8 @@ def load_config(args: argparse.Namespace) -> Config:
         config.work_dir = args.work_dir
     elif config.get('work_dir') is None:
         config.work_dir = osp.join('work_dirs', osp.splitext(osp.basename(args.config))[0])
+    if args.launcher != 'none':
+        _average_buffers(config)
     if args.launcher == 'pytorch' and not torch.cuda.is_available():
         _distribute_on_cpu(config)
     return config
@@ -70,6 +72,15 @@ def _check_launcher(launcher: str) -> None:
             'tools/train.py and tools/test.py --launcher pytorch, as tools/dist_train.sh and tools/dist_test.sh do, and start '
             'the other tools in one process'
         )
+
+
+def _average_buffers(config: Config) -> None:
+    """Averages the statistics of batch norm over the processes at the end of each epoch.
+
+    Each process has those of its own images. The checkpoint would have those of the first alone, and a validation would mix the
+    results of as many networks as there are processes.
+    """
+    config.setdefault('default_hooks', {}).setdefault('sync_buffers', dict(type='SyncBuffersHook'))
 
 
 def _distribute_on_cpu(config: Config) -> None:

@@ -9,14 +9,18 @@ import pytest
 import torch
 from ema_digits import train_ema_digits
 from mmengine.config import Config
+from mmengine.hooks import LoggerHook
+from several_processes import run_ranks
 
 from mmseg_instancenet.apis.analysis_run import (
+    EvaluationRunner,
     images_of,
     load_for_analysis,
     spread,
     training_set_for_testing,
     with_pipeline,
 )
+from mmseg_instancenet.engine import register_safe_loaders
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -46,6 +50,21 @@ def test_a_training_with_a_moving_average_gives_the_averaged_weights(trained, se
 def test_such_a_tool_works_in_one_process(trained, launcher):
     with pytest.raises(SystemExit, match=f'--launcher {launcher}: this tool works in one process'):
         load_for_analysis(config_of(trained, launcher=launcher), str(trained['checkpoint']))
+
+
+def loggers_of_rank(config_file):
+    """How many hooks write the metrics of a test in this process of a group."""
+    register_safe_loaders()
+    config = Config.fromfile(config_file)
+    config.launcher, config.work_dir = 'pytorch', 'work'
+    runner = EvaluationRunner.from_cfg(config)
+    return torch.tensor([isinstance(hook, LoggerHook) for hook in runner.hooks].count(True))
+
+
+def test_one_of_two_processes_writes_the_metrics_of_a_test(trained, tmp_path):
+    config = config_of(trained, model_wrapper_cfg=dict(type='CPUDistributedDataParallel', broadcast_buffers=False))
+    config.dump(tmp_path / 'config.py')
+    assert run_ranks(loggers_of_rank, 2, tmp_path / 'ranks', tmp_path / 'config.py') == [1, 0]
 
 
 def test_the_tables_run_on_such_a_checkpoint(trained, monkeypatch, capsys):

@@ -39,4 +39,11 @@ def test_one_process_needs_no_launcher(monkeypatch, variables):
 def test_slurm_starts_its_processes_itself(monkeypatch):
     monkeypatch.setenv('WORLD_SIZE', '2')
     monkeypatch.setenv('RANK', '1')
-    assert load_config(arguments('--launcher', 'slurm')).launcher == 'slurm'
+    config = load_config(arguments('--launcher', 'slurm'))
+    assert config.launcher == 'slurm'
+    # Statistics of batch norm are those of all processes; tests/faults/processes.py compares validation and checkpoint.
+    assert config.default_hooks.sync_buffers.type == 'SyncBuffersHook'
+
+
+def test_one_process_has_nothing_to_average():
+    assert 'sync_buffers' not in load_config(arguments()).default_hooks

@@ -6,6 +6,7 @@ process that dies does so in the middle of a real training; the seconds are thos
 """
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -53,7 +54,9 @@ def _shared_batches(folder: Path) -> list[Row]:
     for count in (2, 4):
         ranks = run_ranks(shares_of_rank, count, folder / f'shares_{count}', list(CASES), list(LIMITS))
         largest = {
-            (dtype, name): largest_difference([rank[number][index] for rank in ranks], whole[dtype, name])
+            (dtype, name): largest_difference(
+                [rank[number][index] for rank in ranks], whole[dtype, name], by_parameter=dtype == torch.float64
+            )
             for number, dtype in enumerate(LIMITS)
             for index, name in enumerate(CASES)
         }
@@ -65,8 +68,9 @@ def _shared_batches(folder: Path) -> list[Row]:
                 + (', one process without an instance' if count == 4 else ''),
                 len(largest),
                 kept,
-                'losses and gradients of one process with the whole batch; largest relative difference '
-                f'{worst[0]:.0e} in float64, {worst[1]:.0e} in float32',
+                'losses and gradients of one process with the whole batch; largest relative difference of a loss or of the '
+                f'gradient of a parameter {worst[0]:.0e} in float64, of a loss or of the whole gradient {worst[1]:.0e} in '
+                'float32',
             )
         )
     return found
@@ -156,6 +160,7 @@ def _write_config(folder: Path, *hooks: dict) -> Path:
         f'model = {widths!r}\n'
         f'train_dataloader = {dict(data, batch_size=4)!r}\nval_dataloader = {dict(data, batch_size=2)!r}\n'
         'test_dataloader = val_dataloader\n'
+        "val_evaluator = [*_base_.val_evaluator, dict(type='CountingMetric')]\ntest_evaluator = val_evaluator\n"
         'train_cfg = dict(max_epochs=1, val_interval=1)\n'
         f'custom_hooks = [*_base_.custom_hooks, *{list(hooks)!r}]\n'
         "param_scheduler = [{**_base_.param_scheduler[0], 'end': 2}, {**_base_.param_scheduler[1], 'T_max': 1}]\n"
@@ -344,26 +349,32 @@ def _shared_files(folder: Path) -> list[Row]:
     for path in (folder / 'data/val.json', *(folder / 'data/val').iterdir()):
         path.unlink()  # 500 images are drawn again
     config, work_dir = _write_config(folder), folder / 'run'
-    trained = _start(folder, 'bash', 'tools/dist_train.sh', config, '2', '--work-dir', work_dir)
+    # After one epoch the network finds no digit by itself.
+    options = ('--cfg-options', 'model.test_cfg.classes=ground_truth', 'model.grouper.min_size=1')
+    trained = _start(
+        folder, 'bash', 'tools/dist_train.sh', config, '2', '--work-dir', work_dir, *options,
+        'val_dataloader.dataset.indices=9',
+    )  # fmt: skip
     files = [path for path in work_dir.rglob('*') if path.is_file()]
-    expected = ('epoch_1.pth', 'last_checkpoint', 'loss.png', 'metrics.png', 'val_0_00001_0.png')
-    lacking = [name for name in expected if not any(name == path.name.replace('_1.png', '_0.png') for path in files)]
+    expected = ('epoch_1.pth', 'last_checkpoint', 'loss.png', 'metrics.png', 'val_1_00001', 'val_4_')
+    lacking = [name for name in expected if not any(path.name.startswith(name) for path in files)]
     drawn = sum(1 for _ in (folder / 'data/val').glob('*.png'))
     others = [*_made_by_others(folder / 'data'), *_made_by_others(work_dir)]
-    problem = f'exit status {trained.returncode}, not written: {lacking}, by the second process: {others}'
+    kept = trained.returncode == 0 and not lacking and not others and drawn == 500
+    problem = f'; exit status {trained.returncode}, not written: {lacking}, by the second process: {others}'
     found = [
         Row(
             'Two processes start a training whose validation set of digits is missing',
             1,
-            int(trained.returncode == 0 and not lacking and not others and drawn == 500),
+            int(kept),
             f'the first one draws the {drawn} images and writes all {len(files)} files of the run: checkpoints, log, config, '
-            'curves and images of the validation' + (f'; {problem}' if lacking or others else ''),
+            'curves and images of the validation' + ('' if kept else problem),
         )
     ]
     out, report, images = folder / 'out.pkl', folder / 'report.html', folder / 'images'
     tested = _start(
         folder, 'bash', 'tools/dist_test.sh', config, work_dir / 'epoch_1.pth', '2', '--work-dir', folder / 'test',
-        '--out', out, '--report', report, '--show-dir', images, '--cfg-options', 'test_dataloader.dataset.indices=9',
+        '--out', out, '--report', report, '--show-dir', images, *options, 'test_dataloader.dataset.indices=9',
     )  # fmt: skip
     files = [path for path in (folder / 'test', out, report) if path.exists()]
     others = [name for name in _made_by_others(folder) if not name.startswith('images/')]
@@ -376,6 +387,20 @@ def _shared_files(folder: Path) -> list[Row]:
             int(whole and not others),
             'the first one writes detections, report, metrics and log; each draws its own images, and each image is there once'
             + ('' if whole and not others else f'; exit status {tested.returncode}, {panels}, {others}'),
+        )
+    )
+    validated, of_checkpoint = (
+        re.findall(rf'Epoch\({kind}\).*?((?:coco|counting)/.*?)  data_time', done.stdout)[-1:]
+        for kind, done in (('val', trained), ('test', tested))
+    )
+    same = bool(validated) and validated == of_checkpoint and 'SBD: 0.0000' not in validated[0]
+    found.append(
+        Row(
+            'Batch norm is trained in two processes, each of which has the statistics of its own images',
+            1,
+            int(same),
+            'they are averaged: every metric of the validation is that of the checkpoint'
+            + ('' if same else f'; {validated} in the validation, {of_checkpoint} of the checkpoint'),
         )
     )
     run = ('python', '-m', 'torch.distributed.run', '--nproc_per_node=2', f'--master_port={_free_port()}')
