@@ -12,15 +12,17 @@ from .image_headers import PIXEL_LIMIT, is_tiff, max_pixels
 from .tiff_damage import is_damaged_tiff
 
 _ORIENTATION = 274
-"""Number of the tag of TIFF."""
+_EXTRA_SAMPLES = 338
+"""Numbers of tags of TIFF."""
 
 
 def decode_image(content: bytes, form: int) -> np.ndarray | None:
     """Decodes an image file by OpenCV; values are never cut to 8 bits.
 
     OpenCV alone returns nothing for grey TIFF of floating point or 32 bits unless all is left as it is. It mixes up the pixels
-    of a TIFF of more than 8 bits that holds each channel in a plane of its own, makes up the pixels of a TIFF that it cannot
-    decode (:func:`is_damaged_tiff`), and some of its versions fill the missing part of a JPEG with grey.
+    of a TIFF of more than 8 bits that holds each channel in a plane of its own, multiplies the colours of a TIFF of 8 bits by its
+    transparency, makes up the pixels of a TIFF that it cannot decode (:func:`is_damaged_tiff`), and some of its versions fill the
+    missing part of a JPEG with grey.
 
     A JPEG that is damaged between its start and its end, and uncompressed pixels, have nothing by which the damage can be found.
 
@@ -42,6 +44,8 @@ def decode_image(content: bytes, form: int) -> np.ndarray | None:
     """
     if not content or _is_cut_off(content) or (is_tiff(content) and is_damaged_tiff(content)):
         return None
+    if is_tiff(content):
+        content = _with_plain_alpha(content)
     data = np.frombuffer(content, np.uint8)
     if is_tiff(content) and _has_deep_planes(content):
         planes = _join_planes(content)
@@ -129,6 +133,22 @@ def _has_deep_planes(content: bytes) -> bool:
             )
     except Exception:  # damaged in one of many ways; OpenCV then refuses it
         return False
+
+
+def _with_plain_alpha(content: bytes) -> bytes:
+    """A TIFF whose fourth channel of 8 bits is called anything, and no longer transparency.
+
+    OpenCV would multiply the colours by the transparency, for 8 bits and not for 16.
+    """
+    try:
+        with tifffile.TiffFile(BytesIO(content)) as file:
+            page = file.pages.first
+            tag = page.tags.get(_EXTRA_SAMPLES)
+            if tag is None or page.extrasamples != (tifffile.EXTRASAMPLE.UNASSALPHA,) or page.bitspersample != 8:
+                return content
+            return content[: tag.valueoffset] + b'\0\0' + content[tag.valueoffset + 2 :]
+    except Exception:  # damaged in one of many ways
+        return content
 
 
 def _join_planes(content: bytes) -> np.ndarray | None:

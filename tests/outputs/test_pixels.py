@@ -4,8 +4,11 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
+from image_kinds import write_kinds
 
+from mmseg_instancenet.datasets.transforms import LoadImageFromFile
 from mmseg_instancenet.outputs import read_pixels
+from mmseg_instancenet.visualization import read_for_display
 
 
 def pixels(channels: int, dtype=np.uint8) -> np.ndarray:
@@ -59,3 +62,16 @@ def test_what_is_no_image(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(ValueError, match=rf'a\.tif: expected an image .* got {len(content)} bytes'):
         read_pixels(path)
+
+
+def test_every_kind_of_file_has_the_same_colours_for_network_measurements_and_drawings(tmp_path):
+    """Transparency of TIFF, which may be a channel of measurement, stays in the measurements."""
+    for name, colours_HW3 in write_kinds(tmp_path).items():
+        path = str(tmp_path / name)
+        measured_HWC = read_pixels(path)
+        if 'transparent.tif' in name:
+            assert measured_HWC.shape[2] == (2 if 'grey' in name else 4)
+            measured_HWC = measured_HWC[..., :-1]
+        for image in (LoadImageFromFile()({'img_path': path})['img'][..., ::-1], measured_HWC, read_for_display(path)):
+            assert image.shape[:2] == colours_HW3.shape[:2], name
+            assert np.abs(image.astype(int) - colours_HW3).max() <= 1, name  # two decoders of JPEG round differently
