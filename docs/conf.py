@@ -21,7 +21,7 @@ version = release = __version__
 
 extensions = ['myst_parser', 'sphinx.ext.autodoc', 'sphinx.ext.napoleon', 'sphinx.ext.viewcode']
 root_doc = 'README'
-include_patterns = ['README.md', 'CONTRIBUTING.md', 'CHANGELOG.md', 'configs/README.md', 'docs/**']
+include_patterns = ['README.md', 'CONTRIBUTING.md', 'SECURITY.md', 'CHANGELOG.md', 'configs/README.md', 'docs/**']
 
 myst_enable_extensions = ['dollarmath']
 myst_fence_as_directive = ['math']  # GitHub's ```math
@@ -98,6 +98,7 @@ docs/api/functions
 :hidden:
 :caption: Development
 CONTRIBUTING
+SECURITY
 docs/design
 CHANGELOG
 ```

@@ -35,7 +35,7 @@ def test_every_page_is_in_the_navigation_once():
         for path in (ROOT / 'docs').rglob('*.*')
         if path.suffix in ('.md', '.rst')
     ]
-    assert sorted(navigation()) == sorted([*pages, 'configs/README', 'CONTRIBUTING', 'CHANGELOG'])
+    assert sorted(navigation()) == sorted([*pages, 'configs/README', 'CONTRIBUTING', 'SECURITY', 'CHANGELOG'])
 
 
 def test_every_component_and_function_is_documented():

@@ -23,6 +23,7 @@ import sys
 from collections.abc import Sequence
 from os.path import abspath, commonpath
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from mmengine.config import DictAction
@@ -97,7 +98,7 @@ def main() -> None:
             label_ending=args.label_ending,
             pixel_size=args.pixel_size,
         )
-    except (FileNotFoundError, ImportError, ValueError) as error:
+    except (FileNotFoundError, ImportError, UnpicklingError, ValueError) as error:
         raise SystemExit(str(error)) from error
     mine = images[rank::world_size]
     failed = write_results(inferencer, folder, mine, args)

@@ -42,6 +42,7 @@ from .masks import labels_to_boxes, labels_to_rle, point_boxes
 from .overlaps import Covers, Overlaps, covering_groups, overlapping_groups
 from .part_percentiles import percentile_limits_of_parts
 from .placement import MapPlacement, bilinear_neighbours, image_coordinates, input_size, map_size, sample_bilinear
+from .png_damage import is_damaged_png
 from .tiff_damage import is_damaged_tiff
 
 __all__ = [
@@ -82,6 +83,7 @@ __all__ = [
     'images_in_errors',
     'input_size',
     'is_tiff',
+    'is_damaged_png',
     'is_damaged_tiff',
     'labels_to_boxes',
     'labels_to_rle',

@@ -6,7 +6,15 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
-from ...structures import TooManyPixelsError, check_pixel_count, is_damaged_tiff, is_tiff, open_header, tiff_sizes
+from ...structures import (
+    TooManyPixelsError,
+    check_pixel_count,
+    is_damaged_png,
+    is_damaged_tiff,
+    is_tiff,
+    open_header,
+    tiff_sizes,
+)
 from ..annotations.image_checks import read_header
 
 _LOSSY = ('JPEG', 'MPO', 'WEBP')
@@ -65,6 +73,8 @@ def _decode(content: bytes, path: Path) -> np.ndarray:
             raise
         except Exception:  # a compression that tifffile needs another package for; Pillow may read it
             pass
+    if is_damaged_png(content):
+        raise FaultyMaskError('unreadable-mask', f'{path}: {len(content)} bytes, a checksum does not fit')
     opened = open_header(content)
     if opened is None:
         raise FaultyMaskError('unreadable-mask', f'{path}: {len(content)} bytes, no image')

@@ -10,7 +10,7 @@ from mmcv.transforms import LoadImageFromFile as MMCVLoadImageFromFile
 from mmengine.fileio import get
 from mmseg.registry import TRANSFORMS
 
-from ...structures import check_pixel_count, decode_image, decode_tiff, is_tiff
+from ...structures import check_pixel_count, decode_image, decode_tiff, is_damaged_png, is_damaged_tiff, is_tiff
 
 _FORMS = {
     'color': cv2.IMREAD_COLOR,
@@ -129,6 +129,8 @@ class LoadImageFromFile(MMCVLoadImageFromFile):
         return self._form
 
     def _decode(self, content: bytes) -> np.ndarray | None:
+        if is_damaged_png(content) or (is_tiff(content) and is_damaged_tiff(content)):
+            return None  # Pillow would decode it
         if self.imdecode_backend in ('cv2', 'pillow'):
             image = decode_image(content, self._form)
             if self.imdecode_backend == 'cv2' or (image is not None and image.dtype != np.uint8):

@@ -8,7 +8,7 @@ from mmcv.transforms import BaseTransform
 from mmengine.fileio import get
 from mmseg.registry import TRANSFORMS
 
-from ...structures import BACKGROUND_INSTANCE, IGNORED_CLASS, IGNORED_INSTANCE, check_pixel_count
+from ...structures import BACKGROUND_INSTANCE, IGNORED_CLASS, IGNORED_INSTANCE, check_pixel_count, is_damaged_png
 from .label_maps import name_maps
 
 
@@ -162,6 +162,8 @@ class LoadInstanceIds(BaseTransform):
             ) from error
         check_pixel_count(content, path)
         try:
+            if is_damaged_png(content):
+                raise ValueError('a checksum does not fit')
             ids = mmcv.imfrombytes(content, flag='unchanged', backend='pillow')
         except Exception as error:  # Pillow has many kinds for damaged files
             raise ValueError(
