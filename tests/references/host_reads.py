@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import torch
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 _READS = {
@@ -33,6 +34,13 @@ class _Counter(TorchDispatchMode):
 
 def host_reads(function: Callable[[], object]) -> int:
     """Number of operators in ``function`` that wait for values of a tensor."""
-    with _Counter() as counter:
+    counter = _Counter()
+
+    class _CountTolist(TorchFunctionMode):  # on a CPU it calls no operator
+        def __torch_function__(self, function, types, args=(), kwargs=None):
+            counter.count += function is torch.Tensor.tolist
+            return function(*args, **(kwargs or {}))
+
+    with _CountTolist(), counter:
         function()
     return counter.count

@@ -153,7 +153,8 @@ class Grouper(nn.Module, metaclass=ABCMeta):
         found, stopped = 0, False
         if len(pixel_P):
             x_PD = embeddings_Dhw.flatten(1).T.index_select(0, pixel_P)
-            label_P = self.group_regions(x_PD, region_hw.reshape(-1)[pixel_P])
+            # A class map may be of bytes, which cannot count the groups.
+            label_P = self.group_regions(x_PD, region_hw.reshape(-1)[pixel_P].long())
             labels_hw.view(-1)[pixel_P] = label_P
             found, stopped = int(label_P.max()), bool((label_P == 0).any())
         if self.connected:

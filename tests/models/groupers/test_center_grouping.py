@@ -86,6 +86,13 @@ def test_each_region_is_grouped_as_if_it_were_alone(shift, device):
         found += int(alone.max())
 
 
+@pytest.mark.parametrize('grouper', [CenterGrouping(threshold=0.5), CenterGrouping(threshold=0.5, mode='fixed')])
+def test_a_class_map_of_bytes_holds_more_groups_than_a_byte_can_count(grouper):
+    class_map_hw = torch.full((20, 30), 3, dtype=torch.uint8)
+    labels = grouper(torch.arange(600.0).view(1, 20, 30), class_map_hw)
+    assert len(labels.unique()) == 600 and labels.min() == 1
+
+
 def test_shift_and_fixed_differ_where_the_first_pixel_is_an_outlier():
     # Two clusters around 0 and 2 and the outlier 1 between them, drawn first. Around 1 the radius 1.2 holds everything.
     x = torch.tensor([[1.0], [0.0], [0.1], [-0.1], [0.05], [2.0], [2.1], [2.15]])
