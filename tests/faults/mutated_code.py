@@ -86,6 +86,7 @@ def row_of(folder: str, outcomes: Sequence[Outcome]) -> Row:
     text = f'a test fails; {equivalent} more are equivalent' if equivalent else 'a test fails'
     if survivors:
         text = 'no test fails: ' + '; '.join(f'{m.file}:{m.line} `{m.before}` to `{m.after}`' for m in survivors)
+        text = text.replace('|', '\\|')  # which ends a cell of the table
     return Row(f'`{folder}`: one change', len(outcomes), found, text)
 
 
