@@ -125,4 +125,5 @@ def test_trains_and_tests(name, weights, test_data, tmp_path):
     rates = sorted({group['lr'] for group in runner.optim_wrapper.param_groups})
     assert [rate / rates[1] for rate in rates] == pytest.approx([0.3, 1, 10], rel=0.01)
     metrics = runner.test()
-    assert 0 <= metrics['boundary/ODS'] <= metrics['boundary/OIS'] <= 1
+    # Pooled over images, the threshold that is best for each one may give less than one threshold for all.
+    assert all(0 < metrics[f'boundary/{name}'] <= 1 for name in ('ODS', 'OIS'))

@@ -25,7 +25,7 @@ ALLOWED = {
     'visualization': ('structures', 'datasets'),
     'outputs': ('structures', 'datasets', 'visualization'),
     'report': ('structures', 'datasets', 'evaluation', 'visualization', 'outputs'),
-    'engine': ('structures', 'datasets', 'evaluation', 'visualization'),
+    'engine': ('structures', 'datasets', 'evaluation', 'visualization', 'outputs'),
     'shipped_models': (),
     'apis': ('structures', 'models', 'datasets', 'evaluation', 'visualization', 'outputs', 'engine'),
     'export': ('structures', 'models', 'datasets', 'evaluation', 'apis'),

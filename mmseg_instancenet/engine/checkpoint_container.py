@@ -50,13 +50,6 @@ def check_container(file: BinaryIO, name: str) -> None:
 
 def _check_zip(file: BinaryIO, name: str) -> None:
     size = file.seek(0, os.SEEK_END)
-    with zipfile.ZipFile(file) as archive:
-        unpacked = sum(part.file_size for part in archive.infolist())
-    if unpacked > size:
-        raise ContainerError(
-            f'{name}: expected parts of at most the {size:,} bytes of the file, as torch writes them, got {unpacked:,} bytes '
-            f'when they are unpacked; it was not loaded. {_CONVERT.format(load="torch.load(OLD)")}'
-        )
     file.seek(0)
     reader = torch._C.PyTorchFileReader(file)  # as torch.load, which would go on in the same way
     if 'constants.pkl' in reader.get_all_records():
@@ -64,6 +57,13 @@ def _check_zip(file: BinaryIO, name: str) -> None:
         raise ContainerError(
             f'{name}: expected weights, got a program of TorchScript, which is code; it was not loaded. '
             f'{_CONVERT.format(load=load)}'
+        )
+    with zipfile.ZipFile(file) as archive:
+        unpacked = sum(part.file_size for part in archive.infolist())
+    if unpacked > size:
+        raise ContainerError(
+            f'{name}: expected parts of at most the {size:,} bytes of the file, as torch writes them, got {unpacked:,} bytes '
+            f'when they are unpacked; it was not loaded. {_CONVERT.format(load="torch.load(OLD)")}'
         )
 
 

@@ -87,6 +87,7 @@ def test_an_image_of_another_size_than_its_annotations_stops(tmp_path, loader, s
     cv2.imwrite(str(tmp_path / 'images/1.png'), np.zeros((*size, 3), np.uint8))
     dataset = load(tmp_path, pipeline=[{'type': 'LoadImageFromFile'}, loader, {'type': 'MasksToMaps'}])
     with pytest.raises(
-        ValueError, match=rf'1\.png: expected .* \(20, 30\), got an image of \({size[0]}, {size[1]}\): .*{hint}'
+        ValueError,
+        match=rf'1\.png \(image id 1\): expected .* \(20, 30\), got an image of \({size[0]}, {size[1]}\): .*{hint}',
     ):
         dataset[0]

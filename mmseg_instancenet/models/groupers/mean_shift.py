@@ -81,8 +81,8 @@ def group_by_mean_shift(
         (P,) int64: group of each pixel, numbered 1, 2, .. in order of the first member.
 
     Raises:
-        ValueError: if a setting does not fit, an embedding or its length is not finite, or the embeddings spread over more than
-            3000 bandwidths of the kernel ``'norm'`` (in float32).
+        ValueError: if a setting does not fit, an embedding or its length is not finite, or the embeddings spread over more
+            bandwidths of the kernel ``'norm'`` than float64 resolves, millions.
         TypeError: if the embeddings are no tensor.
 
     Example:
@@ -100,8 +100,7 @@ def group_by_mean_shift(
     # A cell's diagonal is at most one bandwidth in any number of dimensions: merge_modes would join its embeddings.
     cell = settings.bandwidth / max(8, x_PD.shape[1] ** 0.5)
     with torch.autocast(x_PD.device.type, enabled=False):
-        x_MD = all_PD = prepare(x_PD, kernel)
-        settings.check_spread(x_MD[None], GROUP_SPREAD)
+        x_MD = all_PD = settings.resolved(prepare(x_PD, kernel)[None], GROUP_SPREAD)[0]
         mass_M, merged_P = x_MD.new_ones(len(x_MD)), torch.arange(len(x_MD), device=x_MD.device)
         if len(x_MD) >= _LARGE:
             # Means of unit vectors are shorter, so that a product with one is the mean of the products with its members.

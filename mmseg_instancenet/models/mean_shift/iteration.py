@@ -44,28 +44,35 @@ class KernelSettings(NamedTuple):
         if self.kernel not in ('cosine', 'norm'):
             raise ValueError(f"expected kernel 'cosine' or 'norm', got {self.kernel!r}")
 
-    def check_spread(self, x_NPD: Tensor, limit: float, counts_NP: Tensor | None = None) -> None:
-        """Raises ValueError if embeddings spread so far that rounding errors decide which of them attract one another.
+    def resolved(self, x_NPD: Tensor, limit: float, counts_NP: Tensor | None = None) -> Tensor:
+        """The embeddings in a precision in which rounding errors do not decide which of them attract one another: float64
+        where they spread over more bandwidths than float32 resolves.
 
         Args:
             x_NPD: (N, P, D) of :func:`prepare`; NaN and infinity pass, for those who compare the embeddings to refuse.
             limit: in bandwidths, for float32; float64 has 23,000 times as much.
             counts_NP: (N, P) bool, at least one of each image: the embeddings that attract others; all unless given.
+
+        Raises:
+            ValueError: if float64 does not resolve the spread either.
         """
         if self.kernel != 'norm' or x_NPD.shape[1] == 0:
-            return
-        x_NPD = x_NPD.detach()
+            return x_NPD
+        kept_NPD = x_NPD.detach()
         if counts_NP is not None:  # the others count as the first that does
             first_N1 = counts_NP.int().argmax(1, keepdim=True)[..., None].expand(-1, 1, x_NPD.shape[2])
-            x_NPD = x_NPD.where(counts_NP[..., None], x_NPD.gather(1, first_N1))
-        spread = float((x_NPD.amax(1) - x_NPD.amin(1)).norm(dim=1).max()) / self.bandwidth
-        limit *= math.sqrt(torch.finfo(torch.float).eps / torch.finfo(x_NPD.dtype).eps)
-        if limit < spread < math.inf:
+            kept_NPD = kept_NPD.where(counts_NP[..., None], kept_NPD.gather(1, first_N1))
+        spread = float((kept_NPD.amax(1) - kept_NPD.amin(1)).norm(dim=1).max()) / self.bandwidth
+        if spread <= limit or not math.isfinite(spread):
+            return x_NPD
+        limit *= math.sqrt(torch.finfo(torch.float).eps / torch.finfo(torch.double).eps)
+        if spread > limit:
             raise ValueError(
-                f"kernel 'norm': expected embeddings that spread over at most {limit:g} bandwidths, got {spread:.3g} at "
+                f"kernel 'norm': expected embeddings that spread over at most {limit:.3g} bandwidths, got {spread:.3g} at "
                 f'concentration {self.concentration:g}, a bandwidth of {self.bandwidth:g}: rounding would decide which of them '
                 'attract one another. The training has diverged (lower the learning rate), or the concentration is too high'
             )
+        return x_NPD.double()
 
     @property
     def bandwidth(self) -> float:
@@ -109,7 +116,8 @@ def mean_shift(
 
     Raises:
         ValueError: at the first iteration, if a shape or a setting does not fit, or if the embeddings of an image spread over
-            more bandwidths of the kernel ``'norm'`` than float32 resolves: 500 with a gradient, 3000 without.
+            more bandwidths of the kernel ``'norm'`` than float64 resolves, millions. From 500 bandwidths with a gradient, and
+            3000 without, the iterations are computed in float64, and so are the embeddings that they give.
 
     Example:
         >>> x = torch.tensor([[[1.0, 0.0], [1.0, 0.1], [0.0, 1.0]]])
@@ -127,12 +135,12 @@ def mean_shift(
     settings = KernelSettings(concentration, kernel, step_size)
     settings.check()
     x_NPD = prepare(x_NPD, kernel)
-    counts_NP = log_mass_NP = None
-    if mass_NP is not None:
-        # If no pixel of an image has mass, all of them get it: attention on a GPU has no gradient if every logit is out of range.
-        counts_NP = (mass_NP > 0) | ~(mass_NP > 0).any(1, keepdim=True)
+    # If no pixel of an image has mass, all of them get it: attention on a GPU has no gradient if every logit is out of range.
+    counts_NP = None if mass_NP is None else (mass_NP > 0) | ~(mass_NP > 0).any(1, keepdim=True)
+    x_NPD = settings.resolved(x_NPD, GRADIENT_SPREAD if x_NPD.requires_grad else GROUP_SPREAD, counts_NP)
+    log_mass_NP = None
+    if mass_NP is not None and counts_NP is not None:
         log_mass_NP = torch.where(counts_NP, mass_NP.to(x_NPD).clamp(min=torch.finfo(x_NPD.dtype).tiny).log(), NO_MASS)
-    settings.check_spread(x_NPD, GRADIENT_SPREAD if x_NPD.requires_grad else GROUP_SPREAD, counts_NP)
     while True:
         yield x_NPD
         x_NPD = shift(x_NPD, x_NPD, log_mass_NP, settings)

@@ -98,8 +98,8 @@ def test_embeddings_that_are_not_finite_or_of_another_shape():
         for kernel in ('cosine', 'norm'):
             with pytest.raises(ValueError, match='finite embeddings.*1 of 4'):
                 MeanShiftGrouping(kernel=kernel)(embeddings, ones)
-    with pytest.raises(ValueError, match='at most 3000 bandwidths, got 3.16e[+]04 at concentration 10'):
-        group_by_mean_shift(torch.tensor([[0.0], [1e4]]), 10.0, kernel='norm')
+    with pytest.raises(ValueError, match='at most 6.95e[+]07 bandwidths, got 3.16e[+]08 at concentration 10'):
+        group_by_mean_shift(torch.tensor([[0.0], [1e8]]), 10.0, kernel='norm')
     with pytest.raises(ValueError, match=r'P >= 1, got \(0, 3\)'):
         group_by_mean_shift(torch.zeros(0, 3), 1.0)
     with pytest.raises(ValueError, match=r'expected embeddings \(D, h, w\).*\(2, 2, 2\) and \(3, 2\)'):
