@@ -18,7 +18,7 @@ from pathlib import Path
 
 from programs import REPOSITORY
 
-from mmseg_instancenet.engine import damage
+from mmseg_instancenet.engine import damage, latest_whole_checkpoint, load_weights_only
 from mmseg_instancenet.outputs.atomic_file import unfinished_files
 
 from .rows import Row
@@ -102,15 +102,14 @@ class _Trials:
         expected, kept = self.expected(*options), 0
         for _ in range(tried):
             training, status = self.interrupt(moment or self.random_iteration, number, *options)
-            saved = moment is not None or bool(list(training.work_dir.glob('interrupted_iter_*.pth')))
             kept += (
                 status == 128 + number
-                and saved
+                and _saved_iterations(training) == training.output().count('Epoch(train)')
                 and same(training.finish('--resume'), expected)
                 and not list(training.work_dir.glob('interrupted_iter_*.pth'))
             )
             shutil.rmtree(training.work_dir)
-        return Row(fault, tried, kept, f'exit status {128 + number} with a checkpoint; {SAME}')
+        return Row(fault, tried, kept, f'exit status {128 + number}, a checkpoint of the last iteration; {SAME}')
 
     def damaged(self, fault: str, tried: int, damages: Callable[[Path, random.Random], None]) -> Row:
         """Damages the last checkpoint of a training that was stopped after three epochs."""
@@ -209,6 +208,12 @@ class _Trials:
         again = 'it is made again' in run.output()  # both starts write one log
         outcome = f'exit status 1, the image named, no epoch lost; the validation is made again; {SAME}'
         return Row('image of the validation gone while a training runs', 1, int(kept and again), outcome)
+
+
+def _saved_iterations(training: Training) -> int:
+    """Number of iterations of the checkpoint from which a training would resume."""
+    file, _ = latest_whole_checkpoint(training.work_dir)
+    return load_weights_only(file)['meta']['iter'] if file else 0
 
 
 def _cut(path: Path, random: random.Random) -> None:

@@ -55,7 +55,15 @@ class Training:
 
     def start(self, *more: str) -> 'Run':
         """Starts the program in a process of its own."""
-        return Run(self.command(*more), self.work_dir.with_suffix('.log'))
+        return Run(self.command(*more), self._log)
+
+    def output(self) -> str:
+        """What all starts have written, each iteration of the training in a line."""
+        return self._log.read_text()
+
+    @property
+    def _log(self) -> Path:
+        return self.work_dir.with_suffix('.log')
 
     def finish(self, *more: str) -> dict:
         """Runs the program to its end and returns the last checkpoint.
