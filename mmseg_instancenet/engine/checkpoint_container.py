@@ -4,6 +4,8 @@ import os
 import pickle
 import tarfile
 import zipfile
+from collections.abc import Sequence
+from pathlib import PurePosixPath
 from typing import BinaryIO
 
 import torch
@@ -50,20 +52,25 @@ def check_container(file: BinaryIO, name: str) -> None:
 
 def _check_zip(file: BinaryIO, name: str) -> None:
     size = file.seek(0, os.SEEK_END)
-    file.seek(0)
-    reader = torch._C.PyTorchFileReader(file)  # as torch.load, which would go on in the same way
-    if 'constants.pkl' in reader.get_all_records():
-        load = 'torch.jit.load(OLD).state_dict()'
-        raise ContainerError(
-            f'{name}: expected weights, got a program of TorchScript, which is code; it was not loaded. '
-            f'{_CONVERT.format(load=load)}'
-        )
     with zipfile.ZipFile(file) as archive:
+        _refuse_programs([PurePosixPath(part).name for part in archive.namelist()], name)
         unpacked = sum(part.file_size for part in archive.infolist())
     if unpacked > size:
         raise ContainerError(
             f'{name}: expected parts of at most the {size:,} bytes of the file, as torch writes them, got {unpacked:,} bytes '
             f'when they are unpacked; it was not loaded. {_CONVERT.format(load="torch.load(OLD)")}'
+        )
+    file.seek(0)
+    # By torch's own reader too, which may find parts that zipfile does not.
+    _refuse_programs(torch._C.PyTorchFileReader(file).get_all_records(), name)
+
+
+def _refuse_programs(parts: Sequence[str], name: str) -> None:
+    if 'constants.pkl' in parts:
+        load = 'torch.jit.load(OLD).state_dict()'
+        raise ContainerError(
+            f'{name}: expected weights, got a program of TorchScript, which is code; it was not loaded. '
+            f'{_CONVERT.format(load=load)}'
         )
 
 

@@ -10,6 +10,7 @@ a TIFF neither: what still can be decoded is taken for the image.
 """
 
 import csv
+import gc
 import json
 import re
 import shutil
@@ -141,6 +142,7 @@ def worker_row(folder: Path, count: int = 5000, times: int = 5) -> Row:
         path.write_bytes(whole[: len(whole) // 2])
         kept += f'{path} (image id {7 * place + 1})' in _error_of(dataset)
         path.write_bytes(whole)
+        gc.collect()  # the loader of the error: the workers of the next one would inherit it, and complain
     return Row(
         'one unreadable image among 5,000, in a worker process', times, kept, 'the run ends with its path and its id'
     )
