@@ -308,7 +308,7 @@ def _write_set(folder: Path, masks: Sequence[np.ndarray]) -> Path:
     return folder
 
 
-def _config(folder: Path, work_dir: Path, loss: str, crop: int | None = None) -> Config:
+def _config(folder: Path, work_dir: Path, loss: str, crop: bool = False) -> Config:
     """A training of the digits' network, small, on a folder of label images: two iterations of two images."""
     config = Config.fromfile(
         REPOSITORY / f'configs/{"recurrent-embedding" if loss == "pairs" else "instancenet"}_digits.py'
@@ -321,7 +321,7 @@ def _config(folder: Path, work_dir: Path, loss: str, crop: int | None = None) ->
     config.merge_from_dict({'model': {'backbone': {'base_channels': 4}, 'decode_head': head}})
     pipeline = [{'type': 'LoadImageFromFile'}, {'type': 'LoadInstanceMasks'}, {'type': 'MasksToMaps'}]
     if crop:
-        pipeline.append({'type': 'RandomCrop', 'crop_size': (crop, crop)})
+        pipeline.append({'type': 'RandomCropMaps', 'margin': 40})  # 8 x 8 of 48 x 48 pixels
     data = {'type': 'LabelImageDataset', 'data_root': f'{folder}/', 'metainfo': {'classes': ('object',)}}
     config.train_dataloader.batch_size = 2
     config.train_dataloader.dataset = {**data, 'pipeline': [*pipeline, {'type': 'PackInstanceMaps'}]}
@@ -379,7 +379,7 @@ def _files(folder: Path) -> Iterator[Row]:
     for place, (fault, masks) in enumerate(sets.items()):
         data = _write_set(folder / f'set{place}', masks)
         for loss in ('pull and push', 'pairs'):
-            config = _config(data, folder / f'run{place}-{loss[:5]}', loss, crop=8 if 'cropped' in fault else None)
+            config = _config(data, folder / f'run{place}-{loss[:5]}', loss, crop='cropped' in fault)
             trained[f'{fault}, {loss}'] = _train(config)
             predicted[f'{fault}, {loss}'] = _predict(config, data / 'images/0.png', masks[0].shape)
     yield _count(
