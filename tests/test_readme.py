@@ -148,7 +148,7 @@ def problems(command: list[str]) -> list[str]:
         and not any(ROOT.glob(word.replace('NAME', '*')))
     ]
     if program == 'make':
-        targets = re.findall(r'^(\w+):', (ROOT / 'Makefile').read_text(), re.MULTILINE)
+        targets = re.findall(r'^([\w-]+):', (ROOT / 'Makefile').read_text(), re.MULTILINE)
         return missing + [word for word in words if '=' not in word and word not in targets]
     if program == 'pip':
         metadata = (ROOT / 'setup.py').read_text() + (ROOT / 'pyproject.toml').read_text()
