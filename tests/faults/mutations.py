@@ -76,12 +76,12 @@ def kinds() -> list[Kind]:
     def by_pillow(image: np.ndarray, form: str, **settings) -> bytes:
         file = io.BytesIO()
         palette = image.ndim == 2 and form == 'PNG'
-        picture = Image.fromarray(image)
+        drawn = Image.fromarray(image)
         if palette:
-            picture = picture.convert('P')
-            picture.putpalette([value for index in range(256) for value in (index, 0, 255 - index)])
-            picture.putdata(image.ravel().tolist())
-        picture.save(file, form, **settings)
+            drawn = drawn.convert('P')
+            drawn.putpalette([value for index in range(256) for value in (index, 0, 255 - index)])
+            drawn.putdata(image.ravel().tolist())
+        drawn.save(file, form, **settings)
         return file.getvalue()
 
     def mat(content: dict) -> bytes:
