@@ -116,22 +116,29 @@ def commands(text: str) -> list[list[str]]:
 
 
 def options_of(script: Path) -> set[str]:
-    """The options of a tool, with those that tools share."""
-    source = script.read_text()
+    """The options of a tool, with those of the functions that tools share."""
     shared = {
-        'add_common_arguments': ROOT / 'mmseg_instancenet/apis/command_line.py',
-        'add_output_arguments': ROOT / 'mmseg_instancenet/apis/coco_output.py',
-        'benchmark_parser': ROOT / 'benchmarks/command_line.py',
+        function.name: function
+        for path in (
+            'mmseg_instancenet/apis/command_line.py',
+            'mmseg_instancenet/apis/coco_output.py',
+            'benchmarks/command_line.py',
+        )
+        for function in ast.parse((ROOT / path).read_text()).body
+        if isinstance(function, ast.FunctionDef)
     }
-    sources = [source, *(path.read_text() for name, path in shared.items() if name in source)]
-    calls = [
-        node
-        for text in sources
-        for node in ast.walk(ast.parse(text))
-        if isinstance(node, ast.Call) and getattr(node.func, 'attr', '') == 'add_argument'
-    ]
-    names = [argument.value for call in calls for argument in call.args if isinstance(argument, ast.Constant)]
-    return {name for name in names if name.startswith('--')}
+    found: set[str] = set()
+    left: list[ast.AST] = [ast.parse(script.read_text())]
+    while left:
+        for call in ast.walk(left.pop()):
+            if not isinstance(call, ast.Call):
+                continue
+            name = getattr(call.func, 'attr', getattr(call.func, 'id', ''))
+            if name in shared:
+                left.append(shared[name])
+            elif name == 'add_argument':
+                found |= {argument.value for argument in call.args if isinstance(argument, ast.Constant)}
+    return {name for name in found if name.startswith('--')}
 
 
 def problems(command: list[str]) -> list[str]:

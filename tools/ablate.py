@@ -150,9 +150,7 @@ def main() -> None:
 
 def prepare_config(path: str, cfg_options: dict | None) -> Config:
     """Loads a config with the options of the command; its work dir and seed are those of a run."""
-    return load_config(
-        argparse.Namespace(config=path, cfg_options=cfg_options, work_dir=None, launcher='none', local_rank=0)
-    )
+    return load_config(argparse.Namespace(config=path, cfg_options=cfg_options))
 
 
 def with_seed(config: Config, seed: int) -> Config:

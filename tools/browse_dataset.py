@@ -18,7 +18,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import set_random_seed
 from mmseg.registry import DATASETS
 
-from mmseg_instancenet.apis.command_line import add_common_arguments, load_config
+from mmseg_instancenet.apis.command_line import add_config_options, load_config
 from mmseg_instancenet.visualization import draw_sample
 
 
@@ -30,7 +30,7 @@ def parse_args() -> argparse.Namespace:
         '--split', default='train', choices=('train', 'val', 'test', 'tune'), help='dataloader of the config'
     )
     parser.add_argument('--count', type=int, default=20, help='number of drawings')
-    add_common_arguments(parser)
+    add_config_options(parser)
     args = parser.parse_args()
     if args.count < 1:
         parser.error(f'--count: expected at least 1, got {args.count}')

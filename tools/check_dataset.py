@@ -34,7 +34,7 @@ from mmengine.utils import track_iter_progress
 from mmseg.registry import DATASETS
 
 from mmseg_instancenet.analysis.training_grids import TrainingGrids, embedding_stride
-from mmseg_instancenet.apis.command_line import add_common_arguments, load_config
+from mmseg_instancenet.apis.command_line import add_config_options, load_config
 from mmseg_instancenet.datasets import CocoInstanceDataset
 from mmseg_instancenet.datasets.annotations import decision_table
 from mmseg_instancenet.datasets.annotations.whole_check import check_set
@@ -52,7 +52,7 @@ def parse_args() -> argparse.Namespace:
         '--write', type=Path, metavar='CLEAN.json', help='file for the normal form of the annotation file'
     )
     parser.add_argument('--list-checks', action='store_true', help='print the table of all checks, and nothing else')
-    add_common_arguments(parser)
+    add_config_options(parser)
     args = parser.parse_args()
     if not args.config and not args.list_checks:
         parser.error('expected a config, or --list-checks')

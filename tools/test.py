@@ -24,7 +24,7 @@ from mmengine.device import get_device
 
 from mmseg_instancenet import __version__
 from mmseg_instancenet.apis.analysis_run import EvaluationRunner, drop_loop_hooks, with_pipeline
-from mmseg_instancenet.apis.command_line import add_common_arguments, load_config_of_checkpoint
+from mmseg_instancenet.apis.command_line import add_common_arguments, add_launcher, load_config_of_checkpoint
 from mmseg_instancenet.engine import prediction_type
 from mmseg_instancenet.evaluation import DetectionsDump
 from mmseg_instancenet.report import HTMLReport
@@ -48,6 +48,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--tta', action='store_true', help='test-time augmentation by the tta_pipeline of the config')
     add_common_arguments(parser)
+    add_launcher(parser)
     return parser.parse_args()
 
 

@@ -27,6 +27,7 @@ from mmengine.runner import Runner
 
 from mmseg_instancenet.apis.command_line import (
     add_common_arguments,
+    add_launcher,
     load_config,
     use_checkpoint_to_resume,
 )
@@ -48,6 +49,7 @@ def parse_args() -> argparse.Namespace:
         'load_from',
     )
     add_common_arguments(parser)
+    add_launcher(parser)
     return parser.parse_args()
 
 

@@ -42,14 +42,7 @@ def load_for_analysis(config: Config, checkpoint: str) -> Runner:
     Args:
         config: of the tool; ``load_from`` and ``resume`` are set. (With ``resume`` the hook would swap the weights back.)
         checkpoint: file or address.
-
-    Raises:
-        SystemExit: if the config has a ``launcher``: such a tool works in one process.
     """
-    if config.get('launcher', 'none') != 'none':
-        raise SystemExit(
-            f'--launcher {config.launcher}: this tool works in one process; start it once, without --launcher'
-        )
     config.load_from, config.resume = checkpoint, False
     runner = EvaluationRunner.from_cfg(config)
     for hook in runner.hooks:

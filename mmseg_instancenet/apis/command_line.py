@@ -13,20 +13,28 @@ from .tuned_settings import merge_tuned_settings
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--work-dir', help='folder for logs and checkpoints; work_dirs/NAME_OF_CONFIG unless given')
+    add_config_options(parser)
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
         action=DictAction,
         help='settings in place of the config\'s: key=value, nested keys joined by dots, lists as key="[a,b]"',
     )
+
+
+def add_launcher(parser: argparse.ArgumentParser) -> None:
+    """For tools that work in several processes."""
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
     # torch.distributed.launch passes it
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
 
 def load_config(args: argparse.Namespace) -> Config:
-    """Loads a config and merges the common arguments into it. The work dir comes from the command line, else from the
-    config, else from the config's name.
+    """Loads ``args.config`` and merges those of the arguments above into it that the tool has. The work dir comes from the
+    command line, else from the config, else from the config's name.
 
     SystemExit where ``torchrun`` started several processes and no ``--launcher`` says so: each would be a run of its own, all
     with the same files.
@@ -34,21 +42,23 @@ def load_config(args: argparse.Namespace) -> Config:
     From here on MMEngine reads checkpoints without running code from them (:func:`register_safe_loaders`).
     """
     register_safe_loaders()
-    _check_launcher(args.launcher)
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    launcher = getattr(args, 'launcher', 'none')
+    _check_launcher(launcher)
+    if launcher != 'none':
+        os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     if not osp.isfile(args.config):
         raise SystemExit(f'config not found: {args.config}')
     config = Config.fromfile(args.config)
     if args.cfg_options:
         config.merge_from_dict(args.cfg_options)
-    config.launcher = args.launcher
-    if args.work_dir:
-        config.work_dir = args.work_dir
+    config.launcher = launcher
+    if work_dir := getattr(args, 'work_dir', None):
+        config.work_dir = work_dir
     elif config.get('work_dir') is None:
         config.work_dir = osp.join('work_dirs', osp.splitext(osp.basename(args.config))[0])
-    if args.launcher != 'none':
+    if launcher != 'none':
         _average_buffers(config)
-    if args.launcher == 'pytorch' and not torch.cuda.is_available():
+    if launcher == 'pytorch' and not torch.cuda.is_available():
         _distribute_on_cpu(config)
     return config
 
@@ -75,12 +85,8 @@ def _check_launcher(launcher: str) -> None:
 
 
 def _average_buffers(config: Config) -> None:
-    """Averages the statistics of batch norm over the processes at the end of each epoch.
-
-    Each process has those of its own images. The checkpoint would have those of the first alone, and a validation would mix the
-    results of as many networks as there are processes.
-    """
-    config.setdefault('default_hooks', {}).setdefault('sync_buffers', dict(type='SyncBuffersHook'))
+    """Averages the statistics of batch norm over the processes before each validation."""
+    config.setdefault('default_hooks', {}).setdefault('sync_buffers', dict(type='AverageBuffersHook'))
 
 
 def _distribute_on_cpu(config: Config) -> None:

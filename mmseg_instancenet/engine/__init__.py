@@ -1,4 +1,5 @@
 from .atomic_checkpoint_hook import AtomicCheckpointHook, CheckpointNotSavedError
+from .average_buffers_hook import AverageBuffersHook
 from .bfloat16_optim_wrapper import BFloat16OptimWrapper
 from .boundary_phase_hook import BoundaryPhaseHook
 from .checkpoint_files import damage, latest_whole_checkpoint
@@ -17,6 +18,7 @@ from .settings_hook import SettingsHook, check_settings
 
 __all__ = [
     'AtomicCheckpointHook',
+    'AverageBuffersHook',
     'BFloat16OptimWrapper',
     'BoundaryPhaseHook',
     'CPUDistributedDataParallel',

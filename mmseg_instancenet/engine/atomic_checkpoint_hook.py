@@ -15,6 +15,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmseg.registry import HOOKS
 
 from ..outputs.atomic_file import atomic_file, unfinished_files
+from .average_buffers_hook import average_buffers
 from .checkpoint_files import AtomicLocalBackend
 from .stop_signals import StopSignals, keep_workers
 
@@ -33,6 +34,7 @@ class AtomicCheckpointHook(CheckpointHook):
       as soon as the training has its checkpoint. It is written as ``interrupted_iter_N.pth``, unless there is one of the same
       iteration, and removed after the next regular one. The exit status is 128 + the number of the signal, 130 or 143 (1 from
       torchrun, which reports the failed process in place of its status). A second signal stops at once.
+    - In several processes a checkpoint has the mean of their statistics of batch norm (:func:`average_buffers`).
     - A training that resumes first makes the validation which is due after the iterations that it has, if that did not end.
 
     Files that are not on a local disk are written as MMEngine does.
@@ -114,7 +116,8 @@ class AtomicCheckpointHook(CheckpointHook):
 
     @contextmanager
     def _saving(self, runner: Runner) -> Iterator[None]:
-        """Removes outdated checkpoints last, and says what is left where one could not be written."""
+        """Averages the buffers, removes outdated checkpoints last, and says what is left where one could not be written."""
+        average_buffers(runner)
         if not isinstance(self.file_backend, AtomicLocalBackend):
             yield
             return

@@ -46,12 +46,6 @@ def test_a_training_with_a_moving_average_gives_the_averaged_weights(trained, se
     assert any(not torch.allclose(value, trained['last'][name]) for name, value in model.named_parameters())
 
 
-@pytest.mark.parametrize('launcher', ['pytorch', 'slurm'])
-def test_such_a_tool_works_in_one_process(trained, launcher):
-    with pytest.raises(SystemExit, match=f'--launcher {launcher}: this tool works in one process'):
-        load_for_analysis(config_of(trained, launcher=launcher), str(trained['checkpoint']))
-
-
 def loggers_of_rank(config_file):
     """How many hooks write the metrics of a test in this process of a group."""
     register_safe_loaders()

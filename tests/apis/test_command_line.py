@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mmseg_instancenet.apis.command_line import add_common_arguments, load_config
+from mmseg_instancenet.apis.command_line import add_common_arguments, add_launcher, load_config
 
 CONFIG = Path(__file__).parents[2] / 'configs/instancenet_digits.py'
 
@@ -14,6 +14,7 @@ def arguments(*options):
     parser = argparse.ArgumentParser()
     parser.add_argument('config')
     add_common_arguments(parser)
+    add_launcher(parser)
     return parser.parse_args([str(CONFIG), *options])
 
 
@@ -42,7 +43,7 @@ def test_slurm_starts_its_processes_itself(monkeypatch):
     config = load_config(arguments('--launcher', 'slurm'))
     assert config.launcher == 'slurm'
     # Statistics of batch norm are those of all processes; tests/faults/processes.py compares validation and checkpoint.
-    assert config.default_hooks.sync_buffers.type == 'SyncBuffersHook'
+    assert config.default_hooks.sync_buffers.type == 'AverageBuffersHook'
 
 
 def test_one_process_has_nothing_to_average():

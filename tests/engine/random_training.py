@@ -36,21 +36,26 @@ class NoisySamples(Dataset):
 
 
 class NoisyNetwork(BaseModel):
-    """A layer with dropout. ``at_iteration`` may be set to a function that each training iteration calls with its number."""
+    """Batch norm and a layer with dropout.
+
+    ``at_iteration`` may be set to a function that each training iteration calls with its number.
+    """
 
     def __init__(self) -> None:
         super().__init__()
+        self.norm = nn.BatchNorm1d(4)
         self.layer = nn.Linear(4, 1)
         self.iteration = 0
         self.at_iteration: Any = lambda iteration: None
 
     def forward(self, inputs: torch.Tensor, mode: str = 'tensor') -> Any:
+        values = self.layer(self.norm(inputs))
         if mode == 'predict':
-            return [{'score': self.layer(each).item()} for each in inputs]
+            return [{'score': value.item()} for value in values]
         self.at_iteration(self.iteration)
         self.iteration += 1
         noise = random.random() + np.random.rand()
-        return {'loss': nn.functional.dropout(self.layer(inputs), 0.5).square().mean() * (1 + noise)}
+        return {'loss': nn.functional.dropout(values, 0.5).square().mean() * (1 + noise)}
 
 
 class MeanScore(BaseMetric):

@@ -407,7 +407,7 @@ def _shared_files(folder: Path) -> list[Row]:
     refused = 0
     for tool, arguments, line in (
         ('train', (config, '--work-dir', folder / 'twice'), 'torchrun started 2 processes'),
-        ('tune', (config, work_dir / 'epoch_1.pth', '--launcher', 'pytorch'), 'this tool works in one process'),
+        ('tune', (config, work_dir / 'epoch_1.pth', '--launcher', 'pytorch'), 'unrecognized arguments: --launcher'),
     ):
         done = _start(folder, *run, f'tools/{tool}.py', *arguments)
         refused += done.returncode != 0 and line in done.stdout
