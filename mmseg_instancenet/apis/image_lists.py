@@ -46,14 +46,16 @@ def list_images(images: Image | Sequence[Image]) -> list[str | np.ndarray]:
     if path.is_file() or '://' in str(images):
         return [str(images)]
     if path.is_dir():
-        found = sorted(str(file) for file in path.iterdir() if file.suffix.lower() in IMG_EXTENSIONS and file.is_file())
+        found = sorted(
+            str(file) for file in path.iterdir() if file.suffix.lower() in IMG_EXTENSIONS and _is_listed(file)
+        )
         if not found:
             raise FileNotFoundError(
                 f'{images}: expected image files in the folder ({", ".join(IMG_EXTENSIONS)}), got none; for images in '
                 f"subfolders give a pattern, '{path / '**' / '*.png'}'"
             )
         return [*found]
-    matching = sorted(file for file in glob.glob(str(images), recursive=True) if Path(file).is_file())
+    matching = sorted(file for file in glob.glob(str(images), recursive=True) if _is_listed(Path(file)))
     if not matching:
         raise FileNotFoundError(
             f'{images}: expected '
@@ -64,3 +66,8 @@ def list_images(images: Image | Sequence[Image]) -> list[str | np.ndarray]:
             )
         )
     return [*matching]
+
+
+def _is_listed(path: Path) -> bool:
+    """Files, and links whose file is gone: reading such a link fails with its name, while leaving it out would be silent."""
+    return path.is_file() or (path.is_symlink() and not path.exists())

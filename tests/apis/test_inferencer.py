@@ -170,6 +170,17 @@ def test_images_that_are_not_there(nuclei, tmp_path, named, message):
         nuclei(tmp_path / named)
 
 
+def test_a_link_whose_file_is_gone_is_named(nuclei, images):
+    for name in ('gone.png', 'gone.txt'):
+        (images / name).symlink_to(images / f'nowhere_{name}')
+    (images / 'folder.png').mkdir()
+    (images / 'linked.png').symlink_to(images / 'folder.png')  # of a folder, which is not listed either
+    for listed in (list_images(images), list_images(images / '*.png')):
+        assert [Path(path).name for path in listed if path.endswith('.png')] == ['a.png', 'c.png', 'gone.png']
+    with pytest.raises(FileNotFoundError, match='gone.png'):
+        nuclei(images)
+
+
 def test_a_model_without_weights_is_refused(tmp_path):
     config, _ = write_model('instancenet_digits', tmp_path)
     with pytest.raises(ValueError, match='expected weights for .*digits.py, got none'):
