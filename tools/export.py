@@ -1,4 +1,4 @@
-"""Writes a model to files that need neither PyTorch nor OpenMMLab: model.onnx, with predict.py and grouping.py beside it.
+"""Writes a model to files that need neither PyTorch nor OpenMMLab: model.onnx, and the programs that find objects with it.
 
 ::
 
@@ -47,7 +47,10 @@ def parse_args() -> argparse.Namespace:
         'checkpoint', nargs='?', help="in place of the shipped weights or of the training's best checkpoint"
     )
     parser.add_argument(
-        '--out', type=Path, required=True, help='ONNX file; predict.py and grouping.py are written beside it'
+        '--out',
+        type=Path,
+        required=True,
+        help='ONNX file; predict.py, grouping.py and mean_shift.py are written beside it',
     )
     parser.add_argument('--check', action='store_true', help='compare the files with the model')
     parser.add_argument('--images', type=int, help='so many images at most for --check')
@@ -69,7 +72,7 @@ def main() -> None:
         program = write_exported(inferencer.model, inferencer.cfg, args.out)
     except (FileNotFoundError, ImportError, ValueError) as error:
         raise SystemExit(str(error)) from error
-    print(f'{args.out} ({args.out.stat().st_size / 1e6:.1f} MB) written, with predict.py and grouping.py beside it')
+    print(f'{args.out} ({args.out.stat().st_size / 1e6:.1f} MB) written; {program} finds objects with it')
     if args.check:
         check(inferencer.model, inferencer.cfg, args.out, program, args.images)
 
@@ -160,7 +163,7 @@ class Stopwatch:
 
 
 def load_program(path: Path) -> ModuleType:
-    """Imports predict.py from its file, and grouping.py beside it."""
+    """Imports predict.py from its file, and the programs beside it."""
     sys.path.insert(0, str(path.parent.resolve()))
     spec = importlib.util.spec_from_file_location('exported_predict', path)
     module = importlib.util.module_from_spec(spec)

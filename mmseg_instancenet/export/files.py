@@ -1,4 +1,4 @@
-"""Writes the files of an exported model: ``model.onnx``, ``predict.py`` and ``grouping.py``."""
+"""Writes the files of an exported model: ``model.onnx``, ``predict.py``, ``grouping.py`` and ``mean_shift.py``."""
 
 import importlib
 import shutil
@@ -16,7 +16,7 @@ _OLDEST_TORCH = (2, 6)
 
 
 def write_exported(model: EmbeddingSegmentor, config: Config, path: Path) -> Path:
-    """Writes a model as ONNX, with ``predict.py`` and ``grouping.py`` beside it, which find objects with it.
+    """Writes a model as ONNX, with ``predict.py``, ``grouping.py`` and ``mean_shift.py`` beside it, which find objects with it.
 
     Args:
         model: that ``init_model`` has built, on the CPU.
@@ -34,7 +34,7 @@ def write_exported(model: EmbeddingSegmentor, config: Config, path: Path) -> Pat
     settings = export_settings(model, config)
     eight_bits = settings['longer_side'] is not None and settings['percentiles'] is None
     write_onnx(ExportedNetwork(model, settings['divisor'], eight_bits).eval(), settings['channels'], settings, path)
-    for program in ('grouping.py', 'predict.py'):
+    for program in ('grouping.py', 'mean_shift.py', 'predict.py'):
         shutil.copyfile(Path(__file__).parent / 'program' / program, path.with_name(program))
     return path.with_name('predict.py')
 

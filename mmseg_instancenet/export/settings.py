@@ -10,7 +10,7 @@ from ..apis.analysis_run import images_of
 from ..apis.image_alone import image_steps
 from ..apis.image_input import input_channels
 from ..datasets.transforms import LoadImageFromFile, NormalizePercentiles, PackInstanceMaps, ResizeLongerSide
-from ..models import CenterGrouping, EmbeddingSegmentor, ProposalSegmentor, SeedGrouping
+from ..models import CenterGrouping, EmbeddingSegmentor, MeanShiftGrouping, ProposalSegmentor, SeedGrouping
 from ..models.decode_heads.dense_features import resizes_scores_only
 
 _GREY = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION | cv2.IMREAD_ANYDEPTH
@@ -55,10 +55,10 @@ def check_exportable(model: Any) -> None:
         )
     if not isinstance(model, EmbeddingSegmentor):
         raise _refusal('model', 'EmbeddingSegmentor', f'{type(model).__name__}: predict.py finds objects')
-    if type(model.grouper) not in (CenterGrouping, SeedGrouping):
+    if type(model.grouper) not in (CenterGrouping, MeanShiftGrouping, SeedGrouping):
         raise _refusal(
             'model.grouper',
-            'CenterGrouping or SeedGrouping',
+            'CenterGrouping, MeanShiftGrouping or SeedGrouping',
             f'{type(model.grouper).__name__}: predict.py has no other grouping',
         )
     if model.grouper.max_instances is not None:
@@ -144,10 +144,14 @@ def scorer_settings(group_scorer: Any, instance_scorer: Any) -> dict[str, Any]:
 
 
 def grouper_settings(grouper: Any) -> dict[str, Any]:
-    """The type of a CenterGrouping or a SeedGrouping, and all of its settings."""
+    """The type of a CenterGrouping, a MeanShiftGrouping or a SeedGrouping, and all of its settings."""
     names = ['class_agnostic', 'background_groups', 'connected', 'min_size', 'max_groups', 'norm', 'only_directions']
     if isinstance(grouper, SeedGrouping):
         own = {'seed_threshold': grouper.seed_threshold, 'mask_threshold': grouper.mask_threshold}
+    elif isinstance(grouper, MeanShiftGrouping):
+        own = {'max_loops': grouper.max_loops, 'tolerance': grouper.tolerance}
+        # only_directions stands for the kernel.
+        own |= {name: getattr(grouper.kernel_settings, name) for name in ('concentration', 'step_size')}
     else:
         # On unit vectors 1 - cos is half the square of the distance.
         radius = (2 * grouper.threshold) ** 0.5 if grouper.distance == 'cosine' else grouper.threshold

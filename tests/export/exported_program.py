@@ -20,4 +20,5 @@ def load(name: str, folder: Path = PROGRAM) -> ModuleType:
         return module
     finally:
         sys.path.remove(str(folder))
-        sys.modules.pop('grouping', None)
+        for beside in ('grouping', 'mean_shift'):
+            sys.modules.pop(beside, None)

@@ -7,7 +7,14 @@ from exported_program import load
 from skimage import measure
 
 from mmseg_instancenet.export.settings import grouper_settings, scorer_settings
-from mmseg_instancenet.models import CenterGrouping, ScoreRegressor, SeedGrouping, SeedScorer, SilhouetteScorer
+from mmseg_instancenet.models import (
+    CenterGrouping,
+    MeanShiftGrouping,
+    ScoreRegressor,
+    SeedGrouping,
+    SeedScorer,
+    SilhouetteScorer,
+)
 from mmseg_instancenet.models.postprocess import NetworkPass, predict_instances
 from mmseg_instancenet.structures import MapPlacement
 
@@ -25,6 +32,10 @@ GROUPERS = [
     SeedGrouping(connected=True, min_size=5, mask_threshold=0.2),
     SeedGrouping(seed_threshold=0.6, class_agnostic=True),
     SeedGrouping(seed_threshold=0.999999),
+    MeanShiftGrouping(concentration=40, class_agnostic=True, background_groups=True),
+    MeanShiftGrouping(concentration=100, connected=True, min_size=4, step_size=0.7),
+    MeanShiftGrouping(concentration=6, kernel='norm', max_loops=3, tolerance=0, min_size=2),
+    MeanShiftGrouping(concentration=1e7, kernel='norm', max_groups=9),
 ]
 
 
@@ -90,6 +101,24 @@ def test_objects_are_those_of_the_package(grouper, fitted, cell):
             assert (row['centroid_x'], row['centroid_y']) == pytest.approx((columns.mean(), rows.mean()))
         found += len(objects)
     assert found > 2
+
+
+@pytest.mark.parametrize(
+    ('count', 'kernel', 'clusters', 'noise'),
+    [(5000, 'cosine', 20, 0.03), (5000, 'norm', 20, 0.05), (26_000, 'cosine', 200, 0.05)],
+)
+def test_groups_of_very_many_embeddings_are_those_of_the_package(count, kernel, clusters, noise):
+    """Dense clusters are merged before the first iteration; of the largest number, most attract a batch alone."""
+    rng = np.random.default_rng(0)
+    truth_P = rng.integers(clusters, size=count)
+    center_KE = rng.standard_normal((clusters, 16))
+    center_KE /= np.linalg.norm(center_KE, axis=1, keepdims=True)
+    x_PE = (center_KE[truth_P] + noise * rng.standard_normal((count, 16))).astype(np.float32)
+    grouper = MeanShiftGrouping(concentration=40, kernel=kernel)
+    x_PE = grouper.prepare(torch.from_numpy(x_PE).T[:, :, None])[..., 0].T.numpy()
+    group_P = grouping.mean_shift_groups(x_PE, grouper_settings(grouper))
+    np.testing.assert_array_equal(group_P, grouper.group(torch.from_numpy(x_PE)))
+    assert len(np.unique(np.stack([group_P, truth_P]), axis=1).T) == clusters == group_P.max()
 
 
 def test_no_object():

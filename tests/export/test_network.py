@@ -286,11 +286,10 @@ def test_settings_that_the_files_do_not_have_are_refused(changes, message):
 def test_models_that_the_files_do_not_have_are_refused():
     config = config_of_nuclei()
     config.model.group_scorer, config.model.grouper = None, {'type': 'ClassGrouping'}
-    with pytest.raises(ValueError, match='expected CenterGrouping or SeedGrouping for an export, got ClassGrouping'):
+    with pytest.raises(ValueError, match='MeanShiftGrouping or SeedGrouping for an export, got ClassGrouping'):
         check_exportable(built(config))
     for name, message in (
         ('recurrent-embedding_proposals_digits', 'got ProposalSegmentor: masks of proposals overlap'),
-        ('recurrent-embedding_digits', 'got MeanShiftGrouping'),
         ('instancenet_digits_mask2former', 'model.decode_head: expected one head .* got Mask2FormerHead'),
     ):
         with pytest.raises(ValueError, match=message):

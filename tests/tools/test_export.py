@@ -10,6 +10,7 @@ import torch
 from untrained_digits import untrained_digits
 
 TOOL = Path(__file__).parents[2] / 'tools/export.py'
+PROGRAMS = {'predict.py', 'grouping.py', 'mean_shift.py'}
 CONFIG = TOOL.parents[1] / 'configs/instancenet_digits.py'
 
 
@@ -46,8 +47,8 @@ def test_check_finds_the_same_objects(tmp_path, monkeypatch, capsys):
     assert 0.5 * total < same <= total
     assert re.search(r'^coco/segm_mAP_all +\S+ +\S+ +-?0\.0\d+$', output, re.MULTILINE)
     assert re.search(r'^  predict.py, objects +\d', output, re.MULTILINE)
-    assert {path.name for path in (tmp_path / 'out').glob('*.*')} == {'model.onnx', 'predict.py', 'grouping.py'}
-    for name in ('predict.py', 'grouping.py'):
+    assert {path.name for path in (tmp_path / 'out').glob('*.*')} == {'model.onnx', *PROGRAMS}
+    for name in PROGRAMS:
         assert len((tmp_path / 'out' / name).read_text().splitlines()) <= 200
 
 

@@ -7,6 +7,7 @@ embedding values, E those of them that are compared.
 from collections.abc import Iterator
 
 import numpy as np
+from mean_shift import mean_shift_groups
 
 Array = np.ndarray
 
@@ -42,7 +43,9 @@ def find_groups(x_Dhw: Array, x_Ehw: Array, region_hw: Array, g: dict) -> Array:
 
 
 def group_pixels(x_PD: Array, x_PE: Array, g: dict) -> Array:
-    """Groups of the pixels of one region, 0 = none: around seeds, or around centres drawn at random (docs/methods.md)."""
+    """Groups of the pixels of one region, 0 = none: by mean shift, around seeds, or around centres drawn at random."""
+    if g['type'] == 'MeanShiftGrouping':
+        return mean_shift_groups(x_PE, g)
     if g['type'] == 'SeedGrouping':  # the last two values are bandwidth and seed
         radius_P = np.sqrt(-np.log(g['mask_threshold']) / np.exp(x_PD[:, -2].clip(max=40)))
         order_P = np.argsort(-x_PD[:, -1], kind='stable')

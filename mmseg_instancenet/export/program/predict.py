@@ -1,4 +1,4 @@
-"""Finds the objects in images with model.onnx and grouping.py, which lie beside this file; with numpy, onnxruntime and Pillow.
+"""Finds the objects in images with model.onnx and the programs beside this file; needs numpy, onnxruntime and Pillow.
 
     python predict.py image.png more/*.tif --out results      # --model FILE, --threads N
 
