@@ -225,6 +225,13 @@ def test_pixels_are_corrected_by_their_kind(seed):
     assert (coco_mask.decode(both.masks_K[0]) == true).all()
 
 
+def test_a_detection_without_an_object_keeps_its_pixels():
+    truth = true_objects(['####......'], drawable=['###.......'])
+    found = detections(truth, ('......##..', 0.9, 0))
+    for correct in (correct_boundaries, correct_resolution):
+        assert correct(truth, found) == (found, [])
+
+
 def test_what_is_right_stays():
     truth = true_objects(['####......', '.....#####'], [0, 1], crowds=['#.........'])
     found = detections(truth, ('####......', 1.0, 0), ('.....#####', 1.0, 1))

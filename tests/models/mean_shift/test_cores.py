@@ -67,6 +67,17 @@ def test_without_clusters_nothing_is_merged(x):
     assert (mean[merged] - x).abs().max() < 1e-6
 
 
+@pytest.mark.parametrize('noise', [0.2, 0.4])
+def test_the_radius_is_half_as_much_again_as_the_noise(noise):
+    """What lies beyond stays single, although the kernel would not tell it apart."""
+    center = torch.zeros(1, 32)
+    x, _ = noisy(center, [2000], noise)
+    out = BANDWIDTH * torch.tensor([[1.35], [1.65]]) * noise * torch.eye(32)[:1]
+    _, mass, merged = merge_cores(torch.cat([x, out]), KernelSettings(100.0, 'norm'))
+    assert (mass[merged[:2000]] > 1000).float().mean() > 0.99
+    assert mass[merged[2000]] > 1000 and mass[merged[2001]] == 1
+
+
 def test_equal_embeddings_are_one():
     for x in (torch.ones(5000, 3), torch.full((5000, 3), 1e4), torch.zeros(7, 2)):
         mean, mass, merged = merge_cores(x, KernelSettings(100.0, 'norm'))

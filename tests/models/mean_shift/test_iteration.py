@@ -195,6 +195,14 @@ def test_nothing_or_one_pixel_to_attract(count, kernel, device):
         torch.testing.assert_close(loops[-1], loops[0])
 
 
+@pytest.mark.parametrize('kernel', KERNELS)
+def test_images_without_a_pixel(kernel):
+    x = torch.zeros(2, 0, 3, requires_grad=True)
+    last = take(mean_shift(x, 100, kernel=kernel), 3)[-1]
+    last.sum().backward()
+    assert last.shape == x.grad.shape == (2, 0, 3)
+
+
 def test_an_embedding_of_length_zero_gets_no_gradient():
     x = blobs(3, count=5)
     x[2] = 0
