@@ -49,12 +49,11 @@ def match_boundaries(
         raise ValueError(f'expected max_distance > 0 pixels, got {max_distance}')
     matched_predicted_HW, matched_truth_HW = np.zeros_like(predicted_HW, bool), np.zeros_like(truth_HW, bool)
     predicted_P2, truth_T2 = np.argwhere(predicted_HW), np.argwhere(truth_HW)
-    if len(predicted_P2) and len(truth_T2):
-        pairs = cKDTree(predicted_P2).sparse_distance_matrix(cKDTree(truth_T2), max_distance, output_type='coo_matrix')
-        if pairs.nnz:
-            predicted_M, truth_M = _assign(pairs.row, pairs.col, pairs.data, _UNMATCHED * max_distance)
-            matched_predicted_HW[tuple(predicted_P2[predicted_M].T)] = True
-            matched_truth_HW[tuple(truth_T2[truth_M].T)] = True
+    pairs = cKDTree(predicted_P2).sparse_distance_matrix(cKDTree(truth_T2), max_distance, output_type='coo_matrix')
+    if pairs.nnz:
+        predicted_M, truth_M = _assign(pairs.row, pairs.col, pairs.data, _UNMATCHED * max_distance)
+        matched_predicted_HW[tuple(predicted_P2[predicted_M].T)] = True
+        matched_truth_HW[tuple(truth_T2[truth_M].T)] = True
     return matched_predicted_HW, matched_truth_HW
 
 

@@ -216,7 +216,6 @@ def _load_results(coco: COCO, results: list) -> COCO:
         return COCO.loadRes(coco, results)
     nothing = COCO()
     nothing.dataset = dict(coco.dataset, annotations=[])
-    nothing.createIndex()
     return nothing
 
 

@@ -106,7 +106,7 @@ class MaskMetric(CocoInstanceMetric):
     def _objects_of_maps(self, truth: dict) -> tuple:
         masks = [annotation['mask'] for annotation in truth['anns']]
         labels = [annotation['bbox_label'] for annotation in truth['anns']]
-        return masks, np.array(labels, int), [], np.array([], int)
+        return masks, np.array(labels, int), *self._masks_and_labels([])
 
     def _objects_of_file(self, image_id: Any) -> tuple:
         coco = self._coco_api

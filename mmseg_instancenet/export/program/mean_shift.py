@@ -11,9 +11,10 @@ BLOCK = 2**22  # values of a block of pairs
 
 def mean_shift_groups(x_PE: Array, g: dict) -> Array:
     """Groups 1, 2, .. of the pixels: iterations in which each moves to the mean of those near it, until they rest."""
-    bandwidth, cosine = g['concentration'] ** -0.5, g['only_directions']
-    # The spread of embeddings that are no directions can be too large for the precision of float32.
-    all_PE = x_PE.astype(np.float32 if cosine else np.float64)
+    bandwidth = g['concentration'] ** -0.5
+    # float32 does not tell embeddings apart that spread over very many bandwidths; directions never do.
+    wide = not g['only_directions'] and np.linalg.norm(np.ptp(x_PE, axis=0)) > 3000 * bandwidth
+    all_PE = x_PE.astype(np.float64 if wide else np.float32)
     x_ME, mass_M, place_P = all_PE, np.ones(len(x_PE)), np.arange(len(x_PE))
     if len(x_PE) >= 4096:  # dense clusters that lie apart go on as one embedding each
         x_ME, mass_M, place_P = merge(all_PE, mass_M, cores(all_PE, bandwidth, g))
@@ -26,10 +27,12 @@ def mean_shift_groups(x_PE: Array, g: dict) -> Array:
         next_test = loop + max(1, loop // 2)
         if np.linalg.norm(x_ME - before_ME, axis=1).max() <= g['tolerance'] * bandwidth:
             break
-        x_ME, mass_M, new_M = merge(x_ME, mass_M, cells(x_ME, bandwidth / max(8, x_PE.shape[1] ** 0.5)))
-        place_P = new_M[place_P]
+        if len(x_ME) > 64:
+            x_ME, mass_M, new_M = merge(x_ME, mass_M, cells(x_ME, bandwidth / max(8, x_PE.shape[1] ** 0.5)))
+            place_P = new_M[place_P]
     # Embeddings closer than the bandwidth, directly or through others, are one group.
-    mean_ME, _, cell_M = merge(x_ME, mass_M, cells(x_ME - x_ME.mean(0), bandwidth / (16 * x_PE.shape[1] ** 0.5)))
+    x_ME = x_ME.astype(float) - x_ME.astype(float).mean(0)
+    mean_ME, _, cell_M = merge(x_ME, np.ones(len(x_ME)), cells(x_ME, bandwidth / (16 * x_PE.shape[1] ** 0.5)))
     group_P = linked(mean_ME, bandwidth)[cell_M[place_P]]
     _, first_K, number_P = np.unique(group_P, return_index=True, return_inverse=True)
     return np.argsort(np.argsort(first_K))[number_P.ravel()] + 1  # in order of the first pixel

@@ -261,7 +261,8 @@ def join_touching(
         new_N, index_R = small_R.unique(return_inverse=True)
         nearest_N = distance_R.new_full(new_N.shape, torch.inf).scatter_reduce(0, index_R, distance_R, reduce='amin')
         best_R = distance_R == nearest_N[index_R]
-        joined_K[new_N] = new_N.scatter_reduce(0, index_R[best_R], group_R[best_R], reduce='amin', include_self=False)
+        # Their own numbers are higher than those of all groups.
+        joined_K[new_N] = new_N.scatter_reduce(0, index_R[best_R], group_R[best_R], reduce='amin')
     labels_hw.copy_(joined_K[united_hw])
 
 

@@ -131,7 +131,7 @@ def _iteration(x_MD: Tensor, mass_M: Tensor, settings: KernelSettings) -> Tensor
     count = len(x_MD) - _HEAVY
     batches = -(-count // _BATCH)
     shifted_MD = torch.empty_like(x_MD)
-    heavy_R = mass_M.topk(_HEAVY).indices
+    heavy_R = mass_M.argsort(descending=True, stable=True)[:_HEAVY]  # topk takes any of equal masses
     shifted_MD[heavy_R] = shift(x_MD[None, heavy_R], x_MD[None], log_mass_M[None], settings)[0]
     # The others are dealt out in turn, in their order along a random direction: each batch gets its share of every cluster.
     place_M = along_random_direction(x_MD).index_fill_(0, heavy_R, torch.inf)

@@ -154,7 +154,8 @@ class _HingedPairSum(torch.autograd.Function):
                 g_PE[columns].addmm_(hinge_RC.T, weighted_PE[rows])
         # Rounding may leave a sum of zeros a little below.
         total = ((a_PE * g_PE).sum(1) @ weight_P / 2**power).clamp(min=0)
-        ctx.save_for_backward(g_PE[:, :-1] * weight_P1 * (2 * power / 2**power))
+        # 2 p / 2^p, the factor of the gradient, is 1 for both p.
+        ctx.save_for_backward(g_PE[:, :-1] * weight_P1)
         return total
 
     @staticmethod

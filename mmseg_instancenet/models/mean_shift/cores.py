@@ -7,6 +7,7 @@ Shapes besides those of ``structures``: S embeddings of a sample, K places or co
 merging.
 """
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -113,7 +114,8 @@ def _cores(x_PD: Tensor, settings: KernelSettings) -> tuple[Tensor, Tensor]:
 
 def along_random_direction(x_PD: Tensor) -> Tensor:
     """Coordinate of each embedding along a random direction, (P,): embeddings that lie together have nearly the same."""
-    direction_D = torch.randn(x_PD.shape[1], generator=torch.Generator().manual_seed(0))
+    # By numpy, so that the exported program, which has no torch, takes the same direction.
+    direction_D = torch.from_numpy(np.random.RandomState(0).standard_normal(x_PD.shape[1]))
     return x_PD @ direction_D.to(x_PD, non_blocking=True)
 
 

@@ -183,7 +183,9 @@ def test_classes():
 
 def test_invented_detections_but_those_in_a_crowd_are_errors():
     truth = true_objects(['####......'], crowds=['.......###'])
-    found = detections(truth, ('#####.....', 0.9, 0), ('.....#....', 0.6, 0), ('........##', 0.5, 0))
+    found = detections(
+        truth, ('#####.....', 0.9, 0), ('.....#....', 0.6, 0), ('........##', 0.5, 0), ('......##..', 0.4, 0)
+    )
     left, faults = remove_invented(truth, found)
     assert rows_of(left) == [('#####.....', 0.9, 0, 0)] and severities(faults) == [0.6]
 

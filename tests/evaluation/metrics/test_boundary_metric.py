@@ -48,7 +48,7 @@ def test_wrong_settings(wrong):
 def test_missing_field(missing):
     data_sample = sample(np.zeros((4, 5)), np.zeros((1, 4, 5), bool))
     del data_sample[missing]
-    with pytest.raises(KeyError, match=missing):
+    with pytest.raises(KeyError, match=f'BoundaryMetric needs .?.{missing}. in each data sample'):
         BoundaryMetric().process({}, [data_sample])
 
 

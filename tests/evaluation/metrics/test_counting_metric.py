@@ -105,3 +105,15 @@ def test_data_samples_of_the_runner():
     metrics = evaluator.evaluate(1)
     assert metrics['counting/merges'] == 1
     assert metrics['counting/abs_DiC'] == 1
+
+
+def test_the_table_has_a_line_for_each_threshold(monkeypatch):
+    lines = []
+    monkeypatch.setattr('mmengine.logging.MMLogger.info', lambda self, message: lines.append(message))
+    evaluate([sample([1, 1, 1, 1, 0], [1, 1, 1, 0, 0])])
+    (text,) = lines
+    assert text.startswith('1 objects, 1 predicted\n')
+    table = [[cell.strip() for cell in line.strip('|').split('|')] for line in text.splitlines() if '|' in line]
+    assert table[0] == ['IoU', 'precision', 'recall', 'F1', 'accuracy', 'PQ']
+    assert table[1] == ['0.5', '1.000', '1.000', '1.000', '1.000', '0.750']
+    assert table[10] == ['0.95', '0.000', '0.000', '0.000', '0.000', '0.000'] and len(table) == 11

@@ -131,6 +131,8 @@ def grouper_of(concentration=100.0, loss=None, **settings):
 def test_without_the_margins_of_a_loss_no_reach_is_known():
     assert grouper_of(6).reaches_far(100.0) and not grouper_of(100.0).reaches_far(100.0)
     assert not MeanShiftGrouping(6).reaches_far(100.0)
+    # At right angles exp(-6) = .0025 of the attraction is left: one per cent is reached by a group four times as large.
+    assert grouper_of(6).reaches_far(4.1) and not grouper_of(6).reaches_far(4.0)
 
 
 def test_the_warning_of_groups_that_reach_each_other():

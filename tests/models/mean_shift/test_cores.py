@@ -78,6 +78,15 @@ def test_the_radius_is_half_as_much_again_as_the_noise(noise):
     assert mass[merged[2000]] > 1000 and mass[merged[2001]] == 1
 
 
+def test_the_noise_by_hand():
+    """Places of four and of two: 3 + 1 degrees of freedom. The noise is sqrt(0.75 / 4) = 0.43 of the step, the radius 0.65."""
+    step = 0.4 * BANDWIDTH
+    x = torch.zeros(6, 2)
+    x[3, 0], x[4:, 0] = step, 10 * BANDWIDTH
+    _, mass, merged = merge_cores(x, KernelSettings(100.0, 'norm'))
+    assert mass[merged].tolist() == [3, 3, 3, 1, 2, 2]  # the fourth lies 0.75 of the step from the mean
+
+
 def test_equal_embeddings_are_one():
     for x in (torch.ones(5000, 3), torch.full((5000, 3), 1e4), torch.zeros(7, 2)):
         mean, mass, merged = merge_cores(x, KernelSettings(100.0, 'norm'))
