@@ -64,7 +64,7 @@ def count_matches(
         )
     # Each map is a subset of the one before, and equal to it if it has as many pixels.
     maps_THW = probability_HW.astype(np.float64) >= thresholds_T[:, None, None]
-    _, first_U, which_T = np.unique(-maps_THW.sum((1, 2)), return_index=True, return_inverse=True)
+    _, first_U, which_T = np.unique(maps_THW.sum((1, 2)), return_index=True, return_inverse=True)
     count = partial(
         _count_one, truth_AHW=truth_AHW, max_distance=max_distance * np.hypot(*probability_HW.shape), thin=thin
     )

@@ -182,7 +182,7 @@ class Grouper(nn.Module, metaclass=ABCMeta):
     def _join_nearest(self, embeddings_Dhw: Tensor, kept_hw: Tensor, region_hw: Tensor) -> None:
         """Assigns pixels without a group to the group of their region with the nearest mean embedding, in place."""
         lost_hw = (region_hw > 0) & (kept_hw == 0)
-        if not lost_hw.any() or not kept_hw.any():
+        if not lost_hw.any():
             return
         mean_KD, _, region_K, norm = group_statistics(embeddings_Dhw, kept_hw, region_hw, self.norm)
         lost_Q = lost_hw.reshape(-1).nonzero().squeeze(1)
@@ -209,9 +209,7 @@ class Grouper(nn.Module, metaclass=ABCMeta):
             )
 
 
-def join_touching(
-    embeddings_Dhw: Tensor, labels_hw: Tensor, small_hw: Tensor, region_hw: Tensor, norm: float = 2.0
-) -> None:
+def join_touching(embeddings_Dhw: Tensor, labels_hw: Tensor, small_hw: Tensor, region_hw: Tensor, norm: float) -> None:
     """Joins each small group to the group of its region that it touches and whose mean embedding is nearest, in place.
 
     A group touches another one where a pixel of it has a pixel of the other among its eight neighbours. Small groups that
@@ -231,7 +229,7 @@ def join_touching(
 
     Example:
         >>> labels, small = torch.tensor([[1, 1, 0, 0, 2]]), torch.tensor([[0, 0, 1, 2, 0]])
-        >>> join_touching(torch.tensor([[[0.0, 0.0, 1.0, 9.0, 9.0]]]), labels, small, torch.ones_like(labels))
+        >>> join_touching(torch.tensor([[[0.0, 0.0, 1.0, 9.0, 9.0]]]), labels, small, torch.ones_like(labels), norm=2.0)
         >>> labels
         tensor([[1, 1, 1, 2, 2]])
     """

@@ -116,7 +116,6 @@ def _components(x_CD: Tensor, radius: float) -> Tensor:
         lowest_C = torch.empty_like(label_C)
         for block in torch.arange(count, device=x_CD.device).split(max(1, _BLOCK // count)):
             near_BC = torch.cdist(x_CD[block], x_CD) <= radius
-            near_BC[torch.arange(len(block), device=x_CD.device), block] = True  # whatever the rounding
             lowest_C[block] = torch.where(near_BC, label_C, count).amin(1)
         # The smallest number of a neighbour is passed to the whole component so far, then followed to its root.
         label_C = label_C.scatter_reduce(0, label_C, lowest_C, reduce='amin')[label_C]

@@ -75,6 +75,7 @@ def test_the_detections_are_all_there(dumped):
             rows, columns = np.nonzero(labels_HW == number)
             assert box == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
             assert np.array_equal(coco_mask.decode(mask), labels_HW == number)
+            assert isinstance(mask['counts'], str)  # which a json takes, unlike bytes
 
 
 def test_plain_python_reads_the_file(dumped):

@@ -72,6 +72,22 @@ def test_joined_files_against_one(test_data, tmp_path, name, parts):
     assert joined == pytest.approx(one, nan_ok=True) and len(one) > 3
 
 
+def test_areas_are_those_of_the_file(test_data, tmp_path):
+    """COCO's own are those of polygons; objects count as small or large by them."""
+    init_default_scope('mmseg')
+    ann_file, categories, samples = read_fakesegm(test_data)
+    content = json.loads(Path(ann_file).read_text())
+    for annotation in content['annotations']:
+        annotation['area'] = 1e6
+    (tmp_path / 'large.json').write_text(json.dumps(content))
+    evaluator = Evaluator([METRICS['CocoInstanceMetric']])
+    evaluator.dataset_meta = {'classes': tuple(category['name'] for category in categories)}
+    for sample in samples:
+        evaluator.process([{**sample, 'ann_file': str(tmp_path / 'large.json')}], {})
+    metrics = evaluator.evaluate(len(samples))
+    assert metrics['coco/segm_mAP_s'] == metrics['coco/segm_mAP_m'] == -1 and metrics['coco/segm_mAP_l'] > 0
+
+
 def test_images_with_and_without_a_file_are_refused(test_data):
     init_default_scope('mmseg')
     _, categories, samples = read_fakesegm(test_data)

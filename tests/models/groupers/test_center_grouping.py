@@ -227,6 +227,15 @@ def test_threshold_is_checked_against_the_margins():
         CenterGrouping(threshold=1.2).check_margins(DiscriminativeLoss(pull_margin=1.0, push_margin=1.6).margins(4))
 
 
+@pytest.mark.parametrize('shift', [False, True])
+def test_cosine_thresholds_beyond_a_right_angle(shift):
+    """An angle of 110 degrees is a distance of 1.34."""
+    angle = math.radians(110)
+    x = torch.tensor([[1.0, 0.0], [math.cos(angle), math.sin(angle)]])
+    assert group_by_centers(x, 1.35, shift=shift, distance='cosine').tolist() == [1, 1]
+    assert sorted(group_by_centers(x, 1.33, shift=shift, distance='cosine').tolist()) == [1, 2]
+
+
 # Of two instances (1 + cos) / 2 = margin: right angles, 60 degrees, opposite directions.
 @pytest.mark.parametrize(('margin', 'high'), [(0.5, 1.0), (0.75, 0.5), (0.0, 2.0)])
 def test_cosine_threshold_is_checked_against_the_angle_of_the_margin(margin, high):

@@ -248,7 +248,7 @@ def test_among_equals_the_lowest_number():
 def test_means_that_are_not_finite_are_the_farthest(value):
     x = torch.tensor([[[value, 5.0, 3.0, value, value]]])
     labels = torch.tensor([[1, 0, 2, 0, 0]])
-    join_touching(x, labels, torch.tensor([[0, 1, 0, 2, 3]]), torch.ones_like(labels))
+    join_touching(x, labels, torch.tensor([[0, 1, 0, 2, 3]]), torch.ones_like(labels), norm=2.0)
     assert labels.tolist() == [[1, 2, 2, 2, 2]]
 
 
