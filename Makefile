@@ -4,7 +4,7 @@
 # make zoo    every combination of network and head in the zoo of mmseg as an instance segmenter, about eight minutes
 # make fuzz   20000 random faults in an annotation file: none may crash, hang or move an object, about five minutes
 # make faults kills, full disks, broken files, lost processes: what happens, written to docs/reliability.md; half an hour
-# make faults-long  the same with 100,000 broken files, 5,000 images and mutated code: hours
+# make faults-long  the same with 100,000 broken files, 5,000 images, a training in two processes and mutated code: an hour and a half
 # make lint   ruff and mypy, as the pre-commit file and CI run them
 # make docs   the documentation as a site, in work_dirs/site; a warning is an error
 # make bench  environment, then speed and memory against the alternatives: tables on the screen, the rest in work_dirs/benchmarks

@@ -24,7 +24,7 @@ from .rows import PAGE, Row, page, read_sections, run_section, write_sections
 
 NAMES = ('interrupted_training', 'processes', 'numbers', 'broken_data', 'untrusted_files', 'long_runs')
 """The modules of `make faults`, in the order of the page."""
-LONG = ('random_data', 'many_files', 'mutated_code')
+LONG = ('random_data', 'many_files', 'digits_in_two_processes', 'mutated_code')
 """Those of `make faults-long`, which follow."""
 
 
