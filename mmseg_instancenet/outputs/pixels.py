@@ -54,7 +54,7 @@ def read_pixels(path: str | Path) -> np.ndarray:
     if image is None:
         raise ValueError(
             f'{path}: expected an image that OpenCV reads, or a TIFF that tifffile reads, got {len(content)} bytes: the file is '
-            'cut off, damaged or no image'
+            'cut off, damaged or no image, or has a side of more than 2^20 pixels'
         )
     return np.atleast_3d(image)
 

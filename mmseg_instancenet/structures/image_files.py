@@ -34,7 +34,7 @@ def decode_image(content: bytes, form: int) -> np.ndarray | None:
 
     Returns:
         the image, in the type that the file holds (uint8, uint16, float32, ..), or ``None`` for a file that is empty, cut off,
-        damaged or no image.
+        damaged or no image, or has a side of more than 2^20 pixels, OpenCV's limit.
 
     Example:
         >>> content = cv2.imencode('.tif', np.array([[0.25, 4]], np.float32))[1].tobytes()
@@ -44,6 +44,13 @@ def decode_image(content: bytes, form: int) -> np.ndarray | None:
     """
     if not content or _is_cut_off(content) or (is_tiff(content) and is_damaged_tiff(content)):
         return None
+    try:
+        return _decode(content, form)
+    except cv2.error:  # sizes in the header that no image has
+        return None
+
+
+def _decode(content: bytes, form: int) -> np.ndarray | None:
     if is_tiff(content):
         content = _with_plain_alpha(content)
     data = np.frombuffer(content, np.uint8)

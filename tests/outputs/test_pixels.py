@@ -64,6 +64,17 @@ def test_what_is_no_image(tmp_path, content):
         read_pixels(path)
 
 
+def test_a_width_that_opencv_raises_an_error_of_its_own_for(tmp_path):
+    """Its limit of a side, 2^20, within that of all pixels; the widths of a BMP are the bytes 18 to 21."""
+    content = bytearray(cv2.imencode('.bmp', pixels(3))[1].tobytes())
+    content[18:22] = (2**21).to_bytes(4, 'little')
+    path = tmp_path / 'wide.bmp'
+    path.write_bytes(content)
+    for read in (read_pixels, read_for_display, lambda path: LoadImageFromFile()({'img_path': str(path)})):
+        with pytest.raises(ValueError, match='wide.bmp'):
+            read(path)
+
+
 def test_every_kind_of_file_has_the_same_colours_for_network_measurements_and_drawings(tmp_path):
     """Transparency of TIFF, which may be a channel of measurement, stays in the measurements."""
     for name, colours_HW3 in write_kinds(tmp_path).items():

@@ -11,7 +11,7 @@ from mmengine.fileio import get
 from PIL import ExifTags
 from PIL.TiffImagePlugin import TiffImageFile
 
-from ...structures import open_header
+from ...structures import decode_image, open_header
 from .findings import Findings
 
 _BITS_PER_SAMPLE = 258
@@ -116,7 +116,7 @@ class ImageFiles:
         if not content:
             self.findings.add('unreadable-image', f'{path}: 0 bytes')
             return
-        if header.bits > 8 and cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED) is not None:
+        if header.bits > 8 and decode_image(content, cv2.IMREAD_UNCHANGED) is not None:
             self.deep += 1
             self.findings.add('depth', f'{PurePath(path).name}: {header.bits} bits, refused by the loading step')
             return

@@ -95,7 +95,7 @@ class LoadImageFromFile(MMCVLoadImageFromFile):
         if not content:
             raise ValueError(f'{path}: expected an image, got a file of 0 bytes: copy it again, or leave it out')
         check_pixel_count(content, path)
-        problem = 'it is cut off, damaged or no image'
+        problem = 'it is cut off, damaged or no image, or has a side of more than 2^20 pixels'
         try:
             image = self._decode(content)
         except Exception as error:  # each backend raises errors of other types

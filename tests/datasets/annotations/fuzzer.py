@@ -17,6 +17,7 @@ import json
 import math
 import multiprocessing
 import random
+import re
 import sys
 import tempfile
 import time
@@ -141,7 +142,10 @@ def wrap(content, rng) -> None:
 
 
 def change_bytes(data: bytes, rng) -> bytes:
+    tags = [match.span() for match in re.finditer(rf'"{PLACE}": \d+'.encode(), data)]
     at = rng.randrange(len(data))
+    while any(start <= at < end for start, end in tags):  # they are the fuzzer's own
+        at = rng.randrange(len(data))
     return rng.choice([data[:at], b'\xef\xbb\xbf' + data, data[:at] + bytes([rng.randrange(256)]) + data[at + 1 :]])
 
 
