@@ -197,5 +197,13 @@ EQUIVALENT: dict[tuple[str, str, str, str, str, int], str] = {
         '(3)',
         1,
     ): 'a larger radius costs time alone: the pixels in it are compared',
+    (
+        'models/mean_shift/modes.py',
+        'grid_cells',
+        'factor_D = torch.randint(2**62, (x_PD.shape[1],), generator=torch.Generator().manual_seed(0)) * 2 + 1',
+        '1',
+        '(2)',
+        2,
+    ): 'an even factor loses one of the 64 bits of a hash; that cells have different numbers is tested',
 }
 """From the key of a mutant to the reason."""
