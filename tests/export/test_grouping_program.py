@@ -121,6 +121,21 @@ def test_groups_of_very_many_embeddings_are_those_of_the_package(count, kernel, 
     assert len(np.unique(np.stack([group_P, truth_P]), axis=1).T) == clusters == group_P.max()
 
 
+def test_a_spread_that_the_package_refuses_is_refused():
+    grouper = MeanShiftGrouping(concentration=1.0, kernel='norm')
+    for width, refused in ((6.8e7, False), (7e7, True)):
+        x_PE = np.array([[0.0], [width]], np.float32)
+        for group in (
+            lambda x_PE: grouping.mean_shift_groups(x_PE, grouper_settings(grouper)),
+            lambda x_PE: grouper.group(torch.from_numpy(x_PE)).numpy(),
+        ):
+            if refused:
+                with pytest.raises(ValueError, match='bandwidths, got 7e'):
+                    group(x_PE)
+            else:
+                assert group(x_PE).tolist() == [1, 2]
+
+
 def test_no_object():
     settings = {
         'classes': ['cat'],

@@ -13,8 +13,10 @@ def mean_shift_groups(x_PE: Array, g: dict) -> Array:
     """Groups 1, 2, .. of the pixels: iterations in which each moves to the mean of those near it, until they rest."""
     bandwidth = g['concentration'] ** -0.5
     # float32 does not tell embeddings apart that spread over very many bandwidths; directions never do.
-    wide = not g['only_directions'] and np.linalg.norm(np.ptp(x_PE, axis=0)) > 3000 * bandwidth
-    all_PE = x_PE.astype(np.float64 if wide else np.float32)
+    spread = 0 if g['only_directions'] else np.linalg.norm(np.ptp(x_PE, axis=0).astype(float)) / bandwidth
+    if spread > 6.9e7:
+        raise ValueError(f'expected embeddings within 6.9e7 bandwidths, got {spread:.3g}: the training has diverged')
+    all_PE = x_PE.astype(np.float64 if spread > 3000 else np.float32)
     x_ME, mass_M, place_P = all_PE, np.ones(len(x_PE)), np.arange(len(x_PE))
     if len(x_PE) >= 4096:  # dense clusters that lie apart go on as one embedding each
         x_ME, mass_M, place_P = merge(all_PE, mass_M, cores(all_PE, bandwidth, g))
