@@ -212,8 +212,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     add_common_arguments(parser)
     args = parser.parse_args(arguments)
-    if args.iterations < 1 or args.launcher != 'none':
-        parser.error('expected --iterations of at least 1 and no --launcher: one process is measured')
+    if args.iterations < 1:
+        parser.error(f'--iterations: expected at least 1, got {args.iterations}')
     with tempfile.TemporaryDirectory() as folder:
         args.work_dir = args.work_dir or folder
         config = load_config(args)
