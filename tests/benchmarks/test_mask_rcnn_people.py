@@ -200,7 +200,9 @@ def test_command(people, tmp_path, capsys, monkeypatch):
     settings = [
         f'{key}={value}' if value != [0, 1] else f'{key}=[0,1]' for key, value in options(people, tmp_path).items()
     ]
-    mask_rcnn_people.main(['--cfg-options', *settings])
+    # MMEngine names a run by the second in which it begins, and has one log for each name.
+    name = f'experiment_name={tmp_path.name}'
+    mask_rcnn_people.main(['--cfg-options', name, *settings])
     assert 'trained: 1 iterations in 0.' in capsys.readouterr().out
     (log,) = tmp_path.glob('*/vis_data/scalars.json')
     metrics = [json.loads(line) for line in log.read_text().splitlines()]
