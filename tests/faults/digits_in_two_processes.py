@@ -9,26 +9,24 @@ on CPUs, connected by gloo.
 """
 
 import json
-import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
+from .processes import start
 from .rows import Row
 
-REPOSITORY = Path(__file__).parents[2]
 CONFIG = 'configs/instancenet_digits.py'
 BATCH = 8
 """Images of an iteration in the config."""
 LARGEST_DIFFERENCE = 0.02
+HOUR = 3600
 
 
 def rows() -> list[Row]:
     with tempfile.TemporaryDirectory() as name:
-        one = _average_precision(Path(name, 'one'), [sys.executable, 'tools/train.py', CONFIG])
-        half = ['--cfg-options', f'train_dataloader.batch_size={BATCH // 2}']
-        two = _average_precision(Path(name, 'two'), ['bash', 'tools/dist_train.sh', CONFIG, '2'], half)
+        one = _average_precision(Path(name, 'one'), 'python', 'tools/train.py', CONFIG)
+        half = ('--cfg-options', f'train_dataloader.batch_size={BATCH // 2}')
+        two = _average_precision(Path(name, 'two'), 'bash', 'tools/dist_train.sh', CONFIG, '2', *half)
     return [
         Row(
             'A training of six epochs, seed 0, by one process and by two',
@@ -39,18 +37,11 @@ def rows() -> list[Row]:
     ]
 
 
-def _average_precision(work_dir: Path, command: list[str], options: list[str] | tuple = ()) -> float:
+def _average_precision(work_dir: Path, *command: str) -> float:
     """AP of the last validation of a training."""
-    environment = {
-        **os.environ,
-        'OMP_NUM_THREADS': '1',
-        'CUDA_VISIBLE_DEVICES': '',
-        'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}',
-        'PYTHONPATH': str(REPOSITORY),
-    }
-    subprocess.run(
-        [*command, '--amp', '--work-dir', str(work_dir), *options], cwd=REPOSITORY, env=environment, check=True
-    )
+    done = start(work_dir, *command, '--amp', '--work-dir', work_dir, seconds=HOUR)
+    if done.returncode:
+        raise RuntimeError(f'{command}: exit status {done.returncode}\n{done.stdout[-2000:]}')
     (log,) = work_dir.glob('*/vis_data/scalars.json')
     values = [json.loads(line).get('coco/segm_mAP') for line in log.read_text('utf-8').splitlines()]
     return [value for value in values if value is not None][-1]

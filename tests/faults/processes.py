@@ -168,14 +168,18 @@ def _write_config(folder: Path, *hooks: dict) -> Path:
     return path
 
 
-def _start(folder: Path, *command: str | Path) -> subprocess.CompletedProcess:
-    """Runs a command of several processes, at most ten minutes; its output is standard output and error together."""
+def start(folder: Path, *command: str | Path, seconds: float = 600) -> subprocess.CompletedProcess:
+    """Runs a command of one or several processes on CPUs; its output is standard output and error together.
+
+    folder: of modules that the command may import.
+    seconds: after which it is ended.
+    """
     environment = dict(
         os.environ, PATH=f'{Path(sys.executable).parent}:{os.environ["PATH"]}', PORT=str(_free_port()),
         PYTHONPATH=f'{REPOSITORY}:{folder}', FAULTS=str(folder), OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='',
     )  # fmt: skip
     return subprocess.run(
-        [str(part) for part in command], cwd=REPOSITORY, env=environment, timeout=600, text=True,
+        [str(part) for part in command], cwd=REPOSITORY, env=environment, timeout=seconds, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
 
@@ -200,7 +204,7 @@ def _deaths(folder: Path) -> list[Row]:
         for rank, moment in cases:
             config = _write_config(folder, dict(type='DyingRank', rank=rank, moment=moment, kind=kind))
             command = ('tools/dist_train.sh', config, '2', '--work-dir', folder / f'{kind}_{rank}_{moment}')
-            done = _start(folder, 'bash', *command)
+            done = start(folder, 'bash', *command)
             seconds.append(time.time() - float((folder / 'died').read_text()))
             left = [process for process in (0, 1) if _alive(int((folder / f'process_{process}').read_text()))]
             as_promised = done.returncode != 0 and message.format(rank=rank) in done.stdout and not left
@@ -351,7 +355,7 @@ def _shared_files(folder: Path) -> list[Row]:
     config, work_dir = _write_config(folder), folder / 'run'
     # After one epoch the network finds no digit by itself.
     options = ('--cfg-options', 'model.test_cfg.classes=ground_truth', 'model.grouper.min_size=1')
-    trained = _start(
+    trained = start(
         folder, 'bash', 'tools/dist_train.sh', config, '2', '--work-dir', work_dir, *options,
         'val_dataloader.dataset.indices=9',
     )  # fmt: skip
@@ -372,7 +376,7 @@ def _shared_files(folder: Path) -> list[Row]:
         )
     ]
     out, report, images = folder / 'out.pkl', folder / 'report.html', folder / 'images'
-    tested = _start(
+    tested = start(
         folder, 'bash', 'tools/dist_test.sh', config, work_dir / 'epoch_1.pth', '2', '--work-dir', folder / 'test',
         '--out', out, '--report', report, '--show-dir', images, *options, 'test_dataloader.dataset.indices=9',
     )  # fmt: skip
@@ -409,7 +413,7 @@ def _shared_files(folder: Path) -> list[Row]:
         ('train', (config, '--work-dir', folder / 'twice'), 'torchrun started 2 processes'),
         ('tune', (config, work_dir / 'epoch_1.pth', '--launcher', 'pytorch'), 'unrecognized arguments: --launcher'),
     ):
-        done = _start(folder, *run, f'tools/{tool}.py', *arguments)
+        done = start(folder, *run, f'tools/{tool}.py', *arguments)
         refused += done.returncode != 0 and line in done.stdout
     written = (folder / 'twice').exists() or (work_dir / 'epoch_1_tuned.json').exists()
     found.append(
